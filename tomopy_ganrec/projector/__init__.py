@@ -1,0 +1,238 @@
+"""The differentiable parallel-beam forward model.
+
+>>> projector = ParallelBeamProjector(256, theta, columns=256, center=128.0)
+>>> sinogram = projector.forward_project(x)      # (B, 256, 256) to (B, angles, 256)
+>>> image = projector.back_project(sinogram)     # the adjoint
+"""
+
+import logging
+import numbers
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from threading import RLock
+
+import numpy as np
+import torch
+
+from . import _ops
+from .astra_cpu import AstraBackend, import_astra
+from .astra_cuda import AstraCudaBackend
+from .joseph import JosephBackend, estimated_bytes
+
+__all__ = ["Geometry", "ParallelBeamProjector"]
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "matrix", "astra", "astra_cuda")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One parallel-beam geometry; lengths in detector columns, angles in radians, the axis in the edge convention."""
+
+    size: tuple[int, int]
+    theta: np.ndarray = field(compare=False)
+    columns: int
+    center: float
+    pixel_size: float = 1.0
+    rays_per_bin: int = 1
+
+    @property
+    def key(self):
+        """Equal for equal geometries, and hashable."""
+        return self.size, self.theta.tobytes(), self.columns, self.center, self.pixel_size, self.rays_per_bin
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Upper estimate of the float32 matrix and its transpose."""
+        return estimated_bytes(*self.size, len(self.theta), self.columns, self.rays_per_bin)
+
+
+class _Cache:
+    """The backends last used, by geometry, device and precision; bounded in number and in memory."""
+
+    def __init__(self, entries: int = 16, nbytes: float = 2e9):
+        self._entries, self._nbytes, self._items, self._lock = entries, nbytes, OrderedDict(), RLock()
+
+    def get(self, key, build: Callable):
+        with self._lock:  # concurrent chunks of one volume want the same matrix: the second waits and finds it
+            if key not in self._items:
+                self._items[key] = build()
+            self._items.move_to_end(key)
+            while len(self._items) > 1 and (len(self._items) > self._entries or sum(b.nbytes for b in self._items.values()) > self._nbytes):
+                self._items.popitem(last=False)
+            return self._items[key]
+
+    def clear(self):
+        with self._lock:
+            self._items.clear()
+
+
+_cache = _Cache()
+clear_cache = _cache.clear
+
+
+def _installed_astra() -> bool:
+    try:
+        import_astra()
+    except ImportError:
+        return False
+    return True
+
+
+def _choose(geometry: Geometry, device: torch.device, dtype: torch.dtype, memory_limit: float) -> tuple[str, str]:
+    """The backend that ``auto`` takes, and why."""
+    need = geometry.matrix_bytes * (2 if dtype == torch.float64 else 1)
+    fits = f"its matrix needs at most {need / 1e9:.2f} GB, the limit is {memory_limit / 1e9:.2f} GB"
+    if need <= memory_limit:
+        return "matrix", fits
+    if dtype == torch.float64:
+        return "matrix", f"{fits}, but ASTRA has no float64"
+    if not _installed_astra():
+        return "matrix", f"{fits}, but the ASTRA toolbox is not installed"
+    if device.type == "cpu":
+        return "astra", fits
+    if import_astra().use_cuda():
+        return "astra_cuda", fits
+    return "matrix", f"{fits}, but ASTRA finds no GPU"
+
+
+def _build(name: str, geometry: Geometry, device: torch.device, dtype: torch.dtype):
+    if name == "matrix":
+        return JosephBackend.build(geometry, device, dtype)
+    if dtype != torch.float32:
+        raise ValueError(f"backend={name!r} computes in float32, not {dtype}; use backend='matrix'")
+    if name == "astra":
+        if device.type != "cpu":
+            raise ValueError(f"backend='astra' projects on the CPU, not on {device}; use 'astra_cuda' or 'matrix'")
+        return AstraBackend(geometry)
+    return AstraCudaBackend(geometry, device)
+
+
+class ParallelBeamProjector:
+    """Parallel-beam forward projection and its adjoint, as differentiable torch operations on batches of slices.
+
+    A pixel at (row′, col′) from the grid's centre, which lies on the rotation axis, is seen at t = col′·cos θ − row′·sin θ; detector
+    column d is centred at t = d + 0.5 − center. This is the convention of ``tomopy.project`` and of ASTRA's ``parallel`` geometry.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Rows and columns of the reconstruction grid.
+    theta : (angles,) array_like
+        Projection angles in radians, in any order.
+    columns : int
+        Detector columns.
+    center : float or (slices,) array_like, optional
+        Rotation axis on the detector, in columns, in the edge convention (the middle of the detector is ``columns / 2``, the default).
+        An array gives each slice of a batch its own.
+    pixel_size : float
+        Side of a grid pixel in detector columns. A grid twice as fine: ``pixel_size=0.5`` with ``rays_per_bin=2``.
+    rays_per_bin : int
+        Rays averaged in one detector column.
+    backend : {'auto', 'matrix', 'astra', 'astra_cuda'}
+        ``'matrix'``: Joseph's method as a sparse matrix with its stored transpose, on any device, an exact adjoint pair. ``'astra'``:
+        ASTRA's CPU projector. ``'astra_cuda'``: ASTRA's CUDA projector on torch's memory; adjoint to about 1 %. ``'auto'``: the matrix
+        where it fits into `memory_limit`, else ASTRA's; the choice is logged.
+    device : str or torch.device
+    dtype : torch.dtype
+        float32, or float64 for the matrix.
+    memory_limit : float
+        Bytes that a matrix and its transpose may take before ``'auto'`` turns to ASTRA.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a geometry that makes no sense.
+    ImportError, RuntimeError
+        For a backend that this machine cannot run.
+
+    Notes
+    -----
+    Units: an image in attenuation per detector column projects to dimensionless line integrals.
+    """
+
+    def __init__(
+        self, size, theta, columns, center=None, pixel_size=1.0, rays_per_bin=1, backend="auto", *, device="cpu", dtype=torch.float32, memory_limit=1e9
+    ):  # fmt: skip
+        size = (size, size) if isinstance(size, numbers.Integral) else tuple(size)
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"size is {size}: give the rows and columns of the grid, each at least 1")
+        theta = np.atleast_1d(np.asarray(theta.cpu() if isinstance(theta, torch.Tensor) else theta, np.float64))
+        if theta.ndim != 1 or theta.size < 1 or not np.isfinite(theta).all():
+            raise ValueError(f"theta must be a one-dimensional array of finite angles in radians; its shape is {theta.shape}")
+        if columns < 1 or pixel_size <= 0 or rays_per_bin < 1:
+            raise ValueError(f"columns ({columns}) and rays_per_bin ({rays_per_bin}) must be at least 1, pixel_size ({pixel_size}) above 0")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend={backend!r} is not known; choose one of {', '.join(map(repr, BACKENDS))}")
+        centers = np.asarray(columns / 2 if center is None else center, np.float64)
+        if centers.ndim > 1 or not np.isfinite(centers).all():
+            raise ValueError(f"center must be one finite number or one for each slice; it is {center!r}")
+        self.theta, self.columns, self.center = theta, int(columns), float(centers) if centers.ndim == 0 else centers
+        self.domain_shape, self.range_shape = tuple(int(n) for n in size), (theta.size, int(columns))
+        self.pixel_size = float(pixel_size)
+        self._geometry = Geometry(self.domain_shape, theta, self.columns, 0.0, float(pixel_size), int(rays_per_bin))
+        self._requested, self._memory_limit = backend, memory_limit
+        self._setup(torch.device(device), dtype)
+
+    def _setup(self, device: torch.device, dtype: torch.dtype) -> None:
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype is {dtype}; the projector computes in float32 or float64")
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError("device='cuda': torch finds no CUDA GPU on this machine; use device='cpu'")
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        self.device, self.dtype, name = device, dtype, self._requested
+        if name == "auto":
+            name, reason = _choose(self._geometry, device, dtype, self._memory_limit)
+            logger.log(logging.WARNING if "but" in reason else logging.INFO, "projector backend %r on %s: %s", name, device, reason)
+        self.backend = name
+        unique, inverse = np.unique(self.center, return_inverse=True)
+        geometries = [replace(self._geometry, center=float(c)) for c in unique]
+        self._backends = [_cache.get((g.key, str(device), dtype, name), lambda g=g: _build(name, g, device, dtype)) for g in geometries]
+        self._handles = [_ops.handle_of(b) for b in self._backends]
+        self._groups = [torch.from_numpy(np.flatnonzero(inverse == i)).to(device) for i in range(len(unique))]
+
+    def __repr__(self):
+        (rows, cols), (angles, columns) = self.domain_shape, self.range_shape
+        return f"ParallelBeamProjector({rows}×{cols} from {angles} angles × {columns} columns, {self.backend}, {self.dtype}, {self.device})"
+
+    def to(self, *args, device=None, dtype=None) -> "ParallelBeamProjector":
+        """The same geometry on another device or in another precision; positional arguments are told apart by their type."""
+        for value in args:
+            if isinstance(value, torch.dtype):
+                dtype = value
+            else:
+                device = value
+        moved = object.__new__(ParallelBeamProjector)
+        moved.__dict__.update(self.__dict__)
+        moved._setup(torch.device(device or self.device), dtype or self.dtype)
+        return moved
+
+    def forward_project(self, x: torch.Tensor) -> torch.Tensor:
+        """Line integrals of slices.
+
+        Parameters
+        ----------
+        x : (B, rows, cols) tensor
+            Attenuation per detector column, in the projector's precision and on its device.
+
+        Returns
+        -------
+        (B, angles, columns) tensor
+            Dimensionless, contiguous.
+        """
+        return self._apply(_ops.forward_project, x)
+
+    def back_project(self, y: torch.Tensor) -> torch.Tensor:
+        """The adjoint: (B, angles, columns) sinograms to (B, rows, cols) images, unfiltered."""
+        return self._apply(_ops.back_project, y)
+
+    def _apply(self, op, tensor):
+        if len(self._handles) == 1:
+            return op(tensor, self._handles[0])
+        if tensor.shape[0] != len(self.center):
+            raise ValueError(f"the batch holds {tensor.shape[0]} slices, center {len(self.center)} values; give one centre, or one for each slice")
+        parts = [op(tensor[group], handle) for group, handle in zip(self._groups, self._handles, strict=True)]
+        return torch.cat(parts)[torch.argsort(torch.cat(self._groups))]
