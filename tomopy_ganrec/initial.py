@@ -7,6 +7,7 @@ All take sinograms (B, angles, columns) and a forward model with ``domain_shape`
 import math
 from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -93,19 +94,21 @@ def _inverse(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x > 1e-6, 1 / x.clamp(min=1e-6), torch.zeros_like(x))
 
 
-def sirt(model: ForwardModel, sinogram: torch.Tensor, iterations=30, nonnegative=True, mask=None) -> torch.Tensor:
+def sirt(model: ForwardModel, sinogram: torch.Tensor, iterations=30, nonnegative=True, mask=None, init=None, on_iteration=None) -> torch.Tensor:
     """Simultaneous iterative reconstruction: x ← x + C Aᵀ R (b − A x), C and R the inverse column and row sums of A.
 
-    P. Gilbert, J. Theor. Biol. 36, 105–117 (1972).
+    P. Gilbert, J. Theor. Biol. 36, 105–117 (1972). `init` is where it begins (zero), `on_iteration` as in `TotalVariation.run`.
     """
     rows, columns = (_inverse(s) for s in _sums(model, sinogram))
-    x = torch.zeros_like(columns)
+    x = torch.zeros_like(columns) if init is None else init
     for _ in range(iterations):
         x = x + columns * model.back_project(rows * (sinogram - model.forward_project(x)))
         if nonnegative:
             x = x.clamp_(min=0)
         if mask is not None:
             x = x * mask
+        if on_iteration is not None and on_iteration():
+            break
     return x
 
 
@@ -122,6 +125,30 @@ def mlem(model: ForwardModel, sinogram: torch.Tensor, iterations=200) -> torch.T
     for _ in range(iterations):
         x = x * norm * model.back_project(data / torch.maximum(model.forward_project(x), floor))
     return x
+
+
+_norms: "WeakKeyDictionary[ForwardModel, dict]" = WeakKeyDictionary()
+
+
+def operator_norm(model: ForwardModel, like: torch.Tensor, response: torch.Tensor | None = None, iterations=20) -> float:
+    """Largest eigenvalue of AᵀFA, F a filter along the detector with the real frequency `response` (none: ‖A‖²), by power iteration.
+
+    Remembered for each model: all batches of a volume share it. `like` gives precision and device.
+    """
+    known = _norms.setdefault(model, {})
+    key = response is None, like.dtype
+    if key not in known:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(1, *model.domain_shape, generator=generator, dtype=torch.float32).to(like)
+        norm = torch.ones(()).to(like)
+        for _ in range(iterations):
+            y = model.forward_project(x / norm)
+            if response is not None:
+                y = torch.fft.irfft(torch.fft.rfft(y) * response, n=y.shape[2])
+            x = model.back_project(y)
+            norm = x.norm()
+        known[key] = float(norm)
+    return known[key]
 
 
 def gradient(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -184,25 +211,13 @@ class TotalVariation:
         self._model, self._b, self._nonnegative, self._mask = model, sinogram, nonnegative, mask
         self._columns = sinogram.shape[2]
         ramp = ramp_filter(self._columns, floor=0.02, device=sinogram.device).to(sinogram.dtype)
-        self._s = math.sqrt(8.0 / self._largest_eigenvalue(lambda y: y, 20))
-        preconditioned = self._s**2 * self._largest_eigenvalue(lambda y: self._filter(y, ramp), 15)
+        self._s = math.sqrt(8.0 / operator_norm(model, sinogram))
+        preconditioned = self._s**2 * operator_norm(model, sinogram, ramp)
         self._tau, self._sigma_gradient = rho, 0.5 / (rho * 8.0)
         self._sigma_data = 0.5 / (rho * preconditioned) * ramp
         self.x = torch.zeros(sinogram.shape[0], *model.domain_shape).to(sinogram)
         self._p, self._qx, self._qy = torch.zeros_like(sinogram), torch.zeros_like(self.x), torch.zeros_like(self.x)
         self._bar = self.x
-
-    def _filter(self, y, response):
-        return torch.fft.irfft(torch.fft.rfft(y) * response, n=self._columns)
-
-    def _largest_eigenvalue(self, precondition: Callable, iterations: int) -> float:
-        generator = torch.Generator().manual_seed(0)
-        x = torch.rand(1, *self._model.domain_shape, generator=generator).to(self._b)
-        norm = torch.ones(())
-        for _ in range(iterations):
-            x = self._model.back_project(precondition(self._model.forward_project(x / norm)))
-            norm = x.norm()
-        return float(norm)
 
     def start(self, x: torch.Tensor) -> "TotalVariation":
         """Begin at an image of your own."""
@@ -247,7 +262,7 @@ class TotalVariation:
         spectrum = (torch.fft.rfft(p) + self._sigma_data * torch.fft.rfft(residual)) * damping
         return torch.fft.irfft(spectrum, n=self._columns)
 
-    def reweight(self, strength, epsilon: float, rounds=8, iterations=40, on_iteration: Callable | None = None) -> torch.Tensor:
+    def reweight(self, strength, epsilon, rounds=8, iterations=40, on_iteration: Callable | None = None) -> torch.Tensor:
         """Rounds of `run`, each with the edge weights of the image so far; `epsilon` is relative to the image's 99.8th percentile at the start."""
         epsilon = epsilon * top_level(self.x) + torch.finfo(self.x.dtype).tiny
         for _ in range(rounds):

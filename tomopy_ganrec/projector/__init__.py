@@ -154,8 +154,19 @@ class ParallelBeamProjector:
     """
 
     def __init__(
-        self, size, theta, columns, center=None, pixel_size=1.0, rays_per_bin=1, backend="auto", *, device="cpu", dtype=torch.float32, memory_limit=1e9
-    ):  # fmt: skip
+        self,
+        size,
+        theta,
+        columns,
+        center=None,
+        pixel_size=1.0,
+        rays_per_bin=1,
+        backend="auto",
+        *,
+        device="cpu",
+        dtype=torch.float32,
+        memory_limit=1e9,
+    ):
         size = (size, size) if isinstance(size, numbers.Integral) else tuple(size)
         if len(size) != 2 or min(size) < 1:
             raise ValueError(f"size is {size}: give the rows and columns of the grid, each at least 1")

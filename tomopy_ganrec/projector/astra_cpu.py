@@ -9,7 +9,8 @@ def import_astra():
         import astra
     except ImportError as error:
         raise ImportError(
-            "this backend needs the ASTRA toolbox: pip install 'astra-toolbox>=2.5.0' or conda install -c conda-forge astra-toolbox, or use backend='matrix'"
+            "this backend needs the ASTRA toolbox: pip install 'astra-toolbox>=2.5.0', or conda install -c conda-forge astra-toolbox; "
+            "or use backend='matrix'"
         ) from error
     return astra
 

@@ -42,7 +42,9 @@ def require_cuda(device: torch.device):
     """ASTRA with a working GPU, or a RuntimeError that says what is missing."""
     astra = import_astra()
     if device.type != "cuda":
-        raise RuntimeError(f"backend='astra_cuda' projects tensors on a GPU, this projector is on {device}; pass device='cuda' or use backend='matrix'")
+        raise RuntimeError(
+            f"backend='astra_cuda' projects tensors on a GPU, this projector is on {device}; pass device='cuda' or use backend='matrix'"
+        )
     if not astra.use_cuda():
         raise RuntimeError("backend='astra_cuda': ASTRA finds no usable CUDA GPU (astra.use_cuda() is False); use backend='matrix'")
     return astra

@@ -8,6 +8,8 @@ Held as CSR with 32-bit indices, the matrix and its transpose both, because the 
 slower. The back projection is therefore the exact adjoint.
 """
 
+import warnings
+
 import numpy as np
 import scipy.sparse
 import torch
@@ -82,7 +84,9 @@ def joseph_matrix(size, theta, columns, center, pixel_size=1.0, rays_per_bin=1, 
 
 def _torch_csr(matrix: scipy.sparse.csr_matrix) -> torch.Tensor:
     parts = (torch.from_numpy(np.ascontiguousarray(a)) for a in (matrix.indptr, matrix.indices, matrix.data))
-    return torch.sparse_csr_tensor(*parts, size=matrix.shape, check_invariants=False)
+    with warnings.catch_warnings():  # torch says once that its sparse tensors are in beta
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+        return torch.sparse_csr_tensor(*parts, size=matrix.shape, check_invariants=False)
 
 
 def _apply(matrix: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,316 @@
+"""One batch of sinograms to one batch of slices: the start image, then the game of generator, projector and discriminator."""
+
+import logging
+import math
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from . import losses
+from .game import Game, NonFiniteError, annealed
+from .initial import ForwardModel, TotalVariation, data_scale, fbp, field_of_view, sirt, top_level
+from .levels import find_levels, has_levels
+from .networks import Discriminator, UNet
+from .objective import Best, Objective, Plateau
+from .options import GanrecOptions
+from .settings import Settings, choose_settings
+
+__all__ = ["FitResult", "Status", "fit"]
+
+logger = logging.getLogger(__name__)
+
+TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS = 250, 40, 30
+REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
+REFRESH = 25  # iterations between two refreshes of edge weights and levels
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a callback sees: the `stage` ('start' or 'fit'), the `iteration` just done of `total` in that stage, and the relative data
+    `residual` ‖A x − b‖/‖b‖ of the worst slice (NaN in the start)."""
+
+    stage: str
+    iteration: int
+    total: int
+    residual: float = math.nan
+
+
+@dataclass
+class FitResult:
+    """A batch of slices and how they came about.
+
+    Attributes
+    ----------
+    image, start : (B, rows, cols) tensor
+        The reconstruction and the image it started from, attenuation per detector column.
+    info : list of dict
+        For each slice its settings (noise, strength, epsilon, rounds, loss), the ``iteration`` returned (0 is the start), its ``objective`` and
+        relative data ``residual``, those of the start (``start_objective``, ``start_residual``), the ``levels`` found, and why the run
+        ``stopped``: 'finished', 'plateau' or 'callback'.
+    history : dict of str to (iterations, B) float arrays
+        ``objective``, ``residual`` and, with a discriminator, ``discriminator``; NaN where a slice had stopped.
+    seconds : dict
+        Of the ``start`` and the ``fit``.
+    """
+
+    image: torch.Tensor
+    start: torch.Tensor
+    info: list = field(default_factory=list)
+    history: dict = field(default_factory=dict)
+    seconds: dict = field(default_factory=dict)
+
+
+def start_image(model, sinogram, options: GanrecOptions, settings: list[Settings], mask, init=None, notify: Callable | None = None):
+    """The start image of a batch whose settings share ρ and rounds, relative to the scale of the data, like `sinogram` and `init`."""
+    if options.init == "none":
+        if init is not None:
+            return init
+        # The mean attenuation, in these units; from zero a non-negative generator would have no gradient to leave by.
+        flat = torch.full((sinogram.shape[0], *model.domain_shape), 0.5 if options.nonnegative else 0.0).to(sinogram)
+        return flat if mask is None else flat * mask
+    if options.init == "sirt":
+        return sirt(model, sinogram, SIRT_ITERATIONS, options.nonnegative, mask, init, notify)
+    if options.init == "fbp":
+        if not hasattr(model, "theta"):
+            raise ValueError("init='fbp' needs a forward model with projection angles `theta`; use init='sirt'")
+        image = fbp(model, sinogram, model.theta)
+        image = image.clamp(min=0) if options.nonnegative else image
+        return image if mask is None else image * mask
+    solver = TotalVariation(model, sinogram, settings[0].rho, options.nonnegative, mask)
+    if init is not None:
+        solver.start(init)
+    strength = torch.tensor([s.strength for s in settings]).to(sinogram)[:, None, None]
+    solver.run(strength, TV_ITERATIONS, on_iteration=notify)
+    epsilon = torch.tensor([s.epsilon for s in settings]).to(sinogram)[:, None, None]
+    return solver.reweight(strength, epsilon, settings[0].rounds, ROUND_ITERATIONS, notify)
+
+
+class Generator(torch.nn.Module):
+    """mask · relu(start + UNet(start) + free pixels): the start image before the first step."""
+
+    def __init__(self, start: torch.Tensor, options: GanrecOptions, mask: torch.Tensor | None):
+        super().__init__()
+        self._start, self._mask, self._nonnegative = start, mask, options.nonnegative
+        self.pixels = torch.nn.Parameter(torch.zeros_like(start))
+        seed = torch.Generator().manual_seed(options.seed)
+        self.network = UNet(start.shape[0], seed).to(start) if options.network else None
+
+    def forward(self):
+        image = self._start + self.pixels
+        if self.network is not None:
+            image = image + self.network(self._start[:, None])[:, 0]
+        if self._nonnegative:
+            image = torch.relu(image)
+        return image if self._mask is None else image * self._mask
+
+
+def _levels(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor) -> torch.Tensor | None:
+    """The levels of each slice (B, L), relative to its scale, NaN for none."""
+    if options.levels == "auto":
+        found = find_levels(image)
+        unsure = ~has_levels(image, found)
+        if unsure.any():
+            message = f"levels='auto': {int(unsure.sum())} of {len(unsure)} slices show no discrete grey levels; they are reconstructed without"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            found[unsure] = torch.nan
+        return found
+    return None if options.levels is None else torch.tensor(options.levels).to(image)[None] / scale[:, 0]
+
+
+def _reach(levels: torch.Tensor) -> torch.Tensor:
+    """How far a level attracts: 0.45 of the smallest spacing; 0 for a slice without levels."""
+    spacing = torch.diff(levels, dim=1).nan_to_num(torch.inf).amin(1)
+    return (REACH * spacing).nan_to_num(0.0, posinf=0.0)[:, None, None]
+
+
+def _play(model, data, start, scale, options: GanrecOptions, settings: list[Settings], mask, notify: Callable):
+    """The fit of one batch, in units of `scale`: the best image, and what is known of it."""
+    total, batch = options.iterations, data.shape[0]
+    tv_start = options.init == "tv"
+    generator = Generator(start, options, mask)
+    judge = Discriminator(batch, torch.Generator().manual_seed(options.seed + 1)).to(data) if options.adversarial > 0 else None
+    pixel_rate = options.pixel_rate or (1e-2 if not tv_start else 2e-3 if options.levels is None else 5e-3)
+    groups = [dict(params=[generator.pixels], lr=pixel_rate)]
+    if generator.network is not None:
+        groups.append(dict(params=generator.network.parameters(), lr=options.learning_rate or (5e-4 if tv_start else 2e-3)))
+    game = Game(groups, judge, options.discriminator_rate or 1e-4)
+    objective = Objective(model, data, settings, top_level(start))
+    view = 2.0 / data.shape[2]  # what the discriminator sees is of order 1
+    norm = data.flatten(1).norm(dim=1) + torch.finfo(data.dtype).tiny
+    best, history, plateau = None, defaultdict(list), Plateau(options.patience)
+    levels, stopped = None, "finished"
+    for iteration in range(total + 1):
+        image = generator()
+        model_sinogram = model.forward_project(image)
+        if iteration % REFRESH == 0:
+            if tv_start or 2 * iteration >= total:
+                objective.refresh(image.detach())
+            if options.levels is not None and 2 * iteration >= total and (levels is None or options.levels == "auto"):
+                levels = _levels(image.detach(), options, scale)
+        data_loss = objective.data_term(model_sinogram)
+        with torch.no_grad():
+            value = data_loss + objective.penalty(image)
+            residual = (model_sinogram - data).flatten(1).norm(dim=1) / norm
+        if best is None:
+            best = Best(start, residual, 1.6 if options.levels is None else 10.0)
+        if not torch.isfinite(value).all():
+            raise _not_finite(iteration, best)
+        ramp = 0.0
+        if levels is not None:
+            ramp = min(1.0, (2 * iteration - total) / (0.5 * total))
+            level_loss = options.levels_weight * losses.level_distance(image, levels, _reach(levels))
+            value = value + level_loss.detach()
+        if options.levels is None or ramp == 1.0:
+            best.offer(image.detach(), value, residual, iteration)
+        history["objective"].append(value.cpu().numpy())
+        history["residual"].append(residual.cpu().numpy())
+        worst = float(residual.max())
+        if iteration > 0 and notify(iteration, total, worst):
+            stopped = "callback"
+        elif plateau(worst):
+            stopped = "plateau"
+        if stopped != "finished" or iteration == total:
+            break
+        loss = data_loss + objective.variation(image) + options.adversarial * game.verdict(view * model_sinogram)
+        game.step_generator(loss + ramp * level_loss if ramp > 0 else loss, annealed(iteration, total))
+        verdict = game.step_discriminator(view * data, view * model_sinogram)
+        if verdict is not None:
+            history["discriminator"].append(verdict.cpu().numpy())
+    if ramp < 1.0 and options.levels is not None:  # stopped before the levels were complete
+        best.offer(image.detach(), value, residual, iteration)
+    return best, levels, {k: np.stack(v) for k, v in history.items()}, stopped
+
+
+def _not_finite(iteration: int, best: Best) -> NonFiniteError:
+    error = NonFiniteError(
+        f"the fit became infinite or NaN at iteration {iteration}; the best finite image (iteration {best.iteration.tolist()}) is kept in the "
+        "error's `result`. Lower pixel_rate and learning_rate, or check the data for extreme values"
+    )
+    error.best = best
+    return error
+
+
+def _merge(parts: list[tuple[torch.Tensor, torch.Tensor]], batch: int) -> torch.Tensor:
+    """Images of several groups of slices back in their order."""
+    out = torch.empty((batch, *parts[0][1].shape[1:])).to(parts[0][1])
+    for index, images in parts:
+        out[index] = images
+    return out
+
+
+def _describe(settings: Settings, best: Best, k: int, unit: float, levels, history: dict, stopped: str) -> dict:
+    return dict(
+        noise=settings.noise, relative_noise=settings.relative_noise, strength=settings.strength, epsilon=settings.epsilon, rounds=settings.rounds,
+        loss=settings.loss, iteration=int(best.iteration[k]), objective=float(best.objective[k]), residual=float(best.residual[k]),
+        start_objective=float(history["objective"][0, k]), start_residual=float(history["residual"][0, k]),
+        levels=None if levels is None else [v * unit for v in levels[min(k, len(levels) - 1)].tolist() if not math.isnan(v)], stopped=stopped,
+    )  # fmt: skip
+
+
+def _fit_group(model, data, scale, options, settings, mask, init, notify):
+    """Slices that share ρ, rounds and loss: start, best, description of each, history and seconds."""
+    began = time.perf_counter()
+    steps = TV_ITERATIONS + settings[0].rounds * ROUND_ITERATIONS if options.init == "tv" else SIRT_ITERATIONS
+    count = 0
+
+    def in_start():
+        nonlocal count
+        count += 1
+        return notify(Status("start", count, max(steps, count)))
+
+    start = start_image(model, data, options, settings, mask, init, in_start).detach()
+    middle = time.perf_counter()
+
+    def in_fit(iteration, total, residual):
+        return notify(Status("fit", iteration, total, residual))
+
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            best, levels, history, stopped = _play(model, data, start, scale, options, settings, mask, in_fit)
+    except NonFiniteError as error:
+        error.result = FitResult(error.best.image * scale, start * scale)
+        raise
+    units = scale.flatten().tolist()
+    info = [_describe(s, best, k, units[k], levels, history, stopped) for k, s in enumerate(settings)]
+    return start, best.image, info, history, (middle - began, time.perf_counter() - middle)
+
+
+def fit(
+    model: ForwardModel, sinogram: torch.Tensor, options: GanrecOptions | None = None, *, init: torch.Tensor | None = None, callback=None
+) -> FitResult:
+    """Reconstruct a batch of independent slices.
+
+    The image returned is, for each slice, the iterate (the start image among them) of lowest objective: data term + the penalty that the
+    total variation descends, without the discriminator's part; with levels, of those after the levels have come in fully. An iterate whose data
+    residual is above 1.6 times that of the start does not count.
+
+    Parameters
+    ----------
+    model : ForwardModel
+        Anything with ``domain_shape``, ``range_shape``, ``forward_project`` and ``back_project``; `ParallelBeamProjector` is one. Where it has
+        ``theta`` and ``center``, the noise estimate and the rule for reweighting use them.
+    sinogram : (B, *range_shape) float32 tensor
+        Measured data, on the model's device.
+    options : GanrecOptions, optional
+        Its ``progress``, ``device``, ``backend``, ``batch_size`` and ``callback`` do not concern this function.
+    init : (B, *domain_shape) tensor, optional
+        Where the start image begins (``init='tv'`` or ``'sirt'``), or the start image itself (``init='none'``).
+    callback : callable, optional
+        Called with a `Status` after each iteration; a true answer ends the stage.
+
+    Returns
+    -------
+    FitResult
+
+    Raises
+    ------
+    NonFiniteError
+        When the objective becomes infinite or NaN.
+    """
+    options = options or GanrecOptions()
+    if options.preset == "paper":
+        from .paper import fit_paper
+
+        return fit_paper(model, sinogram, options, callback)
+    notify = callback or (lambda status: None)
+    mask = field_of_view(model, sinogram.device).to(sinogram) if options.mask else None
+    scale = data_scale(model, sinogram, mask)
+    settings = choose_settings(model, sinogram, scale, options)
+    groups = defaultdict(list)
+    for k, s in enumerate(settings):
+        groups[s.rho, s.rounds, s.loss].append(k)
+    starts, images, info, histories, seconds = [], [], [None] * len(settings), [], np.zeros(2)
+    for members in groups.values():
+        index = torch.tensor(members, device=sinogram.device)
+        unit = scale[index]
+        result = _fit_group(
+            model, sinogram[index] / unit, unit, options, [settings[k] for k in members], mask, None if init is None else init[index] / unit, notify
+        )
+        starts.append((index, result[0] * unit))
+        images.append((index, result[1] * unit))
+        for k, entry in zip(members, result[2], strict=True):
+            info[k] = entry
+        histories.append((members, result[3]))
+        seconds += result[4]
+    return FitResult(
+        _merge(images, len(settings)),
+        _merge(starts, len(settings)),
+        info,
+        _merge_history(histories, len(settings)),
+        dict(start=seconds[0], fit=seconds[1]),
+    )
+
+
+def _merge_history(parts, batch: int) -> dict:
+    merged = {}
+    for name in {key for _, history in parts for key in history}:
+        length = max(len(history[name]) for _, history in parts)
+        merged[name] = np.full((length, batch), np.nan, np.float32)
+        for members, history in parts:
+            merged[name][: len(history[name]), members] = history[name]
+    return merged

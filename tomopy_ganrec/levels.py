@@ -1,0 +1,61 @@
+"""The grey levels of a segmented material, read off an image."""
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+from scipy.signal import find_peaks
+
+from .initial import gradient
+
+__all__ = ["find_levels", "has_levels"]
+
+BINS, WIDTH = 256, 2.0  # of the histogram, and its smoothing in bins
+FLAT = 0.02  # of the grey range: gradient below which a pixel lies inside a grain
+
+
+def _levels_of(image: np.ndarray, magnitude: np.ndarray) -> np.ndarray:
+    low, high = image.min(), np.quantile(image, 0.9995)
+    flat = image[magnitude <= FLAT * (high - low)]
+    if high <= low or flat.size < BINS:
+        return np.empty(0)
+    margin = 0.1 * (high - low)  # so that the first and last level have two flanks
+    histogram, edges = np.histogram(flat, BINS, (low - margin, high + margin))
+    smooth = gaussian_filter1d(histogram.astype(float), WIDTH, mode="constant")
+    mass = uniform_filter1d(histogram.astype(float), 17, mode="constant") * 17
+    peaks, found = find_peaks(smooth, prominence=0)
+    peaks = peaks[(found["prominences"] >= 0.6 * smooth[peaks]) & (mass[peaks] >= 0.003 * flat.size)]
+    centers, reach = (edges[peaks] + edges[peaks + 1]) / 2, 8 * (edges[1] - edges[0])
+    return np.array([np.median(flat[np.abs(flat - c) <= reach]) for c in centers])
+
+
+def find_levels(x: torch.Tensor) -> torch.Tensor:
+    """Peaks of the histogram over flat pixels (gradient below 2 % of the grey range).
+
+    The histogram of 256 bins is smoothed by 2 bins. A peak is a level where at least 0.3 % of the flat pixels gather around it and the valleys
+    that set it apart go down to 40 % of its height; its value is the median of the pixels around it.
+
+    Parameters
+    ----------
+    x : (B, rows, cols) tensor
+
+    Returns
+    -------
+    (B, L) tensor
+        Ascending, padded with NaN to the longest.
+    """
+    gx, gy = gradient(x)
+    images, magnitudes = x.cpu().numpy(), torch.hypot(gx, gy).cpu().numpy()
+    found = [_levels_of(image, magnitude) for image, magnitude in zip(images, magnitudes, strict=True)]
+    padded = np.full((len(found), max([2, *map(len, found)])), np.nan, np.float32)
+    for row, values in zip(padded, found, strict=True):
+        row[: len(values)] = values
+    return torch.from_numpy(padded).to(x)
+
+
+def has_levels(x: torch.Tensor, levels: torch.Tensor, share=0.8) -> torch.Tensor:
+    """Whether the grey values of images gather at their levels: at least two levels, and `share` of the pixels 0.15 of the smallest spacing
+    or less from the nearest one. (B,) bool tensor."""
+    distance = (x[:, None] - levels[:, :, None, None]).abs().nan_to_num(torch.inf).amin(1)
+    spacing = torch.diff(levels, dim=1).nan_to_num(torch.inf).amin(1)
+    near = (distance <= 0.15 * spacing[:, None, None]).flatten(1).to(x.dtype).mean(1)
+    return torch.isfinite(spacing) & (near >= share)

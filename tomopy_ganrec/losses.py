@@ -1,0 +1,55 @@
+"""What the fit minimises: pure functions of tensors, each giving one value a slice, (B,)."""
+
+import torch
+import torch.nn.functional as F
+
+from .initial import gradient
+
+__all__ = ["adversarial", "data_l1", "data_l2", "discrimination", "level_distance", "log_sum", "weighted_variation"]
+
+
+def data_l1(residual: torch.Tensor, half_ramp: torch.Tensor) -> torch.Tensor:
+    """Mean absolute value of the residual (B, angles, columns) after the filter `half_ramp` (of the length of its zero-padded rfft).
+
+    The square root of the ramp gives each spatial frequency of the image the same weight; without it the low ones drown the rest.
+    """
+    columns = residual.shape[2]
+    filtered = torch.fft.irfft(torch.fft.rfft(residual, n=2 * columns) * half_ramp, n=2 * columns)
+    return filtered[..., :columns].abs().mean((1, 2))
+
+
+def data_l2(residual: torch.Tensor) -> torch.Tensor:
+    """Mean square of the residual (B, angles, columns): the likelihood of white noise."""
+    return residual.square().mean((1, 2))
+
+
+def _magnitude(x: torch.Tensor, epsilon: float) -> torch.Tensor:
+    gx, gy = gradient(x)
+    return torch.sqrt(gx * gx + gy * gy + epsilon**2)
+
+
+def weighted_variation(x: torch.Tensor, weight) -> torch.Tensor:
+    """Mean of the weighted length of the gradient of (B, rows, cols) images, smoothed below 1e-3 so that it can be differentiated."""
+    return (weight * (_magnitude(x, 1e-3) - 1e-3)).mean((1, 2))
+
+
+def log_sum(x: torch.Tensor, epsilon: torch.Tensor) -> torch.Tensor:
+    """Mean of ε·asinh(|∇x|/ε), the penalty whose tangent at an image is the total variation with `initial.edge_weights`."""
+    gx, gy = gradient(x)
+    return (epsilon * torch.asinh(torch.hypot(gx, gy) / epsilon)).mean((1, 2))
+
+
+def level_distance(x: torch.Tensor, levels: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
+    """Mean distance of (B, rows, cols) images from the nearest of their `levels` (B, L), NaN for no level, cut off at `reach` (B, 1, 1)."""
+    distance = (x[:, None] - levels[:, :, None, None]).abs().nan_to_num(torch.inf)
+    return torch.minimum(distance.amin(1), reach).mean((1, 2))
+
+
+def adversarial(logits_of_model: torch.Tensor) -> torch.Tensor:
+    """The generator's side of the game, −log D: sigmoid cross entropy of the model's logits against 'measured'."""
+    return F.softplus(-logits_of_model).flatten(1).mean(1)
+
+
+def discrimination(logits_of_data: torch.Tensor, logits_of_model: torch.Tensor) -> torch.Tensor:
+    """The discriminator's side: sigmoid cross entropy of both. Its input from the generator must be detached."""
+    return F.softplus(-logits_of_data).flatten(1).mean(1) + F.softplus(logits_of_model).flatten(1).mean(1)

@@ -1,0 +1,211 @@
+"""Every setting of a reconstruction, checked before anything is computed."""
+
+import difflib
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+__all__ = ["GanrecOptions"]
+
+# Keywords that TomoPy itself passes to a callable algorithm or documents for its own; they do not concern this one.
+TOMOPY_KEYWORDS = frozenset(
+    (
+        "filter_name",
+        "filter_par",
+        "num_block",
+        "ind_block",
+        "reg_par",
+        "reg_data",
+        "accelerated",
+        "pool_size",
+        "interpolation",
+        "grid_size",
+        "block_size",
+    )
+)
+
+_CHOICES = {
+    "preset": ("default", "paper"),
+    "init": ("tv", "sirt", "fbp", "none"),
+    "loss": ("auto", "l1", "l2"),
+    "center_convention": ("edge", "index"),
+    "backend": ("auto", "matrix", "astra", "astra_cuda"),
+}
+
+
+@dataclass(frozen=True)
+class GanrecOptions:
+    """Settings of a reconstruction; what you leave out works.
+
+    Attributes
+    ----------
+    preset : {'default', 'paper'}
+        'default': a classical start image, refined by a generator that adds to it, total variation and a discriminator. 'paper': the
+        network, losses and normalisation of X. Yang et al., J. Synchrotron Rad. 27, 486 (2020), then scaled back to attenuation.
+    num_iter : int or None, >= 0
+        Iterations of the fit; None: 100, with 'paper' 1000. 0 returns the start image.
+    init : {'tv', 'sirt', 'fbp', 'none'}
+        The start image. 'none': the given ``init_recon``, or zero.
+    reweight : int, >= 0
+        Rounds of edge reweighting of the total variation in the start image; if not 0, the fit goes on reweighting. 0: plain total variation.
+    noise : float or 'auto', >= 0
+        Standard deviation of the data, in their units (line integrals). 'auto' reads it off the sinogram. It sets what is not given of
+        `strength`, `epsilon` and `loss`.
+    strength : float or None, >= 0
+        λ of the total variation, relative to the scale of the data; None: from the noise. More removes more noise, and detail.
+    epsilon : float or None, > 0
+        Gradient that counts as an edge, relative to the image's 99.8th percentile; None: from the noise, 0.04 to 0.12.
+    loss : {'auto', 'l1', 'l2'}
+        Of the data in the fit. 'l1', half-ramp filtered, is better for clean data, 'l2' for noisy ones and for plain total variation; 'auto'
+        decides.
+    nonnegative : bool
+        Attenuation is not below 0. Turn off for phase tomograms.
+    mask : bool
+        Nothing lies outside the disc that the detector sees in a full turn. Turn off for a sample wider than the detector.
+    levels : None, 'auto' or sequence of float
+        Grey levels of a segmented material in attenuation per pixel, or 'auto' to find them. None (default) assumes nothing: levels help a lot
+        where they exist and hurt where they do not.
+    network : bool
+        False leaves only the free pixels of the generator: a control.
+    adversarial : float, >= 0
+        Weight of the discriminator's verdict in the generator's loss; 0: no discriminator, a control.
+    learning_rate, pixel_rate, discriminator_rate : float or None, > 0
+        Adam steps of the generator's weights, of its free pixels (relative to the scale of the data) and of the discriminator. None: the
+        preset's own.
+    levels_weight : float, >= 0
+        Weight of the levels.
+    data_weight : float, > 0
+        'paper' only: λ of the L1 term beside the cross entropy.
+    patience : int, >= 0
+        Stop when the data residual has not fallen by 0.1 % for this many iterations; 0: never.
+    seed : int, >= 0
+        Of the networks' initial weights. The same seed, chunks and threads repeat a result bit for bit.
+    batch_size : int or 'auto', >= 1
+        Slices fitted at once; the result does not depend on it beyond rounding.
+    device : str
+        'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'.
+    backend : {'auto', 'matrix', 'astra', 'astra_cuda'}
+        Of the projector; see `ParallelBeamProjector`.
+    projector_memory : float, > 0
+        Bytes the projection matrix may take before 'auto' turns to ASTRA.
+    center_convention : {'edge', 'index'}
+        'edge': ``tomopy.recon``'s own default centre is the middle of the detector, columns / 2. 'index': a centre from
+        ``tomopy.find_center*``, which counts from the middle of the first column: half a pixel is added.
+    progress : bool
+        Show a progress bar.
+    callback : callable or None
+        Called with a `Status` after each iteration; a true answer ends the fit early, keeping what it has.
+    """
+
+    preset: str = "default"
+    num_iter: int | None = None
+    init: str = "tv"
+    reweight: int = 8
+    noise: float | str = "auto"
+    strength: float | None = None
+    epsilon: float | None = None
+    loss: str = "auto"
+    nonnegative: bool = True
+    mask: bool = True
+    levels: Any = None
+    network: bool = True
+    adversarial: float = 0.1
+    learning_rate: float | None = None
+    pixel_rate: float | None = None
+    discriminator_rate: float | None = None
+    levels_weight: float = 2.0
+    data_weight: float = 100.0
+    patience: int = 0
+    seed: int = 0
+    batch_size: int | str = "auto"
+    device: str = "auto"
+    backend: str = "auto"
+    projector_memory: float = 1e9
+    center_convention: str = "edge"
+    progress: bool = False
+    callback: Callable | None = None
+
+    def __post_init__(self):
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"option {name}={value!r} is not known; choose one of {', '.join(map(repr, allowed))}")
+        for name, at_least in (("num_iter", 0), ("reweight", 0), ("patience", 0), ("seed", 0), ("batch_size", 1)):
+            self._check_number(name, numbers.Integral, at_least)
+        for name in ("noise", "strength", "adversarial", "levels_weight"):
+            self._check_number(name, numbers.Real, 0)
+        for name in ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory"):
+            self._check_number(name, numbers.Real, 0, exclusive=True)
+        for name in ("nonnegative", "mask", "network", "progress"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_):
+                raise TypeError(f"option {name}={value!r} must be True or False")
+        if not isinstance(self.device, str):
+            object.__setattr__(self, "device", str(self.device))
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"option callback={self.callback!r} must be callable")
+        self._check_levels()
+
+    def _check_number(self, name, kind, minimum, exclusive=False):
+        value = getattr(self, name)
+        default = type(self).__dataclass_fields__[name].default
+        if isinstance(default, str) and value == default or default is None and value is None:
+            return
+        word = "a whole number" if kind is numbers.Integral else "a number"
+        also = f", or {default!r}" if isinstance(default, str) or default is None else ""
+        limit = f"{'above' if exclusive else 'of at least'} {minimum}"
+        if isinstance(value, bool) or not isinstance(value, kind):
+            raise TypeError(f"option {name}={value!r} must be {word} {limit}{also}")
+        if not math.isfinite(value) or value < minimum or (exclusive and value == minimum):
+            raise ValueError(f"option {name}={value!r} must be {word} {limit}{also}")
+
+    def _check_levels(self):
+        if self.levels is None or isinstance(self.levels, str) and self.levels == "auto":
+            return
+        try:
+            values = np.asarray(self.levels, np.float64)
+        except (TypeError, ValueError):
+            values = np.asarray(np.nan)
+        if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():
+            raise ValueError(f"option levels={self.levels!r} must be None, 'auto' or at least two finite grey levels, in attenuation per pixel")
+        object.__setattr__(self, "levels", tuple(sorted(float(v) for v in values)))
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the fit."""
+        return self.num_iter if self.num_iter is not None else 1000 if self.preset == "paper" else 100
+
+    @classmethod
+    def from_mapping(cls, *mappings: Mapping | None) -> "GanrecOptions":
+        """Options from dictionaries, later ones before earlier ones; TomoPy's own keywords are passed over.
+
+        Raises
+        ------
+        TypeError
+            For an unknown name (the nearest known one is given), or a value of the wrong type.
+        ValueError
+            For a value out of range.
+        """
+        known = [f.name for f in fields(cls)]
+        values: dict[str, Any] = {}
+        for mapping in mappings:
+            if mapping is None:
+                continue
+            if not isinstance(mapping, Mapping):
+                raise TypeError(f"options must be a dictionary of option names and values, not {type(mapping).__name__}")
+            for name, value in mapping.items():
+                if name in known:
+                    values[name] = value
+                elif name not in TOMOPY_KEYWORDS:
+                    near = difflib.get_close_matches(str(name), known, n=1)
+                    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                    raise TypeError(f"unknown option {name!r}: {hint}")
+        return cls(**values)
+
+    def replace(self, **changes) -> "GanrecOptions":
+        """A copy with some values changed, checked again."""
+        return replace(self, **changes)

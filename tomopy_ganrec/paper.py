@@ -1,0 +1,106 @@
+"""The algorithm of X. Yang et al., J. Synchrotron Rad. 27, 486–493 (2020), as published, returned in attenuation units."""
+
+import time
+
+import numpy as np
+import torch
+
+from .game import Game, NonFiniteError
+from .initial import ForwardModel, field_of_view
+from .networks import PaperDiscriminator, PaperGenerator
+
+__all__ = ["fit_paper", "scale_and_offset", "unit_range"]
+
+AUTHORS_RATES = dict(generator=1e-3, discriminator=1e-5)  # the authors' defaults
+
+
+def unit_range(x: torch.Tensor) -> torch.Tensor:
+    """Each slice of (B, …) from its minimum, 0, to its maximum, 1."""
+    flat = x.flatten(1)
+    low, high = flat.amin(1), flat.amax(1)
+    shape = (-1, *[1] * (x.ndim - 1))
+    return (x - low.view(shape)) / (high - low).clamp(min=torch.finfo(x.dtype).tiny).view(shape)
+
+
+def standardized(x: torch.Tensor) -> torch.Tensor:
+    """Each slice of (B, …) to mean 0 and variance 1."""
+    dims = tuple(range(1, x.ndim))
+    return (x - x.mean(dims, keepdim=True)) / x.std(dims, keepdim=True, unbiased=False).clamp(min=torch.finfo(x.dtype).tiny)
+
+
+def scale_and_offset(model: ForwardModel, image: torch.Tensor, sinogram: torch.Tensor, view: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The a and b, (B, 1, 1) each, for which a·image + b·view fits the sinograms best in the least-squares sense."""
+    columns = torch.stack([model.forward_project(image).flatten(1), model.forward_project(view.expand_as(image)).flatten(1)], 2).double()
+    solution = torch.linalg.lstsq(columns.cpu(), sinogram.flatten(1)[..., None].double().cpu()).solution.to(sinogram)
+    return solution[:, 0, :, None], solution[:, 1, :, None]
+
+
+def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=None):
+    """The paper's fit of a batch; the arguments are those of `fit`.
+
+    Two-step normalisation: the generated slice goes to the range 0–1, its sinogram to mean 0 and variance 1 and then to the range 0–1, as the
+    measured one does. The generator minimises the cross entropy of the discriminator's verdict plus λ times the L1 distance; the iterate of
+    lowest L1 distance is kept and its grey values are mapped to attenuation by a least-squares scale and offset.
+    """
+    from .fit import FitResult, Status
+
+    began, batch, total = time.perf_counter(), sinogram.shape[0], options.iterations
+    view = field_of_view(model, sinogram.device).to(sinogram)
+    mask = view if options.mask else torch.ones_like(view)
+    measured = unit_range(standardized(sinogram))
+    seed = torch.Generator().manual_seed(options.seed)
+    generator = PaperGenerator(batch, model.range_shape, model.domain_shape, seed).to(sinogram)
+    judge = PaperDiscriminator(batch, seed).to(sinogram) if options.adversarial > 0 else None
+    rates = options.learning_rate or AUTHORS_RATES["generator"], options.discriminator_rate or AUTHORS_RATES["discriminator"]
+    game = Game([dict(params=generator.parameters(), lr=rates[0])], judge, rates[1])
+    norm = sinogram.flatten(1).norm(dim=1)
+    best_image, start, best_distance = None, None, torch.full((batch,), torch.inf).to(sinogram)
+    best_iteration = torch.zeros(batch, dtype=torch.long, device=sinogram.device)
+    history = {"objective": [], "discriminator": []}
+    stopped = "finished"
+
+    def attenuation(image):
+        scale, offset = scale_and_offset(model, image, sinogram, mask)
+        return scale * image + offset * mask
+
+    def result(image, start):
+        image = attenuation(image)
+        image = image.clamp(min=0) if options.nonnegative else image
+        residual = (model.forward_project(image) - sinogram).flatten(1).norm(dim=1) / norm
+        info = [
+            dict(iteration=int(i), objective=float(d), residual=float(r), loss="l1", levels=None, stopped=stopped)
+            for i, d, r in zip(best_iteration, best_distance, residual, strict=True)
+        ]
+        curves = {k: np.stack(v) for k, v in history.items() if v}
+        return FitResult(image, start, info, curves, dict(start=0.0, fit=time.perf_counter() - began))
+
+    with torch.inference_mode(False), torch.enable_grad():
+        for iteration in range(total + 1):
+            image = unit_range(generator(measured[:, None])[:, 0] * mask)
+            model_sinogram = unit_range(standardized(model.forward_project(image)))
+            distance = (model_sinogram - measured).abs().mean((1, 2))
+            if not torch.isfinite(distance).all():
+                error = NonFiniteError(
+                    f"the fit became infinite or NaN at iteration {iteration}; lower learning_rate or check the data for extreme values"
+                )
+                error.result = result(best_image, start) if best_image is not None else None
+                raise error
+            with torch.no_grad():
+                if best_image is None:
+                    best_image, start = image.clone(), attenuation(image)
+                better = distance < best_distance
+                best_image = torch.where(better[:, None, None], image, best_image)
+                best_distance = torch.where(better, distance, best_distance)
+                best_iteration = torch.where(better, iteration, best_iteration)
+            history["objective"].append(distance.detach().cpu().numpy())
+            if callback is not None and iteration > 0 and callback(Status("fit", iteration, total, float(distance.max()))):
+                stopped = "callback"
+            if stopped != "finished" or iteration == total:
+                break
+            loss = options.data_weight * distance
+            game.step_generator(loss + game.verdict(model_sinogram) if judge is not None else loss)
+            verdict = game.step_discriminator(measured, model_sinogram)
+            if verdict is not None:
+                history["discriminator"].append(verdict.cpu().numpy())
+        with torch.no_grad():
+            return result(best_image, start)

@@ -1,0 +1,67 @@
+"""What the noise decides: the weights that the user left open."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .initial import ForwardModel
+from .noise import estimate_noise
+from .options import GanrecOptions
+
+__all__ = ["Settings", "choose_settings"]
+
+CLEAN = 1e-3  # relative noise below which data count as noise-free
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The weights of one slice; `noise` in the data's units, the others relative to its scale."""
+
+    noise: float
+    relative_noise: float
+    strength: float
+    epsilon: float
+    rho: float
+    rounds: int
+    loss: str
+    data_weight: float
+
+
+def choose_settings(model: ForwardModel, sinogram: torch.Tensor, scale: torch.Tensor, options: GanrecOptions) -> list[Settings]:
+    """Settings for each slice of a batch.
+
+    The noise of a back-projected residual grows with σ·√angles while the data term of `TotalVariation` is normalised by ‖A‖² ∝
+    columns·angles; a total variation that balances it is λ ∝ ν/√angles with ν = σ/(scale·columns/2). The factor 4, the floor for clean
+    data (model error and partly filled pixels act like noise) and the exponent of ε were found on random grains (seeds 0 to 3 of `phantoms.shale` and
+    a finer variant of it) at 128² and 256².
+
+    Parameters
+    ----------
+    model : ForwardModel
+        Its ``theta`` and ``center`` are used where it has them.
+    sinogram : (B, angles, columns) tensor
+    scale : (B, 1, 1) tensor
+        `initial.data_scale`.
+    options : GanrecOptions
+        What is given there stands.
+    """
+    angles, columns = sinogram.shape[1:]
+    theta = getattr(model, "theta", None)
+    if options.noise == "auto":
+        center = float(np.mean(getattr(model, "center", columns / 2)))
+        angle_positions = torch.arange(angles, dtype=torch.float64) * math.pi / angles if theta is None else torch.as_tensor(theta)
+        noise = estimate_noise(sinogram, angle_positions, center).flatten().tolist()
+    else:
+        noise = [float(options.noise)] * sinogram.shape[0]
+    settings = []
+    for sigma, unit in zip(noise, scale.flatten().tolist(), strict=True):
+        relative = sigma / (unit * columns / 2)
+        clean = relative < CLEAN
+        strength = options.strength if options.strength is not None else max(5e-4 * 128 / columns, 4 * relative / math.sqrt(angles))
+        epsilon = options.epsilon if options.epsilon is not None else min(max(0.05 * (relative / 5e-3) ** 0.3, 0.04), 0.12)
+        loss = ("l1" if clean and options.reweight else "l2") if options.loss == "auto" else options.loss
+        data_weight = math.sqrt(128 / columns)
+        settings.append(Settings(sigma, relative, strength, epsilon, 100.0 if clean else 30.0, options.reweight, loss, data_weight))
+    return settings
