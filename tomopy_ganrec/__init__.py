@@ -1,0 +1,45 @@
+"""GANrec for TomoPy: tomography with a missing wedge, reconstructed by a network that learns from the scan itself.
+
+>>> from tomopy_ganrec import ganrec
+>>> volume = tomopy.recon(proj, theta, center=c, algorithm=ganrec)
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("tomopy_ganrec")
+except PackageNotFoundError:  # used from a source tree that was not installed
+    __version__ = "0.0.0"
+
+_HOMES = {
+    "ganrec": "algorithm",
+    "recon": "algorithm",
+    "register": "algorithm",
+    "unregister": "algorithm",
+    "ReconInfo": "algorithm",
+    "cancel": "volume",
+    "Cancelled": "volume",
+    "GanrecOptions": "options",
+    "ParallelBeamProjector": "projector",
+    "NonFiniteError": "game",
+    "Status": "fit",
+}
+_MODULES = ("phantoms", "metrics", "io")
+
+__all__ = [*_HOMES, *_MODULES, "__version__"]
+
+
+def __getattr__(name):
+    # torch takes seconds to import; it is loaded when the first thing that needs it is asked for
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
+    if name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

@@ -65,22 +65,23 @@ class FitResult:
     seconds: dict = field(default_factory=dict)
 
 
+def _constrained(image, options: GanrecOptions, mask):
+    image = image.clamp(min=0) if options.nonnegative else image
+    return image if mask is None else image * mask
+
+
 def start_image(model, sinogram, options: GanrecOptions, settings: list[Settings], mask, init=None, notify: Callable | None = None):
     """The start image of a batch whose settings share ρ and rounds, relative to the scale of the data, like `sinogram` and `init`."""
     if options.init == "none":
-        if init is not None:
-            return init
-        # The mean attenuation, in these units; from zero a non-negative generator would have no gradient to leave by.
-        flat = torch.full((sinogram.shape[0], *model.domain_shape), 0.5 if options.nonnegative else 0.0).to(sinogram)
-        return flat if mask is None else flat * mask
+        if init is None:  # the mean attenuation, in these units; from zero a non-negative generator would have no gradient to leave by
+            init = torch.full((sinogram.shape[0], *model.domain_shape), 0.5 if options.nonnegative else 0.0).to(sinogram)
+        return _constrained(init, options, mask)
     if options.init == "sirt":
         return sirt(model, sinogram, SIRT_ITERATIONS, options.nonnegative, mask, init, notify)
     if options.init == "fbp":
         if not hasattr(model, "theta"):
             raise ValueError("init='fbp' needs a forward model with projection angles `theta`; use init='sirt'")
-        image = fbp(model, sinogram, model.theta)
-        image = image.clamp(min=0) if options.nonnegative else image
-        return image if mask is None else image * mask
+        return _constrained(fbp(model, sinogram, model.theta), options, mask)
     solver = TotalVariation(model, sinogram, settings[0].rho, options.nonnegative, mask)
     if init is not None:
         solver.start(init)
@@ -95,7 +96,7 @@ class Generator(torch.nn.Module):
 
     def __init__(self, start: torch.Tensor, options: GanrecOptions, mask: torch.Tensor | None):
         super().__init__()
-        self._start, self._mask, self._nonnegative = start, mask, options.nonnegative
+        self._start, self._mask, self._options = start, mask, options
         self.pixels = torch.nn.Parameter(torch.zeros_like(start))
         seed = torch.Generator().manual_seed(options.seed)
         self.network = UNet(start.shape[0], seed).to(start) if options.network else None
@@ -104,9 +105,7 @@ class Generator(torch.nn.Module):
         image = self._start + self.pixels
         if self.network is not None:
             image = image + self.network(self._start[:, None])[:, 0]
-        if self._nonnegative:
-            image = torch.relu(image)
-        return image if self._mask is None else image * self._mask
+        return _constrained(image, self._options, self._mask)
 
 
 def _levels(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor) -> torch.Tensor | None:
@@ -143,15 +142,15 @@ def _play(model, data, start, scale, options: GanrecOptions, settings: list[Sett
     view = 2.0 / data.shape[2]  # what the discriminator sees is of order 1
     norm = data.flatten(1).norm(dim=1) + torch.finfo(data.dtype).tiny
     best, history, plateau = None, defaultdict(list), Plateau(options.patience)
-    levels, stopped = None, "finished"
+    levels, stopped, use_levels = None, "finished", options.levels is not None and total > 0
     for iteration in range(total + 1):
         image = generator()
         model_sinogram = model.forward_project(image)
-        if iteration % REFRESH == 0:
-            if tv_start or 2 * iteration >= total:
-                objective.refresh(image.detach())
-            if options.levels is not None and 2 * iteration >= total and (levels is None or options.levels == "auto"):
-                levels = _levels(image.detach(), options, scale)
+        late = 2 * iteration >= total
+        if iteration % REFRESH == 0 and (tv_start or late):
+            objective.refresh(image.detach())
+        if use_levels and late and (levels is None or iteration % REFRESH == 0 and options.levels == "auto"):
+            levels = _levels(image.detach(), options, scale)
         data_loss = objective.data_term(model_sinogram)
         with torch.no_grad():
             value = data_loss + objective.penalty(image)
@@ -165,7 +164,7 @@ def _play(model, data, start, scale, options: GanrecOptions, settings: list[Sett
             ramp = min(1.0, (2 * iteration - total) / (0.5 * total))
             level_loss = options.levels_weight * losses.level_distance(image, levels, _reach(levels))
             value = value + level_loss.detach()
-        if options.levels is None or ramp == 1.0:
+        if not use_levels or ramp == 1.0:
             best.offer(image.detach(), value, residual, iteration)
         history["objective"].append(value.cpu().numpy())
         history["residual"].append(residual.cpu().numpy())
@@ -181,7 +180,7 @@ def _play(model, data, start, scale, options: GanrecOptions, settings: list[Sett
         verdict = game.step_discriminator(view * data, view * model_sinogram)
         if verdict is not None:
             history["discriminator"].append(verdict.cpu().numpy())
-    if ramp < 1.0 and options.levels is not None:  # stopped before the levels were complete
+    if use_levels and ramp < 1.0:  # stopped before the levels were complete
         best.offer(image.detach(), value, residual, iteration)
     return best, levels, {k: np.stack(v) for k, v in history.items()}, stopped
 

@@ -1,0 +1,277 @@
+"""The door: TomoPy's way of calling, `recon`, and what bad input gets."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+import tomopy_ganrec
+from tomopy_ganrec import GanrecOptions, ganrec, recon
+from tomopy_ganrec.projector import ParallelBeamProjector
+
+N, ANGLES = 32, 30
+QUICK = {"num_iter": 3, "reweight": 1}
+
+
+def blobs(size=N, scale=1.0):
+    """An asymmetric object of three Gaussian blobs."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    spots = ((-4, 5, 1.0, 4), (6, -3, 0.6, 3), (2, 8, 0.4, 2))
+    return scale * sum(h * np.exp(-((y - r) ** 2 + (x - c) ** 2) / (2 * w**2)) for r, c, h, w in spots).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def theta():
+    return np.linspace(0, np.pi, ANGLES, endpoint=False).astype(np.float32)  # as tomopy.recon passes it on
+
+
+@pytest.fixture(scope="module")
+def sinograms(theta):
+    """(3, ANGLES, N) of one object, scaled 1, 2 and 3."""
+    projector = ParallelBeamProjector(N, theta, N)
+    volume = torch.from_numpy(np.stack([blobs(scale=k) for k in (1, 2, 3)]))
+    return projector.forward_project(volume).numpy()
+
+
+def call(tomo, theta, center=None, **kwargs):
+    """One chunk, called the way tomopy.recon does."""
+    out = np.full((tomo.shape[0], N, N), 1e-6, np.float32)
+    ganrec(tomo, np.full(len(tomo), N / 2 if center is None else center, np.float32), out, theta, num_gridx=N, num_gridy=N, **kwargs)
+    return out
+
+
+def test_fills_in_place_in_attenuation_units(sinograms, theta):
+    out = call(sinograms, theta, options=QUICK)
+    for k in range(3):
+        # noise-free and not limited: the total attenuation is fixed by every projection
+        assert out[k].sum() == pytest.approx((k + 1) * blobs().sum(), rel=5e-3)
+    assert np.corrcoef(out[0].ravel(), blobs().ravel())[0, 1] > 0.98
+
+
+def test_concurrent_chunks_with_shared_options_and_read_only_input(sinograms, theta):
+    tomo = np.concatenate([sinograms, sinograms])
+    tomo.setflags(write=False)
+    options = dict(QUICK, seed=3)
+    before, out = dict(options), np.full((6, N, N), 1e-6, np.float32)
+    centers = np.full(6, N / 2, np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(ganrec, tomo[s], centers[s], out[s], theta, num_gridx=N, num_gridy=N, options=options) for s in (slice(0, 4), slice(4, 6))
+        ]
+        [job.result() for job in jobs]
+    assert options == before
+    serial = call(tomo, theta, options=options)
+    # another chunking: equal up to rounding
+    np.testing.assert_allclose(out, serial, atol=1e-4 * serial.max())
+
+
+def test_two_dimensional_chunk_with_scalar_centre(sinograms, theta):
+    out = np.full((N, N), 1e-6, np.float32)
+    ganrec(sinograms[0], np.float32(N / 2), out, theta, num_gridx=N, num_gridy=N, options=QUICK)
+    np.testing.assert_array_equal(out, call(sinograms[:1], theta, options=QUICK)[0])
+
+
+def test_keywords_come_before_options_and_tomopy_keywords_pass(sinograms, theta):
+    out = call(sinograms[:1], theta, options={"num_iter": 9, "reweight": 1}, num_iter=3, filter_name="parzen", num_block=1)
+    np.testing.assert_array_equal(out, call(sinograms[:1], theta, options=QUICK))
+
+
+def test_an_exception_leaves_the_output_untouched(sinograms, theta):
+    out = np.full((3, N, N), 7, np.float32)
+    broken = sinograms.copy()
+    broken[1, 2, 3] = np.nan
+    with pytest.raises(ValueError, match=r"1 values.*\(1, 2, 3\)"):
+        ganrec(broken, np.full(3, N / 2), out, theta, options=QUICK)
+    assert (out == 7).all()
+
+
+def test_cancelled_and_failing_runs_leave_the_output_untouched(sinograms, theta):
+    out = np.full((3, N, N), 1e-6, np.float32)
+
+    def stop(status):
+        tomopy_ganrec.cancel()
+
+    with pytest.raises(tomopy_ganrec.Cancelled):
+        ganrec(sinograms, np.full(3, N / 2), out, theta, options=dict(QUICK, callback=stop))
+    assert (out == np.float32(1e-6)).all()
+    # a cancelled run does not stop the next one
+    assert call(sinograms[:1], theta, options=QUICK).max() > 0.5
+
+
+def test_cancel_reaches_a_run_in_another_thread(sinograms, theta):
+    started = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(recon, sinograms, theta, sinogram_order=True, num_iter=100000, callback=lambda status: started.set())
+        assert started.wait(60)
+        tomopy_ganrec.cancel()
+        with pytest.raises(tomopy_ganrec.Cancelled):
+            job.result(60)
+
+
+@pytest.mark.parametrize("center", [N / 2, N / 2 + 2.3, N / 2 - 1.6])
+def test_centre_conventions(theta, center):
+    sinogram = ParallelBeamProjector(N, theta, N, center).forward_project(torch.from_numpy(blobs())[None]).numpy()
+    edge = recon(sinogram, theta, center, sinogram_order=True, num_iter=0)
+    index = recon(sinogram, theta, center - 0.5, sinogram_order=True, num_iter=0, center_convention="index")
+    np.testing.assert_array_equal(edge, index)
+    # the same object wherever the axis is: half a pixel off would cost far more
+    assert np.abs(edge[0] - blobs()).max() < 0.06
+    wrong = recon(sinogram, theta, center - 0.5, sinogram_order=True, num_iter=0)
+    assert np.abs(wrong[0] - blobs()).max() > 0.12
+
+
+def test_a_centre_for_each_slice(theta):
+    centers = [15.2, 16.0, 17.4]
+    volume = torch.from_numpy(np.stack([blobs()] * 3))
+    sinograms = ParallelBeamProjector(N, theta, N, centers).forward_project(volume).numpy()
+    out = recon(sinograms, theta, centers, sinogram_order=True, num_iter=0)
+    for image in out:
+        np.testing.assert_allclose(image, blobs(), atol=0.06)
+
+
+def test_recon_takes_projection_order_and_other_grids(sinograms, theta):
+    out = recon(sinograms.swapaxes(0, 1), theta, **QUICK)
+    np.testing.assert_array_equal(out, recon(sinograms, theta, sinogram_order=True, **QUICK))
+    assert out.dtype == np.float32 and out.shape == (3, N, N)
+    wide = recon(sinograms[:1], theta, sinogram_order=True, num_gridx=N + 6, num_gridy=N + 2, num_iter=0)
+    assert wide.shape == (1, N + 6, N + 2)
+    # rows are num_gridx: the object sits in the middle of the larger grid
+    np.testing.assert_allclose(wide[0, 3:-3, 1:-1], recon(sinograms[:1], theta, sinogram_order=True, num_iter=0)[0], atol=0.05)
+
+
+def test_recon_info(sinograms, theta):
+    out, info = recon(sinograms, theta, sinogram_order=True, return_info=True, options=QUICK)
+    assert isinstance(info.options, GanrecOptions) and info.options.num_iter == 3 and info.device in ("cpu", "cuda")
+    assert len(info.slices) == 3
+    for k, record in enumerate(info.slices):
+        model = ParallelBeamProjector(N, theta, N).forward_project(torch.from_numpy(out[k : k + 1])).numpy()[0]
+        # the residual in the record is that of the image that is returned
+        assert record["residual"] == pytest.approx(np.linalg.norm(model - sinograms[k]) / np.linalg.norm(sinograms[k]), rel=1e-2)
+        assert record["stopped"] == "finished" and record["backend"] == "matrix" and len(record["history"]["objective"]) == 4
+        assert set(record["seconds"]) == {"start", "fit"} and record["center"] == N / 2
+    assert "3 slices" in str(info)
+
+
+def test_recon_does_not_change_its_input(sinograms, theta):
+    tomo, init = sinograms.copy(), np.zeros((3, N, N), np.float32)
+    recon(tomo, theta, sinogram_order=True, init_recon=init, **QUICK)
+    np.testing.assert_array_equal(tomo, sinograms)
+    assert not init.any()
+
+
+def test_init_recon_is_used(sinograms, theta):
+    init = np.stack([blobs(scale=k) for k in (1, 2, 3)])
+    out = recon(sinograms, theta, sinogram_order=True, init_recon=init, init="none", num_iter=0, mask=False)
+    np.testing.assert_allclose(out, init, rtol=1e-6)
+    # through the door the array itself carries it, as tomopy.recon(init_recon=…) does
+    array = init.copy()
+    ganrec(sinograms, np.full(3, N / 2), array, theta, options={"init": "none", "num_iter": 0, "mask": False})
+    np.testing.assert_allclose(array, init, rtol=1e-6)
+
+
+def test_threads_are_given_back(sinograms, theta):
+    before = torch.get_num_threads()
+    recon(sinograms[:1], theta, sinogram_order=True, ncore=1, nchunk=1, num_iter=0)
+    assert torch.get_num_threads() == before
+
+
+def test_progress_bar_ends_full(sinograms, theta, capsys):
+    recon(sinograms, theta, sinogram_order=True, progress=True, batch_size=2, **QUICK)
+    assert "100%" in capsys.readouterr().err
+    recon(sinograms, theta, sinogram_order=True, **QUICK)
+    captured = capsys.readouterr()
+    assert captured.err == "" and captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda t, a: ((t, np.rad2deg(a)), {}), "spans 0 to 174: TomoPy expects radians"),
+        (lambda t, a: ((t, a[:-1]), {}), r"theta has shape \(29,\), the data 30"),
+        (lambda t, a: ((t, np.where(a > 2.9, np.nan, a)), {}), "theta holds 2 values that are not finite, the first at index 28"),
+        (lambda t, a: ((t, a, [16.0, 16.0]), {}), r"center has shape \(2,\), the data 3 slices"),
+        (lambda t, a: ((t, a, np.nan), {}), "center is nan for slice 0"),
+        (lambda t, a: ((t, a, 40.0), {}), "center 40 of slice 0 is off the detector of 32 columns"),
+        (lambda t, a: ((t, a, -3.0), {}), "off the detector"),
+        (lambda t, a: ((t[:0], a), {}), "no slices"),
+        (lambda t, a: ((t[:, :, :1], a), {}), "1 column wide"),
+        (lambda t, a: ((t[:, :1], a[:1]), {}), "1 projections"),
+        (lambda t, a: ((t[0], a), {}), "2 dimensions"),
+        (lambda t, a: ((np.where(t > t.max() * 0.99, np.inf, t), a), {}), "NaN or infinite, the first at"),
+        (lambda t, a: ((t, a), {"init_recon": np.zeros((3, N, N + 1))}), r"init_recon has shape \(3, 32, 33\).*\(3, 32, 32\)"),
+        (lambda t, a: ((t, a), {"init_recon": np.full((3, N, N), np.nan)}), "init_recon holds values"),
+        (lambda t, a: ((t, a), {"num_gridx": 0}), "at least one row"),
+        (lambda t, a: ((t, a), {"num_iter": -1}), "num_iter=-1 must be a whole number of at least 0"),
+        (lambda t, a: ((t, a), {"algorithm": "sirt"}), "algorithm='sirt'"),
+        (lambda t, a: ((t, a), {"device": "tpu"}), "device='tpu' is not"),
+    ],
+)
+def test_bad_values_are_refused(sinograms, theta, change, message):
+    arguments, keywords = change(sinograms, theta)
+    with pytest.raises(ValueError, match=message):
+        recon(*arguments, sinogram_order=True, **keywords)
+
+
+def test_unknown_options_name_the_nearest(sinograms, theta):
+    with pytest.raises(TypeError, match="unknown option 'num_itr': did you mean 'num_iter'"):
+        recon(sinograms, theta, sinogram_order=True, num_itr=3)
+    with pytest.raises(TypeError, match="did you mean 'levels'"):
+        call(sinograms, theta, options={"level": "auto"})
+    with pytest.raises(TypeError, match="options must be a dictionary"):
+        call(sinograms, theta, options=["num_iter"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_not_there(sinograms, theta):
+    with pytest.raises(RuntimeError, match="finds 0 CUDA GPUs.*use device='cpu'"):
+        recon(sinograms, theta, sinogram_order=True, device="cuda")
+
+
+def test_data_that_look_like_transmission_warn(sinograms, theta):
+    with pytest.warns(UserWarning, match="look like transmission.*minus_log") as record:
+        recon(np.exp(-0.1 * sinograms[:1]), theta, sinogram_order=True, num_iter=0)
+    assert len(record) == 1
+
+
+def test_memory_exhausted_names_the_options_that_help(sinograms, theta, monkeypatch):
+    def exhausted(*args, **kwargs):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")
+
+    monkeypatch.setattr("tomopy_ganrec.volume.fit", exhausted)
+    with pytest.raises(MemoryError, match=r"3 slices of 32×32.*batch_size=1.*backend='astra'"):
+        recon(sinograms, theta, sinogram_order=True)
+
+
+def test_works_under_the_callers_no_grad_and_float64_default(sinograms, theta):
+    expected = recon(sinograms[:1], theta, sinogram_order=True, **QUICK)
+    state = torch.get_rng_state()
+    with torch.no_grad():
+        np.testing.assert_array_equal(recon(sinograms[:1], theta, sinogram_order=True, **QUICK), expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_array_equal(recon(sinograms[:1], theta, sinogram_order=True, **QUICK), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_environment_is_left_alone(sinograms, theta):
+    before = dict(os.environ)
+    call(sinograms[:1], theta, options=QUICK)
+    assert dict(os.environ) == before
+
+
+def test_register_without_tomopy_says_where_to_get_it():
+    if tomopy_is_installed():
+        pytest.skip("TomoPy is installed")
+    with pytest.raises(ImportError, match="conda-forge.*tomopy_ganrec.recon"):
+        tomopy_ganrec.register()
+
+
+def tomopy_is_installed():
+    from importlib.util import find_spec
+
+    return find_spec("tomopy") is not None

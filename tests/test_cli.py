@@ -1,0 +1,86 @@
+"""The command line."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tomopy_ganrec import io, recon
+from tomopy_ganrec.cli import main
+from tomopy_ganrec.projector import ParallelBeamProjector
+
+h5py = pytest.importorskip("h5py")
+tifffile = pytest.importorskip("tifffile")
+
+
+@pytest.fixture
+def scan(tmp_path):
+    theta = np.arange(0, 180, 6.0)
+    y, x = np.mgrid[:24, :24] - 11.5
+    disk = torch.from_numpy((0.1 * (np.hypot(y - 2, x + 3) < 6)).astype(np.float32))
+    sinogram = ParallelBeamProjector(24, np.deg2rad(theta), 24, 12.5).forward_project(torch.stack([disk, 2 * disk])).numpy()
+    path = tmp_path / "scan.h5"
+    with h5py.File(path, "w") as file:
+        file["exchange/data"], file["exchange/theta"] = np.exp(-sinogram.swapaxes(0, 1)), theta
+    return path
+
+
+def test_recon_writes_what_the_function_returns(scan, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(f"recon {scan} --center 12.5 --slices 0:2 --angles 0:120 --num-iter 2 --init sirt --out {out} --reader h5py".split()) == 0
+    projections, theta = io.read_projections(scan, angles="0:120", reader="h5py")
+    expected = recon(projections, theta, 12.5, num_iter=2, init="sirt")
+    written = np.stack([tifffile.imread(out / f"recon_0000{k}.tiff") for k in range(2)])
+    np.testing.assert_array_equal(written, expected)
+    captured = capsys.readouterr()
+    assert "2 slices on" in captured.out and "recon_00000.tiff … recon_00001.tiff" in captured.out and "100%" in captured.err
+
+
+def test_recon_to_hdf5_quietly_with_levels(scan, tmp_path, capsys):
+    out = tmp_path / "out.h5"
+    assert main(f"recon {scan} --slices 1 --levels [0,0.2] --num-iter 4 --out {out} --quiet --reader h5py".split()) == 0
+    with h5py.File(out) as file:
+        assert file["exchange/data"].shape == (1, 24, 24) and file["exchange/data"].attrs["first_slice"] == 1
+    captured = capsys.readouterr()
+    assert captured.err == "" and "levels: 0, 0.2" in captured.out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("--num-iter many", "num_iter='many' must be a whole number"),
+        ("--init magic", "init='magic' is not known"),
+        ("--angles 300:400", "keeps 0 projections"),
+        ("--center 99", "off the detector of 24 columns"),
+        ("--slices 5:9", "not among the 2"),
+    ],
+)
+def test_mistakes_end_with_a_message(scan, tmp_path, capsys, arguments, message):
+    assert main(f"recon {scan} --out {tmp_path / 'out'} --reader h5py {arguments}".split()) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_a_missing_file(tmp_path, capsys):
+    assert main(f"recon {tmp_path / 'none.h5'} --out {tmp_path / 'out'}".split()) == 1
+    assert "no file" in capsys.readouterr().err
+
+
+def test_help_lists_every_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["recon", "--help"])
+    assert "--center-convention" in capsys.readouterr().out
+
+
+def test_demo(tmp_path, capsys):
+    pytest.importorskip("astra")
+    pytest.importorskip("matplotlib")
+    assert main(f"demo --size 48 --wedge 120 --out {tmp_path / 'demo'}".split()) == 0
+    rows = json.loads((tmp_path / "demo" / "results.json").read_text())
+    assert {"method", "mssim", "rmse", "seconds"} <= set(rows[0])
+    score = {row["method"]: row["mssim"] for row in rows}
+    # the order that any size shows
+    assert score["FBP"] < score["MLEM-200"] < score["TV"] < score["ganrec"]
+    assert (tmp_path / "demo" / "comparison.png").stat().st_size > 10000
+    assert "MLEM-200" in capsys.readouterr().out

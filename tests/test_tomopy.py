@@ -1,0 +1,112 @@
+"""Against the real TomoPy, where it is installed (conda-forge)."""
+
+import os
+
+import numpy as np
+import pytest
+import torch  # noqa: F401  (before TomoPy and ASTRA)
+
+import tomopy_ganrec
+from tomopy_ganrec import ganrec
+
+tomopy = pytest.importorskip("tomopy")
+
+N, CENTER = 64, 34.3
+
+
+def blobs(size=N):
+    """An asymmetric object of Gaussian blobs, attenuation per pixel."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    spots = ((-9, 12, 0.02, 6), (12, -6, 0.012, 5), (4, 16, 0.008, 3))
+    return sum(h * np.exp(-((y - r) ** 2 + (x - c) ** 2) / (2 * w**2)) for r, c, h, w in spots).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def scan():
+    """(angles, slices, columns) of three slices by TomoPy's own projector, axis off the middle, and the angles."""
+    theta = tomopy.angles(90)
+    volume = np.stack([blobs(), 2 * blobs(), blobs()[::-1]])
+    return tomopy.project(volume, theta, center=CENTER, pad=False), theta
+
+
+@pytest.mark.parametrize("ncore, nchunk", [(1, None), (2, None), (2, 1), (1, 0), (2, 0)])
+def test_same_grid_orientation_and_units_as_mlem(scan, ncore, nchunk):
+    projections, theta = scan
+    mlem = tomopy.recon(projections, theta, CENTER, algorithm="mlem", num_iter=60)
+    ours = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, nchunk=nchunk, options={"num_iter": 20})
+    assert ours.shape == mlem.shape and ours.dtype == np.float32
+    for a, b in zip(ours, mlem, strict=True):
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.995  # a pixel of shift gives 0.98, a flip far less
+        assert a.mean() == pytest.approx(b.mean(), rel=5e-3)
+    assert "TOMOPY_PYTHON_THREADS" not in os.environ
+
+
+def test_grid_of_another_size(scan):
+    projections, theta = scan
+    keywords = {"num_gridx": 72, "num_gridy": 80}
+    mlem = tomopy.recon(projections, theta, CENTER, algorithm="mlem", num_iter=60, **keywords)
+    ours = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, options={"num_iter": 0}, **keywords)
+    assert ours.shape == mlem.shape == (3, 72, 80)
+    assert np.corrcoef(ours.ravel(), mlem.ravel())[0, 1] > 0.99
+
+
+def test_default_centre_is_tomopys(scan):
+    theta = scan[1]
+    projections = tomopy.project(blobs()[None], theta, pad=False)
+    ours = tomopy.recon(projections, theta, algorithm=ganrec, options={"num_iter": 0})
+    np.testing.assert_allclose(ours[0], blobs(), atol=0.06 * blobs().max())
+
+
+def test_a_found_centre_with_the_index_convention(scan):
+    projections, theta = scan
+    index = CENTER - 0.5
+    ours = tomopy.recon(projections, theta, index, algorithm=ganrec, options={"num_iter": 0, "center_convention": "index"})
+    edge = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, options={"num_iter": 0})
+    np.testing.assert_allclose(ours, edge, atol=1e-4 * edge.max())
+
+
+def test_by_name_after_register(scan):
+    projections, theta = scan
+    with pytest.raises(ValueError, match="algorithm"):
+        tomopy.recon(projections, theta, CENTER, algorithm="ganrec")
+    tomopy_ganrec.register()
+    try:
+        for ncore in (1, 2):
+            named = tomopy.recon(projections, theta, CENTER, algorithm="ganrec", ncore=ncore, options={"num_iter": 3})
+            passed = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, options={"num_iter": 3})
+            np.testing.assert_array_equal(named, passed)
+        default = tomopy.recon(projections[:, :1], theta, CENTER, algorithm="ganrec", num_gridx=48, num_gridy=48)
+        assert default.shape == (1, 48, 48)
+    finally:
+        tomopy_ganrec.unregister()
+    with pytest.raises(ValueError, match="algorithm"):
+        tomopy.recon(projections, theta, CENTER, algorithm="ganrec")
+
+
+def test_init_recon_and_errors_through_tomopy(scan, monkeypatch):
+    monkeypatch.delenv("TOMOPY_PYTHON_THREADS", raising=False)
+    projections, theta = scan
+    init = np.stack([blobs(), 2 * blobs(), blobs()[::-1]])
+    ours = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, init_recon=init.copy(), options={"init": "none", "num_iter": 0, "mask": False})
+    np.testing.assert_allclose(ours, init, atol=1e-6)
+    monkeypatch.setenv("TOMOPY_PYTHON_THREADS", "2")  # TomoPy leaves it behind after an exception
+    with pytest.raises(TypeError, match="did you mean 'num_iter'"):
+        tomopy.recon(projections, theta, CENTER, algorithm=ganrec, options={"numiter": 3})
+    with pytest.raises(ValueError, match="radians"):
+        tomopy.recon(projections, np.rad2deg(theta), CENTER, algorithm=ganrec)
+
+
+def test_write_center(scan, tmp_path):
+    # TomoPy sends filter_name along, and centres as it counts them; its own TIFF writer fails with tifffile 2025.2.18 and newer
+    projections, theta = scan
+    seen = []
+
+    def algorithm(tomo, center, recon, theta, **kwargs):
+        seen.append((float(center[0]), kwargs["filter_name"]))
+        ganrec(tomo, center, recon, theta, num_iter=0, **kwargs)
+
+    try:
+        tomopy.write_center(projections, theta, str(tmp_path), cen_range=(CENTER - 1, CENTER + 1, 1), algorithm=algorithm, ind=0)
+    except TypeError as error:
+        assert "tiff" in str(error).lower() or "imwrite" in str(error) or "imsave" in str(error) or "write" in str(error)
+    assert [s[0] for s in seen] == pytest.approx([CENTER - 1, CENTER], abs=1e-4)

@@ -1,0 +1,218 @@
+"""The door: GANrec as TomoPy calls an algorithm, and as a function of its own.
+
+Units are those of TomoPy: data are line integrals (−log of the transmission), the result is attenuation per detector column ("per pixel").
+"""
+
+import contextlib
+import importlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .checks import check_centers, check_init, check_projections, check_theta
+from .options import GanrecOptions
+from .volume import reconstruct, resolve_device
+
+__all__ = ["ReconInfo", "ganrec", "recon", "register", "unregister"]
+
+TOMOPY_FILL = np.float32(1e-6)  # what tomopy.recon puts into the array when no init_recon is given
+
+
+@dataclass(frozen=True)
+class ReconInfo:
+    """How a reconstruction came about.
+
+    Attributes
+    ----------
+    options : GanrecOptions
+        As used.
+    device : str
+    slices : list of dict
+        For each slice what `fit.FitResult.info` says (noise, strength, the iteration returned, data residual, levels, reason for stopping …), its
+        ``center``, ``history`` of losses, ``seconds`` and projector ``backend``.
+    """
+
+    options: GanrecOptions
+    device: str
+    slices: list
+
+    def __str__(self):
+        seconds = sum(sum(s["seconds"].values()) for s in self.slices)
+        worst = max(s["residual"] for s in self.slices)
+        return f"{len(self.slices)} slices on {self.device} in {seconds:.1f} s, largest relative data residual {worst:.2e}"
+
+
+def _given_init(recon: np.ndarray) -> np.ndarray | None:
+    """The init_recon that TomoPy copied into the array, or None if it holds TomoPy's fill."""
+    return None if np.all(recon == TOMOPY_FILL) else recon
+
+
+def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, options=None, **kwargs):
+    """GANrec, as an algorithm for TomoPy: ``tomopy.recon(proj, theta, center=c, algorithm=ganrec)``.
+
+    Parameters
+    ----------
+    tomo : (slices, angles, columns) float32 array
+        Line integrals; read only.
+    center : (slices,) float array
+        Rotation axis on the detector, in columns. TomoPy's own default, the middle of the detector, is ``columns / 2`` (edge convention); add half
+        a column to a centre found by ``tomopy.find_center*``, or pass ``center_convention='index'``.
+    recon : (slices, num_gridx, num_gridy) float32 array
+        Receives attenuation per detector column, in place, once all slices are done; what it holds before, if not TomoPy's fill, is the initial
+        image.
+    theta : (angles,) float array
+        Radians.
+    num_gridx, num_gridy : int, optional
+        Rows and columns of a slice; they are those of `recon`.
+    options : dict, optional
+        Names and values of `GanrecOptions`. The dictionary is not changed.
+    **kwargs
+        The same as keywords; they come before `options`. Keywords of TomoPy's own algorithms (``filter_name`` …) are passed over.
+
+    Raises
+    ------
+    ValueError, TypeError, RuntimeError, MemoryError
+        For data, options or a machine that will not do; `recon` is left as it was.
+    """
+    settings = GanrecOptions.from_mapping(options, kwargs)
+    tomo, image = np.asarray(tomo), recon
+    if tomo.ndim == 2 and recon.ndim == 2:  # nchunk=0: one slice, a scalar centre
+        tomo, image = tomo[None], recon[None]
+    check_projections(tomo)
+    theta = check_theta(theta, tomo.shape[1])
+    centers = check_centers(center, tomo.shape[0], tomo.shape[2], settings.center_convention)
+    if image.ndim != 3 or image.shape[0] != tomo.shape[0]:
+        raise ValueError(f"the array for the result has shape {recon.shape}, the data {tomo.shape[0]} slices; give (slices, num_gridx, num_gridy)")
+    init = _given_init(image)
+    if init is not None:
+        init = check_init(init, image.shape)
+    image[...] = reconstruct(tomo, centers, theta, image.shape[1:], settings, init)[0]
+
+
+@contextlib.contextmanager
+def _threads(ncore: int | None):
+    """At most `ncore` CPU threads for torch."""
+    before = torch.get_num_threads()
+    if ncore is not None:
+        torch.set_num_threads(max(1, int(ncore)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def recon(
+    tomo,
+    theta,
+    center=None,
+    sinogram_order=False,
+    algorithm=None,
+    init_recon=None,
+    ncore=None,
+    nchunk=None,
+    options=None,
+    return_info=False,
+    num_gridx=None,
+    num_gridy=None,
+    **kwargs,
+):
+    """Reconstruct a volume with GANrec; the call of ``tomopy.recon``, for those without TomoPy.
+
+    Parameters
+    ----------
+    tomo : (angles, slices, columns) array_like
+        Line integrals. With ``sinogram_order=True`` (slices, angles, columns). Not changed.
+    theta : (angles,) array_like
+        Radians.
+    center : float or (slices,) array_like, optional
+        Rotation axis on the detector in columns, edge convention (default: ``columns / 2``); see the option ``center_convention``.
+    sinogram_order : bool
+    algorithm : optional
+        For scripts that name it: `ganrec` or 'ganrec'.
+    init_recon : (slices, num_gridx, num_gridy) array_like, optional
+        Where the start image begins; with ``init='none'`` the start image itself. Not changed.
+    ncore : int, optional
+        CPU threads that torch may use.
+    nchunk : int, optional
+        Slices fitted at once, as the option ``batch_size``.
+    options : dict, optional
+        Names and values of `GanrecOptions`.
+    return_info : bool
+    num_gridx, num_gridy : int, optional
+        Rows and columns of a slice; default: the detector's columns.
+    **kwargs
+        Options as keywords; they come before `options`.
+
+    Returns
+    -------
+    (slices, num_gridx, num_gridy) float32 array
+        Attenuation per detector column. With `return_info` also a `ReconInfo`.
+
+    Raises
+    ------
+    ValueError, TypeError, RuntimeError, MemoryError
+        For data, options or a machine that will not do: the message says what was given, what is allowed and what to do.
+    """
+    if algorithm not in (None, "ganrec", ganrec):
+        raise ValueError(f"algorithm={algorithm!r}: this function reconstructs with 'ganrec'; use tomopy.recon for other algorithms")
+    settings = GanrecOptions.from_mapping(None if nchunk in (None, 0) else {"batch_size": nchunk}, options, kwargs)
+    tomo = np.asarray(tomo)
+    if tomo.ndim == 3 and not sinogram_order:
+        tomo = tomo.swapaxes(0, 1)
+    check_projections(tomo)
+    slices, angles, columns = tomo.shape
+    theta = check_theta(theta, angles)
+    centers = check_centers(center, slices, columns, settings.center_convention)
+    size = int(columns if num_gridx is None else num_gridx), int(columns if num_gridy is None else num_gridy)
+    if min(size) < 1:
+        raise ValueError(f"num_gridx={num_gridx}, num_gridy={num_gridy}: a slice needs at least one row and one column")
+    init = None if init_recon is None else check_init(init_recon, (slices, *size))
+    with _threads(ncore):
+        image, records = reconstruct(tomo, centers, theta, size, settings, init)
+    return (image, ReconInfo(settings, str(resolve_device(settings.device)), records)) if return_info else image
+
+
+def _tomopy():
+    try:
+        return importlib.import_module("tomopy.recon.algorithm")
+    except ImportError as error:
+        raise ImportError(
+            "register() needs TomoPy, which is on conda-forge only: conda install -c conda-forge tomopy. Without it, call tomopy_ganrec.recon, which "
+            "takes the same arguments as tomopy.recon"
+        ) from error
+
+
+def _by_name(tomo, center, recon, theta, **kwargs):
+    """`ganrec` for a call by name: TomoPy wraps each keyword in a zero-dimensional array."""
+    ganrec(
+        tomo,
+        center,
+        recon,
+        theta,
+        **{name: value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value for name, value in kwargs.items()},
+    )
+
+
+def register() -> None:
+    """Make ``tomopy.recon(…, algorithm='ganrec', options={…})`` work, by entering this algorithm into TomoPy's own tables.
+
+    TomoPy has no place for others' algorithms: this reaches into its private parts (seen to work with 1.15.2). Passing the function,
+    ``algorithm=ganrec``, needs no registration and is the better way. `unregister` undoes it.
+
+    Raises
+    ------
+    ImportError
+        Without TomoPy.
+    """
+    module = _tomopy()
+    module.extern.c_ganrec = _by_name
+    module.allowed_recon_kwargs["ganrec"] = ["num_gridx", "num_gridy", "options"]
+
+
+def unregister() -> None:
+    """Undo `register`; nothing happens where it was not called."""
+    module = _tomopy()
+    module.allowed_recon_kwargs.pop("ganrec", None)
+    if getattr(module.extern, "c_ganrec", None) is _by_name:
+        del module.extern.c_ganrec

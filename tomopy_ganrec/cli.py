@@ -1,0 +1,82 @@
+"""The command line: ``tomopy-ganrec recon FILE`` and ``tomopy-ganrec demo``."""
+
+import argparse
+import ast
+import sys
+from dataclasses import fields
+
+from .options import GanrecOptions
+
+__all__ = ["main"]
+
+_OWN = ("progress", "callback")  # set by the command itself
+
+
+def _value(text: str):
+    """An option's value: a Python literal, or the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _slices(text: str):
+    first, _, last = text.partition(":")
+    return (int(first), int(last) if last else int(first) + 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tomopy-ganrec", description="Missing-wedge tomography by GANrec.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    recon = commands.add_parser("recon", help="reconstruct a Data Exchange HDF5 file", description="Reconstruct a Data Exchange HDF5 file.")
+    recon.add_argument("file", help="HDF5 file with exchange/data, data_white, data_dark, theta")
+    recon.add_argument("--center", type=float, help="rotation axis on the detector in columns (default: its middle); see --center-convention")
+    recon.add_argument("--slices", type=_slices, metavar="FIRST:LAST", help="slices FIRST to LAST-1 (default: all)")
+    recon.add_argument("--angles", metavar="FROM:TO", help="use projections with FROM <= theta < TO, in degrees")
+    recon.add_argument("--out", required=True, metavar="PATH", help="a folder for TIFFs, or a file ending in .h5")
+    recon.add_argument("--reader", default="auto", choices=("auto", "dxchange", "h5py"))
+    recon.add_argument("--quiet", action="store_true", help="no progress bar")
+    options = recon.add_argument_group("options of the reconstruction", "described in tomopy_ganrec.GanrecOptions; values as in Python")
+    for field in fields(GanrecOptions):
+        if field.name not in _OWN:
+            options.add_argument(f"--{field.name.replace('_', '-')}", type=_value, metavar="VALUE", help=f"default: {field.default!r}")
+    demo = commands.add_parser("demo", help="a shale slice from 0-120 degrees by FBP, MLEM, TV and GANrec")
+    demo.add_argument("--size", type=int, default=256)
+    demo.add_argument("--wedge", type=int, default=120, help="degrees, one projection each")
+    demo.add_argument("--photons", type=float, help="photons a detector column (default: noise-free)")
+    demo.add_argument("--out", default="demo", help="folder for comparison.png and results.json")
+    return parser
+
+
+def _recon(arguments) -> None:
+    chosen = {f.name: getattr(arguments, f.name) for f in fields(GanrecOptions) if f.name not in _OWN and getattr(arguments, f.name) is not None}
+    options = GanrecOptions.from_mapping(chosen)  # before torch is loaded and the file is read
+    from . import io
+    from .algorithm import recon
+
+    projections, theta = io.read_projections(arguments.file, arguments.slices, arguments.angles, arguments.reader)
+    volume, info = recon(projections, theta, arguments.center, options=chosen, return_info=True, progress=not arguments.quiet)
+    names = io.write_slices(volume, arguments.out, arguments.slices[0] if arguments.slices else 0)
+    print(info)
+    for record in info.slices if options.levels is not None else ():
+        print("levels:", ", ".join(f"{level:.4g}" for level in record["levels"]) or "none found")
+    print(f"wrote {names[0]}" + (f" … {names[-1].name}" if len(names) > 1 else ""))
+
+
+def main(arguments=None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = _parser().parse_args(arguments)
+    try:
+        if arguments.command == "recon":
+            _recon(arguments)
+        else:
+            from .benchmark.demo import demo
+
+            demo(arguments.out, arguments.size, arguments.wedge, arguments.photons)
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        print(f"tomopy-ganrec: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("tomopy-ganrec: interrupted", file=sys.stderr)
+        return 130
+    return 0
