@@ -50,8 +50,11 @@ def joseph_matrix(size, theta, columns, center, pixel_size=1.0, rays_per_bin=1, 
     rays = columns * rays_per_bin
     t = ((np.arange(rays) + 0.5) / rays_per_bin - center) / pixel_size  # in grid pixels
     row_axis, col_axis = np.arange(rows) - (rows - 1) / 2, np.arange(cols) - (cols - 1) / 2
-    counts, indices, values = [], [], []
-    for angle in np.asarray(theta, np.float64):
+    samples = rays * 2 * max(rows, cols)
+    # room for the most that each angle can hold: growing lists would copy everything once more
+    indices, values = np.empty(len(theta) * samples, np.int32), np.empty(len(theta) * samples, dtype)
+    pointer, filled = np.zeros(len(theta) * columns + 1, np.int64), 0
+    for k, angle in enumerate(np.asarray(theta, np.float64)):
         c, s = np.cos(angle), np.sin(angle)
         if abs(c) >= abs(s):  # one sample in every row, interpolated along it
             position = (t[:, None] + row_axis * s) / c + (cols - 1) / 2
@@ -71,15 +74,16 @@ def joseph_matrix(size, theta, columns, center, pixel_size=1.0, rays_per_bin=1, 
         inside = np.empty(weight.shape, bool)
         inside[..., 0] = (low >= 0) & (low < limit)
         inside[..., 1] = (low >= -1) & (low < limit - 1)
-        counts.append(inside.reshape(columns, -1).sum(1))
-        indices.append(index[inside])
-        values.append(weight[inside])
-    pointer = np.zeros(len(counts) * columns + 1, np.int64)
-    np.cumsum(np.concatenate(counts), out=pointer[1:])
-    if pointer[-1] > np.iinfo(np.int32).max:
-        raise ValueError(f"the projection matrix would hold {pointer[-1]} values, more than 32-bit indices can count; use backend='astra'")
-    matrix = (np.concatenate(values), np.concatenate(indices), pointer.astype(np.int32))
-    return scipy.sparse.csr_matrix(matrix, shape=(len(counts) * columns, rows * cols))
+        pointer[k * columns + 1 : (k + 1) * columns + 1] = inside.reshape(columns, -1).sum(1)
+        kept = np.flatnonzero(inside)
+        np.take(index.ravel(), kept, out=indices[filled : filled + kept.size])
+        np.take(weight.ravel(), kept, out=values[filled : filled + kept.size])
+        filled += kept.size
+    if filled > np.iinfo(np.int32).max:
+        raise ValueError(f"the projection matrix would hold {filled} values, more than 32-bit indices can count; use backend='astra'")
+    np.cumsum(pointer, out=pointer)
+    matrix = (values[:filled], indices[:filled], pointer.astype(np.int32))
+    return scipy.sparse.csr_matrix(matrix, shape=(len(theta) * columns, rows * cols))
 
 
 def _torch_csr(matrix: scipy.sparse.csr_matrix) -> torch.Tensor:

@@ -1,0 +1,98 @@
+"""Grey levels of segmented materials."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from tomopy_ganrec.levels import find_levels, has_levels
+from tomopy_ganrec.phantoms import shale
+
+SHALE = torch.tensor([0, 1 / 3, 2 / 3, 1])
+
+
+def noise(shape, sigma, seed=0):
+    return sigma * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@functools.cache
+def rock(**arguments):
+    return torch.from_numpy(shale(128, **arguments))
+
+
+def two_grains():
+    image = torch.zeros(1, 128, 128)
+    image[:, :, 60:] = 0.5
+    return image
+
+
+def ramp():
+    return torch.linspace(0, 1, 128).expand(1, 128, 128).contiguous()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_levels_of_shale(seed):
+    levels = find_levels(rock(seed=seed))
+    torch.testing.assert_close(levels, SHALE[None], atol=1e-6, rtol=0)  # most flat pixels hold the level itself, so does their median
+
+
+def test_levels_with_blurred_boundaries_and_noise():
+    image = rock(oversample=2)
+    levels = find_levels(image + noise(image.shape, 0.004))
+    torch.testing.assert_close(levels, SHALE[None], atol=0.01, rtol=0)  # a few bins of 1/256; the inclusions are small
+    assert bool(has_levels(image, levels)[0])
+
+
+def test_levels_follow_scale_and_offset():
+    levels = find_levels(rock() * 0.02 - 0.003)
+    torch.testing.assert_close(levels, SHALE[None] * 0.02 - 0.003, atol=1e-6, rtol=0)
+
+
+def test_shorter_rows_are_padded_with_nan():
+    levels = find_levels(torch.cat([two_grains(), rock()]))
+    assert tuple(levels.shape) == (2, 4) and levels.dtype == torch.float32
+    torch.testing.assert_close(levels[0, :2], torch.tensor([0, 0.5]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(levels[1], SHALE, atol=1e-6, rtol=0)
+    assert bool(levels[0, 2:].isnan().all())
+
+
+def test_levels_ascend():
+    found = find_levels(rock() * -1)[0]
+    assert bool((found.diff() > 0).all())
+
+
+def test_has_levels_by_image():
+    images = torch.cat([two_grains(), rock(), ramp(), torch.rand(1, 128, 128, generator=torch.Generator().manual_seed(0))])
+    assert has_levels(images, find_levels(images)).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("smooth", [ramp(), ramp() + ramp().mT, torch.hypot(ramp() - 0.5, ramp().mT - 0.5)], ids=["ramp", "diagonal", "cone"])
+def test_a_smooth_image_has_no_levels(smooth):
+    assert has_levels(smooth, find_levels(smooth)).tolist() == [False]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7])
+def test_a_constant_image_has_no_levels(value):
+    image = torch.full((2, 32, 32), value)
+    levels = find_levels(image)
+    assert tuple(levels.shape) == (2, 2) and bool(levels.isnan().all())
+    assert has_levels(image, levels).tolist() == [False, False]
+
+
+def test_one_level_is_not_enough():
+    image = torch.zeros(1, 32, 32)
+    assert has_levels(image, torch.tensor([[0.0, np.nan]])).tolist() == [False]
+
+
+def test_the_share_of_pixels_near_a_level():
+    image = torch.zeros(1, 10, 10)
+    image[0, :3] = 0.5  # 30 % halfway between the levels
+    levels = torch.tensor([[0.0, 1.0, np.nan]])
+    assert has_levels(image, levels).tolist() == [False] and has_levels(image, levels, share=0.7).tolist() == [True]
+
+
+def test_near_is_measured_by_the_smallest_spacing():
+    levels = torch.tensor([[0.0, 1.0, 1.2]])
+    assert has_levels(torch.full((1, 4, 4), 0.029), levels).tolist() == [True]  # within 0.15·0.2
+    assert has_levels(torch.full((1, 4, 4), 0.031), levels).tolist() == [False]

@@ -1,0 +1,151 @@
+"""Test objects: levels, shares, continuity, and the same object at every size."""
+
+import functools
+
+import numpy as np
+import pytest
+
+from tomopy_ganrec.phantoms import shale, shepp_logan
+
+rock = functools.cache(shale)  # for the tests that only look at it
+LEVELS = np.float32([0, 1 / 3, 2 / 3, 1])
+
+
+def block_mean(image, n):
+    return image.reshape(image.shape[0] // n, n, -1, n).mean((1, 3))
+
+
+def test_levels_and_their_shares():
+    shares = np.zeros(4)
+    for seed in range(3):
+        slices = rock(256, seed=seed)
+        assert slices.shape == (1, 256, 256) and slices.dtype == np.float32
+        assert np.isin(slices, LEVELS).all()  # nothing between the levels
+        shares += [(slices == level).mean() / 3 for level in LEVELS]
+    # 4 points: grains are large enough for a rock to differ from the mean by a few; the inclusions have one point of room.
+    np.testing.assert_allclose(shares[:3], [0.33, 0.35, 0.31], atol=0.04)
+    assert shares[3] == pytest.approx(0.012, abs=0.01)
+
+
+def test_the_core_is_round_and_inside():
+    image = rock(128)[0]
+    y, x = np.mgrid[:128, :128] - 63.5
+    assert (image[np.hypot(x, y) > 0.93 * 64] == 0).all()
+    assert (image[np.hypot(x, y) < 0.75 * 64] > 0).all()  # chips are shallow
+
+
+def test_the_same_seed_is_the_same_rock():
+    np.testing.assert_array_equal(shale(32, slices=2, seed=3), shale(32, slices=2, seed=3))
+
+
+def test_global_random_state_is_neither_read_nor_moved():
+    np.random.seed(1)  # noqa: NPY002
+    first, state = shale(32), np.random.get_state()[1].copy()  # noqa: NPY002
+    np.random.seed(2)  # noqa: NPY002
+    np.testing.assert_array_equal(shale(32), first)
+    np.random.seed(1)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+def test_another_seed_is_another_rock():
+    assert np.abs(rock(64, seed=0) - rock(64, seed=1)).mean() > 0.05  # two unrelated rocks differ by about 0.13
+
+
+def test_slices_continue():
+    stack = rock(128, slices=9)
+    distances = [np.abs(stack[:-k] - stack[k:]).mean() for k in (1, 2, 4, 8)]
+    assert distances == sorted(distances)
+    assert 0 < distances[0] < 0.4 * distances[-1]  # a step is a fifth of the grains' size, eight steps are past it
+
+
+def test_a_slice_does_not_depend_on_how_many_are_asked_for():
+    for slices in (1, 2, 5):
+        np.testing.assert_array_equal(shale(128, slices=slices), rock(128, slices=9)[:slices])
+
+
+@pytest.mark.parametrize("oversample", [2, 3])
+def test_oversampling_is_the_area_mean(oversample):
+    mean, fine = shale(64, oversample=oversample)[0], rock(64 * oversample)[0]
+    np.testing.assert_allclose(mean, block_mean(fine, oversample), atol=1e-6)  # float32
+    assert mean.mean() == pytest.approx(float(fine.mean()), rel=1e-5)
+    between = ~np.isclose(mean[..., None], LEVELS, atol=1e-4).any(-1)
+    assert 0.05 < between.mean() < 0.6 and mean.min() == 0 and mean.max() <= 1  # grain boundaries, and not all of the image
+
+
+def test_oversampled_slices_are_those_of_the_size():
+    fine, coarse = shale(64, slices=3, oversample=2), rock(64, slices=3)
+    # The same depth: a slice is nearer to its own area mean than to its neighbours'.
+    own = [np.abs(fine[k] - coarse[k]).mean() for k in range(3)]
+    other = [np.abs(fine[k] - coarse[j]).mean() for k in range(3) for j in range(3) if j != k]
+    assert max(own) < min(other)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_every_size_is_the_same_rock(size):
+    reference, image = block_mean(rock(256, seed=1)[0], 256 // size), rock(size, seed=1)[0]
+    agree = np.isclose(reference, image, atol=1e-4)
+    assert agree[np.isin(np.round(reference * 12), [0, 4, 8, 12])].mean() > 0.7  # away from boundaries a pixel holds one level
+    assert np.corrcoef(reference.ravel(), image.ravel())[0, 1] > 0.93  # point samples against area means: they differ at boundaries
+
+
+def test_depth_scales_with_the_size():
+    coarse, fine = rock(64, slices=3), rock(128, slices=9)[:5]
+    for k in range(3):  # slice k of the small one lies at slice 2k of the large one
+        distances = [np.abs(coarse[k] - block_mean(one, 2)).mean() for one in fine]
+        assert int(np.argmin(distances)) == 2 * k
+
+
+def test_shepp_logan_values():
+    image = shepp_logan(256)
+    assert image.shape == (1, 256, 256) and image.dtype == np.float32
+    # Toft's contrasts: sums of 1, −0.8, −0.2 and 0.1. Float64 sums of ellipses, rounded to float32.
+    np.testing.assert_allclose(np.unique(np.round(image, 6)) + 0.0, [0, 0.1, 0.2, 0.3, 0.4, 1], atol=1e-6)
+    assert image.min() >= 0
+
+
+def at(image, x, y):
+    """The pixel at (x, y) of the unit square −1 to 1, y upwards."""
+    n = image.shape[0]
+    return float(image[int((1 - y) / 2 * n), int((1 + x) / 2 * n)])
+
+
+@pytest.mark.parametrize(
+    "x, y, value",
+    [
+        (0, 0.9, 1.0), (0.676, 0, 1.0), (-0.9, -0.9, 0.0), (0, -0.3, 0.2), (0.22, 0, 0.0), (-0.22, 0, 0.0), (0, 0.35, 0.3), (0, 0.1, 0.3),
+        (-0.31, 0.3, 0.0), (-0.31, -0.3, 0.2), (0.28, 0.2, 0.0), (0.28, -0.2, 0.2), (-0.08, -0.605, 0.3), (0.06, -0.605, 0.3), (0, 0.7, 0.2),
+    ],
+)  # fmt: skip
+def test_shepp_logan_orientation(x, y, value):
+    assert at(shepp_logan(512)[0], x, y) == pytest.approx(value, abs=1e-6)  # float32
+
+
+def test_shepp_logan_sides():
+    image = shepp_logan(256)[0]
+    assert (image[64:192, :128] < 1e-6).sum() > 1.2 * (image[64:192, 128:] < 1e-6).sum()  # the left ventricle is the larger
+
+
+@pytest.mark.parametrize("oversample", [2, 4])
+def test_shepp_logan_area_mean(oversample):
+    mean, fine = shepp_logan(64, oversample), shepp_logan(64 * oversample)
+    np.testing.assert_allclose(mean[0], block_mean(fine[0], oversample), atol=1e-6)  # float32
+
+
+@pytest.mark.parametrize(
+    "arguments", [dict(size=0), dict(size=-4), dict(size=32.5), dict(slices=0), dict(oversample=0), dict(oversample=1.5)], ids=str
+)
+def test_bad_arguments_of_shale(arguments):
+    (name, value), *_ = arguments.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        shale(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [dict(size=0), dict(size=32.5), dict(oversample=0)], ids=str)
+def test_bad_arguments_of_shepp_logan(arguments):
+    with pytest.raises(ValueError, match="at least 1"):
+        shepp_logan(**arguments)
+
+
+def test_whole_numbers_of_any_type():
+    for size in (np.int64(32), 32.0):
+        np.testing.assert_array_equal(shale(size, slices=np.int32(1)), rock(32))
