@@ -13,18 +13,18 @@ import torch
 
 from . import losses
 from .game import Game, NonFiniteError, annealed
-from .initial import ForwardModel, TotalVariation, data_scale, fbp, field_of_view, sirt, top_level
+from .initial import ForwardModel, data_scale, field_of_view, top_level
 from .levels import find_levels, has_levels
 from .networks import Discriminator, UNet
 from .objective import Best, Objective, Plateau
 from .options import GanrecOptions
 from .settings import Settings, choose_settings
+from .start import constrained, start_image, start_iterations
 
 __all__ = ["FitResult", "Status", "fit"]
 
 logger = logging.getLogger(__name__)
 
-TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS = 250, 40, 30
 REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
 REFRESH = 25  # iterations between two refreshes of edge weights and levels
 
@@ -65,32 +65,6 @@ class FitResult:
     seconds: dict = field(default_factory=dict)
 
 
-def _constrained(image, options: GanrecOptions, mask):
-    image = image.clamp(min=0) if options.nonnegative else image
-    return image if mask is None else image * mask
-
-
-def start_image(model, sinogram, options: GanrecOptions, settings: list[Settings], mask, init=None, notify: Callable | None = None):
-    """The start image of a batch whose settings share ρ and rounds, relative to the scale of the data, like `sinogram` and `init`."""
-    if options.init == "none":
-        if init is None:  # the mean attenuation, in these units; from zero a non-negative generator would have no gradient to leave by
-            init = torch.full((sinogram.shape[0], *model.domain_shape), 0.5 if options.nonnegative else 0.0).to(sinogram)
-        return _constrained(init, options, mask)
-    if options.init == "sirt":
-        return sirt(model, sinogram, SIRT_ITERATIONS, options.nonnegative, mask, init, notify)
-    if options.init == "fbp":
-        if not hasattr(model, "theta"):
-            raise ValueError("init='fbp' needs a forward model with projection angles `theta`; use init='sirt'")
-        return _constrained(fbp(model, sinogram, model.theta), options, mask)
-    solver = TotalVariation(model, sinogram, settings[0].rho, options.nonnegative, mask)
-    if init is not None:
-        solver.start(init)
-    strength = torch.tensor([s.strength for s in settings]).to(sinogram)[:, None, None]
-    solver.run(strength, TV_ITERATIONS, on_iteration=notify)
-    epsilon = torch.tensor([s.epsilon for s in settings]).to(sinogram)[:, None, None]
-    return solver.reweight(strength, epsilon, settings[0].rounds, ROUND_ITERATIONS, notify)
-
-
 class Generator(torch.nn.Module):
     """mask · relu(start + UNet(start) + free pixels): the start image before the first step."""
 
@@ -105,24 +79,24 @@ class Generator(torch.nn.Module):
         image = self._start + self.pixels
         if self.network is not None:
             image = image + self.network(self._start[:, None])[:, 0]
-        return _constrained(image, self._options, self._mask)
+        return constrained(image, self._options, self._mask)
 
 
-def _levels(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor) -> torch.Tensor | None:
-    """The levels of each slice (B, L), relative to its scale, NaN for none."""
-    if options.levels == "auto":
-        found = find_levels(image)
-        unsure = ~has_levels(image, found)
-        if unsure.any():
-            message = f"levels='auto': {int(unsure.sum())} of {len(unsure)} slices show no discrete grey levels; they are reconstructed without"
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-            found[unsure] = torch.nan
-        return found
-    return None if options.levels is None else torch.tensor(options.levels).to(image)[None] / scale[:, 0]
+def _levels(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor, first: bool) -> torch.Tensor:
+    """The levels of each slice (B, L), relative to its scale, NaN for none; what is missing is warned of the `first` time."""
+    if options.levels != "auto":
+        return torch.tensor(options.levels).to(image)[None] / scale[:, 0]
+    found = find_levels(image)
+    unsure = ~has_levels(image, found)
+    if first and unsure.any():
+        message = f"levels='auto': {int(unsure.sum())} of {len(unsure)} slices show no discrete grey levels; they are reconstructed without"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    found[unsure] = torch.nan
+    return found
 
 
 def _reach(levels: torch.Tensor) -> torch.Tensor:
-    """How far a level attracts: 0.45 of the smallest spacing; 0 for a slice without levels."""
+    """How far a level attracts: a share of the smallest spacing; 0 for a slice without levels."""
     spacing = torch.diff(levels, dim=1).nan_to_num(torch.inf).amin(1)
     return (REACH * spacing).nan_to_num(0.0, posinf=0.0)[:, None, None]
 
@@ -150,7 +124,7 @@ def _play(model, data, start, scale, options: GanrecOptions, settings: list[Sett
         if iteration % REFRESH == 0 and (tv_start or late):
             objective.refresh(image.detach())
         if use_levels and late and (levels is None or iteration % REFRESH == 0 and options.levels == "auto"):
-            levels = _levels(image.detach(), options, scale)
+            levels = _levels(image.detach(), options, scale, levels is None)
         data_loss = objective.data_term(model_sinogram)
         with torch.no_grad():
             value = data_loss + objective.penalty(image)
@@ -207,34 +181,36 @@ def _describe(settings: Settings, best: Best, k: int, unit: float, levels, histo
         noise=settings.noise, relative_noise=settings.relative_noise, strength=settings.strength, epsilon=settings.epsilon, rounds=settings.rounds,
         loss=settings.loss, iteration=int(best.iteration[k]), objective=float(best.objective[k]), residual=float(best.residual[k]),
         start_objective=float(history["objective"][0, k]), start_residual=float(history["residual"][0, k]),
-        levels=None if levels is None else [v * unit for v in levels[min(k, len(levels) - 1)].tolist() if not math.isnan(v)], stopped=stopped,
+        levels=None if levels is None else [v * unit for v in levels[k].tolist() if not math.isnan(v)], stopped=stopped,
     )  # fmt: skip
 
 
 def _fit_group(model, data, scale, options, settings, mask, init, notify):
     """Slices that share ρ, rounds and loss: start, best, description of each, history and seconds."""
     began = time.perf_counter()
-    steps = TV_ITERATIONS + settings[0].rounds * ROUND_ITERATIONS if options.init == "tv" else SIRT_ITERATIONS
-    count = 0
+    steps = start_iterations(options, settings[0].rounds)
+    count, ended = 0, False
 
     def in_start():
-        nonlocal count
+        nonlocal count, ended
         count += 1
-        return notify(Status("start", count, max(steps, count)))
+        ended = ended or bool(notify(Status("start", count, max(steps, count))))
+        return ended
 
-    start = start_image(model, data, options, settings, mask, init, in_start).detach()
+    with torch.no_grad():
+        start = start_image(model, data, options, settings, mask, init, in_start)
     middle = time.perf_counter()
 
     def in_fit(iteration, total, residual):
         return notify(Status("fit", iteration, total, residual))
 
     try:
-        with torch.inference_mode(False), torch.enable_grad():
-            best, levels, history, stopped = _play(model, data, start, scale, options, settings, mask, in_fit)
+        best, levels, history, stopped = _play(model, data, start, scale, options.replace(num_iter=0) if ended else options, settings, mask, in_fit)
     except NonFiniteError as error:
         error.result = FitResult(error.best.image * scale, start * scale)
         raise
     units = scale.flatten().tolist()
+    stopped = "callback" if ended else stopped
     info = [_describe(s, best, k, units[k], levels, history, stopped) for k, s in enumerate(settings)]
     return start, best.image, info, history, (middle - began, time.perf_counter() - middle)
 
@@ -260,7 +236,7 @@ def fit(
     init : (B, *domain_shape) tensor, optional
         Where the start image begins (``init='tv'`` or ``'sirt'``), or the start image itself (``init='none'``).
     callback : callable, optional
-        Called with a `Status` after each iteration; a true answer ends the stage.
+        Called with a `Status` after each iteration; a true answer ends the run with what it has.
 
     Returns
     -------
@@ -271,7 +247,12 @@ def fit(
     NonFiniteError
         When the objective becomes infinite or NaN.
     """
-    options = options or GanrecOptions()
+    # The caller's no_grad or inference_mode is not for the fit.
+    with torch.inference_mode(False), torch.enable_grad():
+        return _fit(model, sinogram.clone(), options or GanrecOptions(), None if init is None else init.clone(), callback)
+
+
+def _fit(model, sinogram, options: GanrecOptions, init, callback) -> FitResult:
     if options.preset == "paper":
         from .paper import fit_paper
 

@@ -74,33 +74,32 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
         curves = {k: np.stack(v) for k, v in history.items() if v}
         return FitResult(image, start, info, curves, dict(start=0.0, fit=time.perf_counter() - began))
 
-    with torch.inference_mode(False), torch.enable_grad():
-        for iteration in range(total + 1):
-            image = unit_range(generator(measured[:, None])[:, 0] * mask)
-            model_sinogram = unit_range(standardized(model.forward_project(image)))
-            distance = (model_sinogram - measured).abs().mean((1, 2))
-            if not torch.isfinite(distance).all():
-                error = NonFiniteError(
-                    f"the fit became infinite or NaN at iteration {iteration}; lower learning_rate or check the data for extreme values"
-                )
-                error.result = result(best_image, start) if best_image is not None else None
-                raise error
-            with torch.no_grad():
-                if best_image is None:
-                    best_image, start = image.clone(), attenuation(image)
-                better = distance < best_distance
-                best_image = torch.where(better[:, None, None], image, best_image)
-                best_distance = torch.where(better, distance, best_distance)
-                best_iteration = torch.where(better, iteration, best_iteration)
-            history["objective"].append(distance.detach().cpu().numpy())
-            if callback is not None and iteration > 0 and callback(Status("fit", iteration, total, float(distance.max()))):
-                stopped = "callback"
-            if stopped != "finished" or iteration == total:
-                break
-            loss = options.data_weight * distance
-            game.step_generator(loss + game.verdict(model_sinogram) if judge is not None else loss)
-            verdict = game.step_discriminator(measured, model_sinogram)
-            if verdict is not None:
-                history["discriminator"].append(verdict.cpu().numpy())
+    for iteration in range(total + 1):
+        image = unit_range(generator(measured[:, None])[:, 0] * mask)
+        model_sinogram = unit_range(standardized(model.forward_project(image)))
+        distance = (model_sinogram - measured).abs().mean((1, 2))
+        if not torch.isfinite(distance).all():
+            error = NonFiniteError(
+                f"the fit became infinite or NaN at iteration {iteration}; lower learning_rate or check the data for extreme values"
+            )
+            error.result = result(best_image, start) if best_image is not None else None
+            raise error
         with torch.no_grad():
-            return result(best_image, start)
+            if best_image is None:
+                best_image, start = image.clone(), attenuation(image)
+            better = distance < best_distance
+            best_image = torch.where(better[:, None, None], image, best_image)
+            best_distance = torch.where(better, distance, best_distance)
+            best_iteration = torch.where(better, iteration, best_iteration)
+        history["objective"].append(distance.detach().cpu().numpy())
+        if callback is not None and iteration > 0 and callback(Status("fit", iteration, total, float(distance.max()))):
+            stopped = "callback"
+        if stopped != "finished" or iteration == total:
+            break
+        loss = options.data_weight * distance
+        game.step_generator(loss + game.verdict(model_sinogram) if judge is not None else loss)
+        verdict = game.step_discriminator(measured, model_sinogram)
+        if verdict is not None:
+            history["discriminator"].append(verdict.cpu().numpy())
+    with torch.no_grad():
+        return result(best_image, start)
