@@ -23,7 +23,7 @@ from tomopy_ganrec.options import GanrecOptions
 CASES = [(180, None), (120, None), (90, None), (120, 1e5)]
 
 
-def reconstructions(projector, sinogram):
+def reconstructions(projector, sinogram, controls):
     """(method, slice, seconds)."""
 
     def timed(run):
@@ -36,8 +36,9 @@ def reconstructions(projector, sinogram):
     result = fit(projector, sinogram)
     yield "start of ganrec", result.start[0].numpy(), result.seconds["start"]
     yield "ganrec", result.image[0].numpy(), sum(result.seconds.values())
-    yield "ganrec without network", *timed(lambda: fit(projector, sinogram, GanrecOptions(network=False)).image)
-    yield "ganrec without discriminator", *timed(lambda: fit(projector, sinogram, GanrecOptions(adversarial=0)).image)
+    if controls:
+        yield "ganrec without network", *timed(lambda: fit(projector, sinogram, GanrecOptions(network=False)).image)
+        yield "ganrec without discriminator", *timed(lambda: fit(projector, sinogram, GanrecOptions(adversarial=0)).image)
     yield "ganrec, levels='auto'", *timed(lambda: fit(projector, sinogram, GanrecOptions(levels="auto")).image)
 
 
@@ -46,6 +47,7 @@ def main():
     parser.add_argument("--seeds", default="0:3")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--protocol", default="pixel", choices=("pixel", "subpixel"))
+    parser.add_argument("--controls", action="store_true", help="also the fit without its network, and without its discriminator")
     parser.add_argument("--json", help="write every row to this file")
     arguments = parser.parse_args()
     seeds = range(*(int(s) for s in arguments.seeds.split(":")))
@@ -58,7 +60,7 @@ def main():
             theta = np.deg2rad(np.arange(wedge))
             sinogram = torch.from_numpy(simulate(objects, theta, arguments.protocol, oversample, photons, seed))
             projector = ParallelBeamProjector(arguments.size, theta, arguments.size)
-            for name, image, seconds in reconstructions(projector, sinogram):
+            for name, image, seconds in reconstructions(projector, sinogram, arguments.controls):
                 row = {"seed": seed, "wedge": wedge, "photons": photons, "method": name, "seconds": seconds}
                 row |= {"mssim": metrics.mssim(truth, image), "rmse": metrics.rmse(truth, image)}
                 rows.append(row)

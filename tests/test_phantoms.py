@@ -147,5 +147,5 @@ def test_bad_arguments_of_shepp_logan(arguments):
 
 
 def test_whole_numbers_of_any_type():
-    for size in (np.int64(32), 32.0):
+    for size in (np.int64(32), np.uint8(32)):
         np.testing.assert_array_equal(shale(size, slices=np.int32(1)), rock(32))

@@ -153,17 +153,28 @@ def test_gradient_of_the_back_projection_is_the_forward_projection():
         assert torch.equal(y.grad, projector.forward_project(projector.back_project(y)))
 
 
+exact_backends = pytest.mark.parametrize("backend", ["matrix", "astra"])
+
+
+def with_backend(backend):
+    if backend == "astra":
+        pytest.importorskip("astra")
+    return matrix(backend=backend)
+
+
+@exact_backends
 @pytest.mark.parametrize("batch", [1, 2])
-def test_expanded_gradient(batch):
-    projector = matrix()
+def test_expanded_gradient(batch, backend):
+    projector = with_backend(backend)
     x = images(projector, batch).requires_grad_()
     projector.forward_project(x).sum().backward()  # its gradient has stride 0 everywhere
     assert torch.equal(x.grad, projector.back_project(torch.ones(batch, *projector.range_shape)))
 
 
+@exact_backends
 @pytest.mark.parametrize("batch", [1, 2])
-def test_transposed_gradient_and_input(batch):
-    projector = matrix()
+def test_transposed_gradient_and_input(batch, backend):
+    projector = with_backend(backend)
     weights, x = sinograms(projector, batch).transpose(1, 2).contiguous(), images(projector, batch)
     stored = x.permute(2, 1, 0).contiguous().requires_grad_()
     y = projector.forward_project(stored.permute(2, 1, 0))
@@ -391,7 +402,7 @@ def test_astra_is_an_adjoint_pair_with_gradients(geometry):
 # Threads and the cache
 
 
-@pytest.mark.parametrize("backend", ["matrix", "astra"])
+@exact_backends
 @directions
 def test_four_threads_equal_serial(backend, direction):
     if backend == "astra":
@@ -609,13 +620,11 @@ def test_senseless_geometries(change, message):
         matrix({**GEOMETRIES["wide"], **change})
 
 
-@pytest.mark.parametrize("backend", ["matrix", "astra"])
+@exact_backends
 @pytest.mark.parametrize("shape", [(18, 27), (2, 27, 18), (2, 1, 18, 27), (2, 18, 26)], ids=str)
 def test_wrong_shape_of_a_volume(shape, backend):
-    if backend == "astra":
-        pytest.importorskip("astra")
     with pytest.raises(ValueError, match=r"needs \(batch, 18, 27\)"):
-        matrix(backend=backend).forward_project(torch.zeros(shape))
+        with_backend(backend).forward_project(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("shape", [(23, 33), (2, 33, 23), (2, 18, 27)], ids=str)

@@ -55,6 +55,10 @@ def simulate(objects, theta, protocol="pixel", oversample=1, photons=None, seed=
         raise ValueError(f"protocol={protocol!r} is not known; choose 'pixel' or 'subpixel'")
     if protocol == "pixel" and oversample != 1:
         raise ValueError("the 'pixel' protocol projects the truth itself: oversample must be 1")
+    if objects.ndim != 3 or objects.shape[1] != objects.shape[2]:
+        raise ValueError(f"the objects have shape {objects.shape}; give square slices, (slices, n, n)")
+    if oversample < 1 or objects.shape[1] % oversample:
+        raise ValueError(f"oversample={oversample} does not divide the objects' {objects.shape[1]} samples")
     size = objects.shape[1] // oversample
     if protocol == "pixel":
         objects = objects.repeat(2, 1).repeat(2, 2)
@@ -65,9 +69,11 @@ def simulate(objects, theta, protocol="pixel", oversample=1, photons=None, seed=
 def add_noise(sinograms, photons, seed=0) -> np.ndarray:
     """Poisson noise: the largest line integral of a slice is taken as an attenuation of 2, counts are Poisson with mean I₀·exp(−µ·s), and
     the data are −log(max(count, 1)/I₀)/µ, back in the units given."""
+    if not photons > 0:
+        raise ValueError(f"photons={photons} must be above 0, or None for no noise")
     rng = np.random.default_rng(seed)
     noisy = np.empty_like(sinograms)
     for k, sinogram in enumerate(sinograms):
-        mu = 2.0 / sinogram.max()
+        mu = 2.0 / sinogram.max() if sinogram.max() > 0 else 1.0  # an empty slice has noise of its own
         noisy[k] = -np.log(np.maximum(rng.poisson(photons * np.exp(-mu * sinogram.astype(np.float64))), 1) / photons) / mu
     return noisy

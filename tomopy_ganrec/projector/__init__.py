@@ -6,6 +6,7 @@
 """
 
 import logging
+import math
 import numbers
 from collections import OrderedDict
 from collections.abc import Callable
@@ -81,9 +82,9 @@ def _installed_astra() -> bool:
     return True
 
 
-def _choose(geometry: Geometry, device: torch.device, dtype: torch.dtype, memory_limit: float) -> tuple[str, str]:
-    """The backend that ``auto`` takes, and why."""
-    need = geometry.matrix_bytes * (2 if dtype == torch.float64 else 1)
+def _choose(geometry: Geometry, centers: int, device: torch.device, dtype: torch.dtype, memory_limit: float) -> tuple[str, str]:
+    """The backend that ``auto`` takes for so many distinct centres, and why."""
+    need = geometry.matrix_bytes * centers * (2 if dtype == torch.float64 else 1)
     fits = f"its matrix needs at most {need / 1e9:.2f} GB, the limit is {memory_limit / 1e9:.2f} GB"
     if need <= memory_limit:
         return "matrix", fits
@@ -139,7 +140,7 @@ class ParallelBeamProjector:
     dtype : torch.dtype
         float32, or float64 for the matrix.
     memory_limit : float
-        Bytes that a matrix and its transpose may take before ``'auto'`` turns to ASTRA.
+        Bytes that the matrices and their transposes, one pair for each distinct centre, may take before ``'auto'`` turns to ASTRA.
 
     Raises
     ------
@@ -168,16 +169,19 @@ class ParallelBeamProjector:
         memory_limit=1e9,
     ):
         size = (size, size) if isinstance(size, numbers.Integral) else tuple(size)
-        if len(size) != 2 or min(size) < 1:
-            raise ValueError(f"size is {size}: give the rows and columns of the grid, each at least 1")
-        theta = np.atleast_1d(np.asarray(theta.cpu() if isinstance(theta, torch.Tensor) else theta, np.float64))
+        if len(size) != 2:
+            raise ValueError(f"size is {size}: give the rows and columns of the grid")
+        theta = np.atleast_1d(np.array(theta.cpu() if isinstance(theta, torch.Tensor) else theta, np.float64))
         if theta.ndim != 1 or theta.size < 1 or not np.isfinite(theta).all():
             raise ValueError(f"theta must be a one-dimensional array of finite angles in radians; its shape is {theta.shape}")
-        if columns < 1 or pixel_size <= 0 or rays_per_bin < 1:
-            raise ValueError(f"columns ({columns}) and rays_per_bin ({rays_per_bin}) must be at least 1, pixel_size ({pixel_size}) above 0")
+        for name, counts in (("size", size), ("columns", (columns,)), ("rays_per_bin", (rays_per_bin,))):
+            if not all(isinstance(n, numbers.Integral) and n >= 1 for n in counts):
+                raise ValueError(f"{name}={counts if len(counts) > 1 else counts[0]} must be whole numbers of at least 1")
+        if not (math.isfinite(pixel_size) and pixel_size > 0):
+            raise ValueError(f"pixel_size={pixel_size} must be a finite number above 0")
         if backend not in BACKENDS:
             raise ValueError(f"backend={backend!r} is not known; choose one of {', '.join(map(repr, BACKENDS))}")
-        centers = np.asarray(columns / 2 if center is None else center, np.float64)
+        centers = np.array(columns / 2 if center is None else center, np.float64)
         if centers.ndim > 1 or not np.isfinite(centers).all():
             raise ValueError(f"center must be one finite number or one for each slice; it is {center!r}")
         self.theta, self.columns, self.center = theta, int(columns), float(centers) if centers.ndim == 0 else centers
@@ -196,7 +200,7 @@ class ParallelBeamProjector:
             device = torch.device("cuda", torch.cuda.current_device())
         self.device, self.dtype, name = device, dtype, self._requested
         if name == "auto":
-            name, reason = _choose(self._geometry, device, dtype, self._memory_limit)
+            name, reason = _choose(self._geometry, np.unique(self.center).size, device, dtype, self._memory_limit)
             logger.log(logging.WARNING if "but" in reason else logging.INFO, "projector backend %r on %s: %s", name, device, reason)
         self.backend = name
         unique, inverse = np.unique(self.center, return_inverse=True)
@@ -241,9 +245,9 @@ class ParallelBeamProjector:
         return self._apply(_ops.back_project, y)
 
     def _apply(self, op, tensor):
+        if isinstance(self.center, np.ndarray) and tensor.shape[0] != len(self.center):
+            raise ValueError(f"the batch holds {tensor.shape[0]} slices, center {len(self.center)} values; give one centre, or one for each slice")
         if len(self._handles) == 1:
             return op(tensor, self._handles[0])
-        if tensor.shape[0] != len(self.center):
-            raise ValueError(f"the batch holds {tensor.shape[0]} slices, center {len(self.center)} values; give one centre, or one for each slice")
         parts = [op(tensor[group], handle) for group, handle in zip(self._groups, self._handles, strict=True)]
         return torch.cat(parts)[torch.argsort(torch.cat(self._groups))]

@@ -44,7 +44,7 @@ def handle_of(backend: Backend) -> int:
 
 
 def _backend(handle: int) -> Backend:
-    backend = _backends.get(handle)
+    backend = _backends.get(int(handle))  # a second geometry makes it symbolic under torch.compile
     if backend is None:
         raise RuntimeError("the ParallelBeamProjector behind this operation no longer exists; keep a reference to it as long as its graphs are used")
     return backend

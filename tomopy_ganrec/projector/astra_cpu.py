@@ -48,7 +48,8 @@ class AstraBackend:
         self.nbytes = 0
 
     def __del__(self):
-        if hasattr(self, "_projector"):
+        # At the interpreter's exit ASTRA's module may be gone before this object.
+        if hasattr(self, "_projector") and getattr(self._astra, "projector", None) is not None:
             self._astra.projector.delete(self._projector)
 
     def forward(self, x):

@@ -1,0 +1,58 @@
+"""Cases shared by the tests: a procedural shale, its sinogram and the projector that reconstructs it."""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from tomopy_ganrec.phantoms import shale
+from tomopy_ganrec.projector import ParallelBeamProjector
+
+
+class Case(NamedTuple):
+    """A known object (slices, n, n) array, its measurement (slices, angles, n) tensor, the angles and the forward model."""
+
+    truth: np.ndarray
+    sinogram: torch.Tensor
+    theta: np.ndarray
+    model: ParallelBeamProjector
+
+
+@lru_cache(maxsize=None)
+def _case(size, wedge, step, slices, oversample, photons, seed):
+    pytest.importorskip("astra")
+    from tomopy_ganrec.benchmark.protocol import simulate
+
+    theta = np.deg2rad(np.arange(0, wedge, step))
+    truth = shale(size, slices, seed, oversample)
+    objects, protocol = (truth, "pixel") if oversample == 1 else (shale(size * oversample, slices, seed), "subpixel")
+    sinogram = simulate(objects, theta, protocol, oversample, photons)
+    truth.flags.writeable = False
+    return Case(truth, torch.from_numpy(sinogram), theta, ParallelBeamProjector(size, theta, size))
+
+
+@pytest.fixture(scope="session")
+def shale_case():
+    """A function (size=64, wedge=120, step=1, slices=1, oversample=1, photons=None, seed=0) that gives a `Case`, simulated once a session.
+
+    The sinogram and the truth are shared by all tests: do not write into them.
+    """
+
+    def case(size=64, wedge=120, step=1, slices=1, oversample=1, photons=None, seed=0):
+        return _case(size, wedge, step, slices, oversample, photons, seed)
+
+    return case
+
+
+@pytest.fixture(scope="session")
+def case(shale_case):
+    """One 64² slice of shale, noise-free, over 120° in steps of 1°."""
+    return shale_case()
+
+
+@pytest.fixture(scope="session")
+def small_case(shale_case):
+    """One 32² slice of shale, noise-free, over 120° in steps of 2°: for tests of behaviour rather than of quality."""
+    return shale_case(size=32, step=2)
