@@ -72,7 +72,7 @@ class GanrecOptions:
     network : bool
         False leaves only the free pixels of the generator: a control.
     adversarial : float, >= 0
-        Weight of the discriminator's verdict in the generator's loss; 0: no discriminator, a control.
+        Weight of the discriminator's verdict in the generator's loss; 0: no discriminator, a control. With 'paper' the weight is 1 unless 0.
     learning_rate, pixel_rate, discriminator_rate : float or None, > 0
         Adam steps of the generator's weights, of its free pixels (relative to the scale of the data) and of the discriminator. None: the
         preset's own.

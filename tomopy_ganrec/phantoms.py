@@ -11,10 +11,11 @@ __all__ = ["shale", "shepp_logan"]
 _REFERENCE = 256  # random fields are drawn on a grid of this many pixels across, whatever the size asked for
 
 
-def _check(size, slices, oversample):
-    for name, value in (("size", size), ("slices", slices), ("oversample", oversample)):
+def _whole(**counts) -> list[int]:
+    for name, value in counts.items():
         if not isinstance(value, numbers.Integral) or value < 1:
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+    return [int(value) for value in counts.values()]
 
 
 def _area_mean(fine: np.ndarray, oversample: int) -> np.ndarray:
@@ -66,7 +67,7 @@ def shale(size=256, slices=1, seed=0, oversample=1) -> np.ndarray:
     (slices, size, size) float32 array
         Attenuation per pixel, 0 to 1.
     """
-    _check(size, slices, oversample)
+    size, slices, oversample = _whole(size=size, slices=slices, oversample=oversample)
     fine, step = size * oversample, _REFERENCE / size
     axis = (np.arange(fine) + 0.5) / fine * _REFERENCE - 0.5
     coordinates = np.stack(np.meshgrid(axis, axis, indexing="ij"))
@@ -92,7 +93,7 @@ _SCALES, _FINE = (3.6, 7.0, 3.5, 10.0), 0.75
 
 def shepp_logan(size=256, oversample=1) -> np.ndarray:
     """The modified Shepp–Logan head phantom (P. Toft, PhD thesis, 1996): (1, size, size) float32, 0 to 1."""
-    _check(size, 1, oversample)
+    size, oversample = _whole(size=size, oversample=oversample)
     axis = (np.arange(size * oversample) + 0.5) / (size * oversample) * 2 - 1
     y, x = np.meshgrid(-axis, axis, indexing="ij")
     image = np.zeros_like(x)
