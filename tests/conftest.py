@@ -1,6 +1,6 @@
 """Cases shared by the tests: a procedural shale, its sinogram and the projector that reconstructs it."""
 
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,19 @@ class Case(NamedTuple):
     model: ParallelBeamProjector
 
 
-@lru_cache(maxsize=None)
+@pytest.fixture(scope="session", autouse=True)
+def quiet_torch():
+    """One thread: these problems are so small that a second costs more than it brings, and on a busy machine ten times as much. And torch's
+    warnings every time, not once a process, so that the order of the tests does not decide which of them sees one."""
+    threads, always = torch.get_num_threads(), torch.is_warn_always_enabled()
+    torch.set_num_threads(1)
+    torch.set_warn_always(True)
+    yield
+    torch.set_num_threads(threads)
+    torch.set_warn_always(always)
+
+
+@cache
 def _case(size, wedge, step, slices, oversample, photons, seed):
     pytest.importorskip("astra")
     from tomopy_ganrec.benchmark.protocol import simulate
@@ -29,7 +41,6 @@ def _case(size, wedge, step, slices, oversample, photons, seed):
     truth = shale(size, slices, seed, oversample)
     objects, protocol = (truth, "pixel") if oversample == 1 else (shale(size * oversample, slices, seed), "subpixel")
     sinogram = simulate(objects, theta, protocol, oversample, photons)
-    truth.flags.writeable = False
     return Case(truth, torch.from_numpy(sinogram), theta, ParallelBeamProjector(size, theta, size))
 
 

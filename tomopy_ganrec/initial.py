@@ -43,13 +43,17 @@ def ramp_filter(columns: int, floor: float = 0.0, device=None) -> torch.Tensor:
 
 
 def angular_weights(theta: torch.Tensor) -> torch.Tensor:
-    """Each projection's share of the circle in radians, for angles in any order: (angles,) tensor. A missing wedge is not filled: a gap of more
-    than twice the median step counts as the median step."""
+    """Each projection's share of the half circle in radians, for angles in any order and over any number of turns: (angles,) tensor.
+
+    A missing wedge is not filled: the largest gap, where it is more than twice the second largest, counts as the median one.
+    """
     order = torch.argsort(theta % math.pi)
     folded = (theta % math.pi)[order]
     gaps = torch.diff(folded, append=folded[:1] + math.pi)
-    median = gaps.median()
-    gaps = torch.where(gaps > 2 * median, median, gaps)
+    ranked = gaps.sort().values
+    if len(gaps) > 1 and ranked[-1] > 2 * ranked[-2]:
+        steps = gaps[gaps > 1e-6 * ranked[-1]]
+        gaps = torch.where(gaps == ranked[-1], steps.median(), gaps)
     weights = torch.empty_like(theta)
     weights[order] = (gaps + gaps.roll(1)) / 2
     return weights
@@ -135,7 +139,10 @@ def operator_norm(model: ForwardModel, like: torch.Tensor, response: torch.Tenso
 
     Remembered for each model: all batches of a volume share it. `like` gives precision and device.
     """
-    known = _norms.setdefault(model, {})
+    try:
+        known = _norms.setdefault(model, {})
+    except TypeError:  # a model that cannot be hashed is measured each time
+        known = {}
     key = response is None, like.dtype
     if key not in known:
         generator = torch.Generator().manual_seed(0)
@@ -247,7 +254,7 @@ class TotalVariation:
             qx, qy = gx.mul_(self._sigma_gradient).add_(self._qx), gy.mul_(self._sigma_gradient).add_(self._qy)
             shrink = (torch.hypot(qx, qy) / radius).clamp_(min=1)
             self._qx, self._qy = qx.div_(shrink), qy.div_(shrink)
-            step = model.back_project(self._p).mul_(s).sub_(divergence(self._qx, self._qy))
+            step = (s * model.back_project(self._p)).sub_(divergence(self._qx, self._qy))
             new = self.x - self._tau * step
             if self._nonnegative:
                 new = new.clamp_(min=0)

@@ -1,0 +1,222 @@
+"""The options: what may be left out works, what is wrong is refused with a word on what is allowed."""
+
+import dataclasses
+import inspect
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+from tomopy_ganrec.options import TOMOPY_KEYWORDS, GanrecOptions
+
+NAMES = [field.name for field in dataclasses.fields(GanrecOptions)]
+WHOLE = {"num_iter": 0, "reweight": 0, "patience": 0, "seed": 0, "batch_size": 1}  # with their least value
+NOT_NEGATIVE = ("noise", "strength", "adversarial", "levels_weight")
+POSITIVE = ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory")
+SWITCHES = ("nonnegative", "mask", "network", "progress")
+CHOICES = {
+    "preset": ("default", "paper"),
+    "init": ("tv", "sirt", "fbp", "none"),
+    "loss": ("auto", "l1", "l2"),
+    "center_convention": ("edge", "index"),
+    "backend": ("auto", "matrix", "astra", "astra_cuda"),
+}
+
+
+def documented():
+    """The names and descriptions of the docstring's Attributes section, in order."""
+    section = inspect.getdoc(GanrecOptions).split("Attributes\n----------\n")[1]
+    names, texts = [], []
+    for line in section.splitlines():
+        head = re.fullmatch(r"(\w+(?:, \w+)*) : (.+)", line)
+        if head:
+            names.append(head[1].split(", "))
+            texts.append([head[2], ""])
+        else:
+            texts[-1][1] += line.strip()
+    return {name: text for group, text in zip(names, texts, strict=True) for name in group}
+
+
+def test_defaults_are_valid():
+    assert GanrecOptions() == GanrecOptions.from_mapping() == GanrecOptions.from_mapping(None, {})
+
+
+def test_these_tests_know_every_option():
+    assert {*WHOLE, *NOT_NEGATIVE, *POSITIVE, *SWITCHES, *CHOICES, "levels", "device", "callback"} == set(NAMES)
+
+
+def test_every_option_is_documented():
+    attributes = documented()
+    assert sorted(attributes) == sorted(NAMES)
+    assert all(kind and len(description) > 10 for kind, description in attributes.values())
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_documented_choices_are_those_accepted(name):
+    assert re.findall(r"'(\w+)'", documented()[name][0]) == list(CHOICES[name])
+    assert [getattr(GanrecOptions(**{name: value}), name) for value in CHOICES[name]] == list(CHOICES[name])
+
+
+@pytest.mark.parametrize("name", [*WHOLE, *NOT_NEGATIVE, *POSITIVE])
+def test_documented_limits_are_those_enforced(name):
+    sign, limit = re.search(r"(>=?) (\d+)", documented()[name][0]).groups()
+    expected = (">=", str(WHOLE[name])) if name in WHOLE else (">", "0") if name in POSITIVE else (">=", "0")
+    assert (sign, limit) == expected
+    assert ("None" in documented()[name][0]) == (GanrecOptions.__dataclass_fields__[name].default is None)
+    assert ("'auto'" in documented()[name][0]) == (GanrecOptions.__dataclass_fields__[name].default == "auto")
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_unknown_choices_are_refused_with_the_known_ones(name):
+    with pytest.raises(ValueError, match=f"{name}='quux'.*{'.*'.join(CHOICES[name])}"):
+        GanrecOptions(**{name: "quux"})
+    for value in (None, 3, ["tv"]):
+        with pytest.raises((ValueError, TypeError), match=name):
+            GanrecOptions(**{name: value})
+
+
+@pytest.mark.parametrize(("name", "least"), WHOLE.items())
+def test_whole_numbers(name, least):
+    for value in (least, least + 7, np.int64(least + 7), np.uint8(least + 7)):
+        assert getattr(GanrecOptions(**{name: value}), name) == value
+    for value in (1.0, "1", True, np.True_, [1], np.float32(1), 1 + 0j):
+        with pytest.raises(TypeError, match=f"{name}=.*a whole number of at least {least}"):
+            GanrecOptions(**{name: value})
+    with pytest.raises(ValueError, match=f"{name}=.*a whole number of at least {least}"):
+        GanrecOptions(**{name: least - 1})
+
+
+@pytest.mark.parametrize("name", (*NOT_NEGATIVE, *POSITIVE))
+def test_numbers(name):
+    for value in (2, 0.5, np.float32(0.5), np.float64(0.5), np.int32(2)):
+        assert getattr(GanrecOptions(**{name: value}), name) == value
+    for value in (True, np.True_, "0.5", [0.5], 0.5 + 0j):
+        with pytest.raises(TypeError, match=f"{name}=.*a number"):
+            GanrecOptions(**{name: value})
+    for value in (-1, -1e-9, float("nan"), float("inf"), np.float32("nan")):
+        with pytest.raises(ValueError, match=f"{name}=.*a number"):
+            GanrecOptions(**{name: value})
+
+
+@pytest.mark.parametrize("name", NOT_NEGATIVE)
+def test_zero_is_allowed(name):
+    assert getattr(GanrecOptions(**{name: 0}), name) == 0
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_zero_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name}=0 must be a number above 0"):
+        GanrecOptions(**{name: 0})
+
+
+@pytest.mark.parametrize("name", [name for name in (*WHOLE, *NOT_NEGATIVE, *POSITIVE) if getattr(GanrecOptions(), name) is not None])
+def test_none_is_no_number(name):
+    with pytest.raises(TypeError, match=name):
+        GanrecOptions(**{name: None})
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_switches(name):
+    for value in (True, False, np.True_, np.False_):
+        assert getattr(GanrecOptions(**{name: value}), name) == value
+    for value in (0, 1, "yes", None, 1.0):
+        with pytest.raises(TypeError, match=f"{name}=.*True or False"):
+            GanrecOptions(**{name: value})
+
+
+def test_levels_are_sorted_floats():
+    for value in ([1, 0, 0.5], (0.5, 1.0, 0.0), np.array([0, 1, 0.5], np.float32)):
+        assert GanrecOptions(levels=value).levels == (0.0, 0.5, 1.0)
+    assert GanrecOptions(levels="auto").levels == "auto" and GanrecOptions(levels=None).levels is None
+
+
+@pytest.mark.parametrize("levels", ([], [0.5], "quux", 0.5, [[0, 1]], [0, float("nan")], [0, float("inf")], ["a", "b"], [0, [1, 2]], {0: 1}, True))
+def test_wrong_levels_are_refused(levels):
+    with pytest.raises((ValueError, TypeError), match="levels=.*at least two finite grey levels"):
+        GanrecOptions(levels=levels)
+
+
+def test_callback_is_callable_or_none():
+    assert GanrecOptions(callback=print).callback is print
+    with pytest.raises(TypeError, match="callback='print' must be callable"):
+        GanrecOptions(callback="print")
+
+
+def test_a_torch_device_becomes_its_name():
+    torch = pytest.importorskip("torch")
+    assert GanrecOptions(device=torch.device("cpu")).device == "cpu"
+
+
+def test_iterations_of_the_presets():
+    assert GanrecOptions().iterations == 100
+    assert GanrecOptions(preset="paper").iterations == 1000
+    assert GanrecOptions(num_iter=0).iterations == 0
+    assert GanrecOptions(num_iter=7, preset="paper").iterations == 7
+
+
+@pytest.mark.parametrize(("wrong", "right"), (("num_iters", "num_iter"), ("noize", "noise"), ("non_negative", "nonnegative"), ("Seed", "seed")))
+def test_unknown_names_are_refused_with_the_nearest(wrong, right):
+    with pytest.raises(TypeError, match=f"unknown option '{wrong}'.*{right}"):
+        GanrecOptions.from_mapping({wrong: 1})
+
+
+def test_an_unknown_name_like_no_other_is_refused_with_all_known():
+    with pytest.raises(TypeError, match="unknown option 'xyzzy'.*" + ".*".join(NAMES)):
+        GanrecOptions.from_mapping({"xyzzy": 1})
+    with pytest.raises(TypeError, match="unknown option 3"):
+        GanrecOptions.from_mapping({3: 1})
+
+
+def test_tomopys_own_keywords_are_passed_over():
+    # What tomopy.recon adds for any algorithm, and what TomoPy documents for its own ones.
+    passed = dict(filter_name="parzen", filter_par=[0.5, 8], num_block=1, ind_block=[0], reg_par=[1.0], reg_data=None)
+    passed |= dict(accelerated=True, pool_size=4, interpolation="NN", grid_size=[8, 8], block_size=[4, 4])
+    assert set(passed) == TOMOPY_KEYWORDS
+    assert GanrecOptions.from_mapping(passed) == GanrecOptions()
+    assert GanrecOptions.from_mapping(passed, {"num_iter": 5}).num_iter == 5
+    assert not TOMOPY_KEYWORDS & set(NAMES)
+
+
+def test_later_mappings_win():
+    options = GanrecOptions.from_mapping({"seed": 1, "num_iter": 5}, None, {"seed": 2}, {"reweight": 3})
+    assert (options.seed, options.num_iter, options.reweight) == (2, 5, 3)
+
+
+def test_mappings_are_left_alone():
+    mapping = {"seed": 1, "levels": [1.0, 0.0]}
+    GanrecOptions.from_mapping(mapping)
+    assert mapping == {"seed": 1, "levels": [1.0, 0.0]}
+
+
+@pytest.mark.parametrize("mapping", ([("seed", 1)], "seed", 3))
+def test_options_that_are_no_dictionary_are_refused(mapping):
+    with pytest.raises(TypeError, match=f"must be a dictionary .*{type(mapping).__name__}"):
+        GanrecOptions.from_mapping(mapping)
+
+
+def test_values_of_mappings_are_checked():
+    with pytest.raises(ValueError, match="num_iter=-1"):
+        GanrecOptions.from_mapping({"num_iter": -1})
+
+
+def test_frozen():
+    options = GanrecOptions()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.seed = 3
+    assert hash(options) == hash(GanrecOptions())
+
+
+def test_replace_checks_again():
+    options = GanrecOptions(seed=4)
+    assert options.replace(num_iter=3) == GanrecOptions(seed=4, num_iter=3)
+    assert options == GanrecOptions(seed=4)
+    with pytest.raises(ValueError, match="num_iter=-1"):
+        options.replace(num_iter=-1)
+    with pytest.raises(TypeError, match="num_iters"):
+        options.replace(num_iters=1)
+
+
+def test_options_travel_between_processes():
+    options = GanrecOptions(levels=(0, 1), num_iter=np.int64(3))
+    assert pickle.loads(pickle.dumps(options)) == options
