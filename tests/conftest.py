@@ -1,5 +1,6 @@
 """Cases shared by the tests: a procedural shale, its sinogram and the projector that reconstructs it."""
 
+import math
 from functools import cache
 from typing import NamedTuple
 
@@ -9,6 +10,21 @@ import torch
 
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
+
+
+class Breaking:
+    """A forward model that gives NaN from a certain iteration of a fit on, or from a certain projection of any kind."""
+
+    def __init__(self, model, iteration=math.inf, projection=math.inf):
+        self._model, self._iteration, self._projection, self._fits, self._all = model, iteration, projection, 0, 0
+        self.domain_shape, self.range_shape, self.theta, self.center = model.domain_shape, model.range_shape, model.theta, model.center
+        self.back_project = model.back_project
+
+    def forward_project(self, x):
+        fits = x.requires_grad and torch.is_grad_enabled()
+        broken = self._all >= self._projection or fits and self._fits >= self._iteration
+        self._all, self._fits = self._all + 1, self._fits + fits
+        return self._model.forward_project(x) * (math.nan if broken else 1.0)
 
 
 class Case(NamedTuple):
@@ -67,3 +83,9 @@ def case(shale_case):
 def small_case(shale_case):
     """One 32² slice of shale, noise-free, over 120° in steps of 2°: for tests of behaviour rather than of quality."""
     return shale_case(size=32, step=2)
+
+
+@pytest.fixture
+def breaking():
+    """`Breaking`: a forward model that fails on the way."""
+    return Breaking

@@ -80,20 +80,6 @@ class DenseModel:
         return (y.flatten(1) @ self.matrix).unflatten(1, self.domain_shape)
 
 
-class Breaking:
-    """A projector that gives NaN from a certain iteration of the fit on, or from a certain projection of any kind."""
-
-    def __init__(self, model, iteration=math.inf, projection=math.inf):
-        self._model, self._iteration, self._projection, self._fits, self._all = model, iteration, projection, 0, 0
-        self.domain_shape, self.range_shape, self.theta, self.center = model.domain_shape, model.range_shape, model.theta, model.center
-        self.back_project = model.back_project
-
-    def forward_project(self, x):
-        broken = self._all >= self._projection or x.requires_grad and self._fits >= self._iteration
-        self._all, self._fits = self._all + 1, self._fits + x.requires_grad
-        return self._model.forward_project(x) * (math.nan if broken else 1.0)
-
-
 # Quality
 
 
@@ -244,9 +230,9 @@ def test_an_image_given_is_the_start(small_case):
 @pytest.mark.parametrize("init", ("tv", "sirt"))
 def test_a_start_goes_on_from_an_image_given(small_case, init):
     truth = torch.from_numpy(small_case.truth)
-    options = dict(init=init, num_iter=0, reweight=0, strength=1e-4)
-    cold, warm = (run(small_case, init_image=given, **options).image - truth for given in (None, truth))
-    assert warm.norm() < 0.8 * cold.norm()
+    options = dict(init=init, reweight=0, strength=1e-4, callback=lambda status: status.iteration == 5)
+    cold, warm = (run(small_case, init_image=given, **options).start - truth for given in (None, truth))
+    assert warm.norm() < 0.5 * cold.norm()  # five iterations leave it near where it began
 
 
 def test_noise_given_is_used_and_estimated_noise_does_as_well(default_fit, case):
@@ -260,7 +246,8 @@ def test_noise_given_is_used_and_estimated_noise_does_as_well(default_fit, case)
 
 
 def settings_of(case, **options):
-    return choose_settings(case.model, case.sinogram, data_scale(case.model, case.sinogram), GanrecOptions(**options))
+    scale = data_scale(case.model, case.sinogram, field_of_view(case.model))
+    return choose_settings(case.model, case.sinogram, scale, GanrecOptions(**options))
 
 
 def test_settings_follow_the_noise(shale_case):
@@ -320,9 +307,10 @@ def test_a_seed_may_be_a_numpy_integer(small_case):
 
 @pytest.mark.parametrize("loss", ("l1", "l2"))
 def test_a_batch_gives_what_its_slices_give_alone(three, loss):
-    together = run(three, loss=loss)
+    options = dict(loss=loss, num_iter=50, reweight=2)
+    together = run(three, **options)
     for k in range(3):
-        alone = run(three._replace(sinogram=three.sinogram[k : k + 1]), loss=loss)
+        alone = run(three._replace(sinogram=three.sinogram[k : k + 1]), **options)
         assert (together.start[k] - alone.start[0]).abs().max() <= 1e-5  # float32 sums in another order, grey range 1
         assert mssim(three.truth[k], together.image[k]) == pytest.approx(mssim(three.truth[k], alone.image[0]), abs=1e-3)
         assert (together.image[k] - alone.image[0]).abs().max() <= 1e-4  # the requirement
@@ -336,7 +324,8 @@ def test_slices_of_different_noise_come_back_in_their_order(shale_case):
     assert all(values.shape[1] == 3 and np.isfinite(values).all() for values in together.history.values())
     for k, single in enumerate(cases):
         alone = run(single, **QUICK)
-        assert together.info[k] == pytest.approx(alone.info[0], rel=1e-2)
+        for key in ("noise", "strength", "epsilon", "start_residual", "start_objective", "residual", "objective"):
+            assert together.info[k][key] == pytest.approx(alone.info[0][key], rel=1e-2)  # they differ by tens of percent from slice to slice
         assert (together.start[k] - alone.start[0]).abs().max() <= 1e-4 and (together.image[k] - alone.image[0]).abs().max() <= 1e-2
         np.testing.assert_allclose(together.history["residual"][:, k], alone.history["residual"][:, 0], rtol=1e-2)
 
@@ -443,36 +432,38 @@ def test_fbp_needs_angles():
 
 
 @pytest.mark.parametrize("iteration", (1, 5))
-def test_non_finite_losses_end_the_fit_with_the_best_image(small_case, iteration):
-    broken = small_case._replace(model=Breaking(small_case.model, iteration=iteration))
+def test_non_finite_losses_end_the_fit_with_the_best_image(small_case, breaking, iteration):
+    broken = small_case._replace(model=breaking(small_case.model, iteration=iteration))
     with pytest.raises(NonFiniteError, match=f"at iteration {iteration};") as raised:
         run(broken, init="sirt", **QUICK)
     result = raised.value.result
     assert result.image.shape == (1, 32, 32) and result.image.isfinite().all()
-    expected = run(small_case, init="sirt", callback=lambda s: s.stage == "fit" and s.iteration == iteration - 1, **QUICK | dict(num_iter=iteration - 1))
+    expected = run(
+        small_case, init="sirt", callback=lambda s: s.stage == "fit" and s.iteration == iteration - 1, **QUICK | dict(num_iter=iteration - 1)
+    )
     torch.testing.assert_close(result.start, expected.start)
     assert quality(small_case, result.image) > 0.9 * quality(small_case, expected.image)
 
 
-def test_a_start_that_is_not_finite_leaves_no_nan_behind(small_case):
-    broken = small_case._replace(model=Breaking(small_case.model, projection=100))
+def test_a_start_that_is_not_finite_leaves_no_nan_behind(small_case, breaking):
+    broken = small_case._replace(model=breaking(small_case.model, projection=100))
     with pytest.raises(NonFiniteError) as raised:
         run(broken, **QUICK)
     assert raised.value.result is None or raised.value.result.image.isfinite().all()
 
 
-def test_the_result_kept_in_an_error_has_all_slices(shale_case):
+def test_the_result_kept_in_an_error_has_all_slices(shale_case, breaking):
     cases = [shale_case(photons=1e4), shale_case(), shale_case(photons=1e3, seed=1)]
-    broken = cases[0]._replace(sinogram=torch.cat([c.sinogram for c in cases]), model=Breaking(cases[0].model, iteration=5))
+    broken = cases[0]._replace(sinogram=torch.cat([c.sinogram for c in cases]), model=breaking(cases[0].model, iteration=5))
     with pytest.raises(NonFiniteError) as raised:
         run(broken, init="sirt", **QUICK)
     assert raised.value.result.image.shape == (3, 64, 64)
 
 
-@pytest.mark.parametrize("options", ({}, dict(reweight=0), dict(init="sirt"), dict(init="none"), dict(init="fbp"), dict(nonnegative=False)))
+@pytest.mark.parametrize("options", ({}, dict(reweight=0), dict(init="sirt"), dict(init="fbp"), dict(nonnegative=False), dict(noise=0.1)))
 def test_no_signal_gives_zero(small_case, options):
     result = run(small_case._replace(sinogram=torch.zeros_like(small_case.sinogram)), **QUICK | options)
-    assert float(result.image.abs().max()) <= 1e-3  # where a fit starts from a guess it need not get there in ten iterations
+    assert torch.equal(result.image, torch.zeros(1, 32, 32))
     assert all(math.isfinite(info["residual"]) for info in result.info)
 
 

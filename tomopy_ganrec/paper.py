@@ -75,7 +75,7 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
         return FitResult(image, start, info, curves, dict(start=0.0, fit=time.perf_counter() - began))
 
     for iteration in range(total + 1):
-        image = unit_range(generator(measured[:, None])[:, 0] * mask)
+        image = unit_range(generator(measured[:, None])[:, 0]) * mask
         model_sinogram = unit_range(standardized(model.forward_project(image)))
         distance = (model_sinogram - measured).abs().mean((1, 2))
         if not torch.isfinite(distance).all():
