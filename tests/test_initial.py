@@ -219,7 +219,7 @@ def stated_objective(x, model, norm, data, strength, weight):
     return float(misfit + strength * (weight * torch.hypot(gx, gy)).sum())
 
 
-def plain_primal_dual(matrix, data, strength, weight, n, iterations=20000):
+def plain_primal_dual(matrix, data, strength, weight, n, iterations=6000):
     """Chambolle and Pock's algorithm 1 with constant steps and dense matrices, x ≥ 0."""
     forward = np.eye(n, k=1) - np.eye(n)
     forward[-1] = 0
@@ -333,12 +333,13 @@ def test_total_variation_stops_when_told(model, sinograms):
     )
 
 
-# Measured (the better plain strength, reweighted): 120° .956, .984; 90° .884, .963; with sub-pixel truth 120° .910, .914; 90° .819, .829.
+# Measured (the better plain strength, reweighted): 120° .956, .984; 90° .882, .963; with sub-pixel truth 120° .909, .914; 90° .819, .829.
+# Another 320 iterations change plain total variation by .002 at most.
 @pytest.mark.parametrize(("wedge", "oversample", "margin"), ((120, 1, 0.014), (90, 1, 0.04), (120, 4, 0.002), (90, 4, 0.004)))
 def test_reweighting_beats_plain_total_variation(shale_case, wedge, oversample, margin):
     truth, sinogram, _, model = shale_case(wedge=wedge, oversample=oversample)
     mask = field_of_view(model)
-    plain = max(mssim(truth[0], total_variation(model, sinogram, strength, 250 + 8 * 40, mask=mask)[0]) for strength in (2.4e-4, 1e-3))
+    plain = max(mssim(truth[0], total_variation(model, sinogram, strength, 250, mask=mask)[0]) for strength in (2.4e-4, 1e-3))
     reweighted = mssim(truth[0], total_variation(model, sinogram, 1e-3, 250, rounds=8, mask=mask)[0])
     assert reweighted > plain + margin  # half of what is measured
 
@@ -370,9 +371,12 @@ def test_top_level_is_a_quantile_of_each_image():
 # Scales and masks
 
 
-def test_operator_norm_is_the_largest_singular_value_squared(model):
-    matrix = model.forward_project(torch.eye(N * N).unflatten(1, (N, N))).flatten(1).numpy()
-    assert operator_norm(model, torch.zeros(1)) == pytest.approx(np.linalg.norm(matrix, 2) ** 2, rel=1e-3)  # 20 power iterations
+def test_operator_norm_is_the_largest_singular_value_squared():
+    model, matrix, data, _, _ = dense_problem()
+    assert operator_norm(model, data) == pytest.approx(np.linalg.norm(matrix, 2) ** 2, rel=1e-3)  # 20 power iterations
+    filtered = np.fft.irfft(np.fft.rfft(matrix.reshape(-1, 12, 144), axis=1) * ramp_filter(12).numpy()[:, None], n=12, axis=1)
+    expected = np.linalg.eigvalsh(matrix.T @ filtered.reshape(-1, 144)).max()
+    assert operator_norm(model, data, ramp_filter(12).double()) == pytest.approx(expected, rel=0.05)  # its largest values lie close together
 
 
 def test_data_scale_is_twice_the_mean_attenuation(model):

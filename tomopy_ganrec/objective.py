@@ -23,7 +23,7 @@ class Objective:
         self._residual_scale = 2.0 / columns
         self._half_ramp = torch.sqrt(ramp_filter(2 * columns, 0.01, data.device).to(data.dtype) * columns / 6)
         self._strength = torch.tensor([s.strength for s in settings]).to(data)
-        self._epsilon = torch.tensor([s.epsilon for s in settings]).to(data)[:, None, None] * top + torch.finfo(data.dtype).tiny
+        self._epsilon = torch.tensor([s.epsilon for s in settings]).to(data)[:, None, None] * top.clamp(min=0.1)  # a start may be empty
         pixels = model.domain_shape[0] * model.domain_shape[1]
         self._l2_weight = 4.0 / operator_norm(model, data) * data[0].numel() / pixels / self._strength.clamp(min=1e-12)
         self._weight = torch.ones(())

@@ -28,11 +28,16 @@ def standardized(x: torch.Tensor) -> torch.Tensor:
     return (x - x.mean(dims, keepdim=True)) / x.std(dims, keepdim=True, unbiased=False).clamp(min=torch.finfo(x.dtype).tiny)
 
 
+def _least_squares(projected: torch.Tensor, view: torch.Tensor, sinogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    columns = torch.stack([projected.flatten(1), view.expand_as(projected).flatten(1)], 2).double().cpu()
+    # gelsd: an image without contrast leaves the two columns dependent
+    solution = torch.linalg.lstsq(columns, sinogram.flatten(1)[..., None].double().cpu(), driver="gelsd").solution.to(sinogram)
+    return solution[:, 0, :, None], solution[:, 1, :, None]
+
+
 def scale_and_offset(model: ForwardModel, image: torch.Tensor, sinogram: torch.Tensor, view: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The a and b, (B, 1, 1) each, for which a·image + b·view fits the sinograms best in the least-squares sense."""
-    columns = torch.stack([model.forward_project(image).flatten(1), model.forward_project(view.expand_as(image)).flatten(1)], 2).double()
-    solution = torch.linalg.lstsq(columns.cpu(), sinogram.flatten(1)[..., None].double().cpu()).solution.to(sinogram)
-    return solution[:, 0, :, None], solution[:, 1, :, None]
+    return _least_squares(model.forward_project(image), model.forward_project(view.expand_as(image)), sinogram)
 
 
 def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=None):
@@ -53,19 +58,21 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
     judge = PaperDiscriminator(batch, seed).to(sinogram) if options.adversarial > 0 else None
     rates = options.learning_rate or AUTHORS_RATES["generator"], options.discriminator_rate or AUTHORS_RATES["discriminator"]
     game = Game([dict(params=generator.parameters(), lr=rates[0])], judge, rates[1])
-    norm = sinogram.flatten(1).norm(dim=1)
-    best_image, start, best_distance = None, None, torch.full((batch,), torch.inf).to(sinogram)
+    norm = sinogram.flatten(1).norm(dim=1) + torch.finfo(sinogram.dtype).tiny
+    view_projected = model.forward_project(mask.expand(batch, *mask.shape).contiguous())
+    best_image, best_projected, start, best_distance = None, None, None, torch.full((batch,), torch.inf).to(sinogram)
     best_iteration = torch.zeros(batch, dtype=torch.long, device=sinogram.device)
     history = {"objective": [], "discriminator": []}
     stopped = "finished"
 
-    def attenuation(image):
-        scale, offset = scale_and_offset(model, image, sinogram, mask)
-        return scale * image + offset * mask
+    def attenuation(image, projected):
+        scale, offset = _least_squares(projected, view_projected, sinogram)
+        image = scale * image + offset * mask
+        return image.clamp(min=0) if options.nonnegative else image
 
-    def result(image, start):
-        image = attenuation(image)
-        image = image.clamp(min=0) if options.nonnegative else image
+    @torch.no_grad()
+    def result():
+        image = attenuation(best_image, best_projected)
         residual = (model.forward_project(image) - sinogram).flatten(1).norm(dim=1) / norm
         info = [
             dict(iteration=int(i), objective=float(d), residual=float(r), loss="l1", levels=None, stopped=stopped)
@@ -76,23 +83,25 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
 
     for iteration in range(total + 1):
         image = unit_range(generator(measured[:, None])[:, 0]) * mask
-        model_sinogram = unit_range(standardized(model.forward_project(image)))
+        projected = model.forward_project(image)
+        model_sinogram = unit_range(standardized(projected))
         distance = (model_sinogram - measured).abs().mean((1, 2))
         if not torch.isfinite(distance).all():
             error = NonFiniteError(
                 f"the fit became infinite or NaN at iteration {iteration}; lower learning_rate or check the data for extreme values"
             )
-            error.result = result(best_image, start) if best_image is not None else None
+            error.result = result() if best_image is not None else None
             raise error
         with torch.no_grad():
             if best_image is None:
-                best_image, start = image.clone(), attenuation(image)
+                best_image, best_projected, start = image, projected, attenuation(image, projected)
             better = distance < best_distance
             best_image = torch.where(better[:, None, None], image, best_image)
+            best_projected = torch.where(better[:, None, None], projected, best_projected)
             best_distance = torch.where(better, distance, best_distance)
             best_iteration = torch.where(better, iteration, best_iteration)
         history["objective"].append(distance.detach().cpu().numpy())
-        if callback is not None and iteration > 0 and callback(Status("fit", iteration, total, float(distance.max()))):
+        if callback is not None and iteration > 0 and callback(Status("fit", iteration, total, float(distance.detach().max()))):
             stopped = "callback"
         if stopped != "finished" or iteration == total:
             break
@@ -101,5 +110,4 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
         verdict = game.step_discriminator(measured, model_sinogram)
         if verdict is not None:
             history["discriminator"].append(verdict.cpu().numpy())
-    with torch.no_grad():
-        return result(best_image, start)
+    return result()
