@@ -49,7 +49,7 @@ def _picture(truth, images, rows, title, path) -> None:
     import matplotlib.pyplot as plt
 
     n = truth.shape[0]
-    panels = [("truth", truth)] + [(f"{r['method']}\nMSSIM {r['mssim']:.3f}, {r['seconds']:.1f} s", i) for r, i in zip(rows, images, strict=True)]
+    panels = [("truth", truth)] + [(f"{r['method']}\nMSSIM {r['mssim']:.3f}", i) for r, i in zip(rows, images, strict=True)]
     figure, axes = plt.subplots(3, len(panels), figsize=(2.6 * len(panels), 8.4), layout="constrained")
     zoom = slice(int(0.42 * n), int(0.62 * n))
     for (name, image), column in zip(panels, axes.T, strict=True):
