@@ -91,7 +91,7 @@ def test_default_beats_total_variation_and_mlem(default_fit, oversample, margin)
     assert quality(case, result.image) > quality(case, mlem(case.model, case.sinogram, 200)) + 0.045  # half of .09, the lesser of the two
 
 
-@pytest.mark.parametrize("wedge", (180, 120, 90))
+@pytest.mark.parametrize("wedge", (120, 90, 60))
 def test_fit_does_not_lower_its_start(default_fit, wedge):
     case, result = default_fit(wedge=wedge)
     assert quality(case, result.image) > quality(case, result.start) - 0.002  # the requirement
@@ -129,9 +129,9 @@ def test_levels_help_a_segmented_object(case, clean):
 def test_auto_levels_leave_a_smooth_object_alone(shale_case):
     y, x = grid(48)
     case = measured(shale_case(size=48), np.maximum(1 - np.hypot(y, x) ** 2 / 20**2, 0))
-    plain = run(case, reweight=2)
+    plain = run(case, reweight=2, num_iter=50)
     with pytest.warns(RuntimeWarning, match="levels='auto': 1 of 1 slices show no discrete grey levels") as warned:
-        result = run(case, reweight=2, levels="auto")
+        result = run(case, reweight=2, num_iter=50, levels="auto")
     assert len(warned) == 1
     assert result.info[0]["levels"] == []
     assert quality(case, result.image) > quality(case, plain.image) - 0.005  # the rates of a fit with levels are others
@@ -143,7 +143,7 @@ def test_auto_levels_warn_of_the_slices_without(shale_case):
     smooth = measured(case, np.maximum(1 - np.hypot(y, x) ** 2 / 20**2, 0))
     both = case._replace(sinogram=torch.cat([smooth.sinogram, case.sinogram]))
     with pytest.warns(RuntimeWarning, match="1 of 2 slices"):
-        result = run(both, levels="auto", noise=0.0)
+        result = run(both, levels="auto", noise=0.0, num_iter=50)
     assert result.info[0]["levels"] == [] and len(result.info[1]["levels"]) >= 3
     assert mssim(case.truth[0], result.image[1]) > mssim(case.truth[0], result.start[1])
 
@@ -275,9 +275,9 @@ def test_settings_are_free_of_units(shale_case):
 @pytest.mark.parametrize("loss", ("l1", "l2"))
 @pytest.mark.parametrize("factor", (1e-3, 1e3))
 def test_scale_free(shale_case, loss, factor):
-    case = shale_case(size=32)
-    expected = factor * run(case, loss=loss).image
-    scaled = run(case._replace(sinogram=factor * case.sinogram), loss=loss).image
+    case, options = shale_case(size=32), dict(loss=loss, reweight=4, num_iter=50)
+    expected = factor * run(case, **options).image
+    scaled = run(case._replace(sinogram=factor * case.sinogram), **options).image
     assert (scaled - expected).norm() <= 1e-3 * expected.norm()  # the requirement; 6e-4 measured with l1, 4e-7 with l2
 
 
@@ -293,11 +293,10 @@ def test_a_seed_repeats_bit_for_bit(small_case):
 
 
 def test_other_seeds_differ_but_agree(case, clean):
-    for seed in (1, 2):
-        other = run(case, seed=seed)
-        assert not torch.equal(other.image, clean.image)
-        assert torch.equal(other.start, clean.start)
-        assert quality(case, other.image) == pytest.approx(quality(case, clean.image), abs=0.003)  # the requirement; 1e-4 measured
+    other = run(case, seed=1)
+    assert not torch.equal(other.image, clean.image)
+    assert torch.equal(other.start, clean.start)
+    assert quality(case, other.image) == pytest.approx(quality(case, clean.image), abs=0.003)  # the requirement; 1e-4 measured
 
 
 def test_a_seed_may_be_a_numpy_integer(small_case):
@@ -318,11 +317,12 @@ def test_a_batch_gives_what_its_slices_give_alone(three, loss):
 def test_slices_of_different_noise_come_back_in_their_order(shale_case):
     cases = [shale_case(photons=1e4), shale_case(), shale_case(photons=1e3, seed=1)]
     batch = cases[0]._replace(sinogram=torch.cat([c.sinogram for c in cases]))
-    together = run(batch, **QUICK)
+    options = dict(QUICK, init="sirt")
+    together = run(batch, **options)
     assert [info["loss"] for info in together.info] == ["l2", "l1", "l2"]
     assert all(values.shape[1] == 3 and np.isfinite(values).all() for values in together.history.values())
     for k, single in enumerate(cases):
-        alone = run(single, **QUICK)
+        alone = run(single, **options)
         for key in ("noise", "strength", "epsilon", "start_residual", "start_objective", "residual", "objective"):
             assert together.info[k][key] == pytest.approx(alone.info[0][key], rel=1e-2)  # they differ by tens of percent from slice to slice
         assert (together.start[k] - alone.start[0]).abs().max() <= 1e-4 and (together.image[k] - alone.image[0]).abs().max() <= 1e-2
