@@ -207,7 +207,8 @@ def _fit_group(model, data, scale, options, settings, mask, init, notify):
     try:
         best, levels, history, stopped = _play(model, data, start, scale, options.replace(num_iter=0) if ended else options, settings, mask, in_fit)
     except NonFiniteError as error:
-        error.result = FitResult(error.best.image * scale, start * scale)
+        if error.best.image.isfinite().all():
+            error.result = FitResult(error.best.image * scale, start * scale)
         raise
     units = scale.flatten().tolist()
     stopped = "callback" if ended else stopped
@@ -249,7 +250,7 @@ def fit(
     """
     # The caller's no_grad or inference_mode is not for the fit.
     with torch.inference_mode(False), torch.enable_grad():
-        return _fit(model, sinogram.clone(), options or GanrecOptions(), None if init is None else init.clone(), callback)
+        return _fit(model, sinogram.detach().clone(), options or GanrecOptions(), None if init is None else init.detach().clone(), callback)
 
 
 def _fit(model, sinogram, options: GanrecOptions, init, callback) -> FitResult:
@@ -268,9 +269,19 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback) -> FitResult:
     for members in groups.values():
         index = torch.tensor(members, device=sinogram.device)
         unit = scale[index]
-        result = _fit_group(
-            model, sinogram[index] / unit, unit, options, [settings[k] for k in members], mask, None if init is None else init[index] / unit, notify
-        )
+        given = None if init is None else init[index] / unit
+        try:
+            result = _fit_group(model, sinogram[index] / unit, unit, options, [settings[k] for k in members], mask, given, notify)
+        except NonFiniteError as error:
+            if error.result is not None:  # slices whose turn had not come are zero
+                kept = FitResult(*(torch.zeros(len(settings), *model.domain_shape).to(sinogram) for _ in range(2)))
+                for done, image in images:
+                    kept.image[done] = image
+                for done, image in starts:
+                    kept.start[done] = image
+                kept.image[index], kept.start[index] = error.result.image, error.result.start
+                error.result = kept
+            raise
         starts.append((index, result[0] * unit))
         images.append((index, result[1] * unit))
         for k, entry in zip(members, result[2], strict=True):

@@ -85,7 +85,8 @@ class GanrecOptions:
     seed : int, >= 0
         Of the networks' initial weights. The same seed, chunks and threads repeat a result bit for bit.
     batch_size : int or 'auto', >= 1
-        Slices fitted at once; the result does not depend on it beyond rounding.
+        Slices fitted at once. 'auto': 1 on a CPU, so that a slice does not depend on how a volume is cut; up to 8 on a GPU. Another batch adds in
+        another order: seen to move single pixels of an L1 fit by 0.004 of the grey range, MSSIM by less than 0.001.
     device : str
         'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'.
     backend : {'auto', 'matrix', 'astra', 'astra_cuda'}
@@ -162,6 +163,7 @@ class GanrecOptions:
             raise TypeError(f"option {name}={value!r} must be {word} {limit}{also}")
         if not math.isfinite(value) or value < minimum or (exclusive and value == minimum):
             raise ValueError(f"option {name}={value!r} must be {word} {limit}{also}")
+        object.__setattr__(self, name, int(value) if kind is numbers.Integral else float(value))
 
     def _check_levels(self):
         if self.levels is None or isinstance(self.levels, str) and self.levels == "auto":

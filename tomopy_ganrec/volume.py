@@ -59,10 +59,13 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def batch_size(options: GanrecOptions, rows: int, cols: int) -> int:
-    """Slices fitted at once: as given, or 8 of 256² and in proportion."""
+def batch_size(options: GanrecOptions, device: torch.device, rows: int, cols: int) -> int:
+    """Slices fitted at once: as given; else 1 on a CPU, where it makes a slice independent of the chunking, and on a GPU 8 of 256² and in
+    proportion."""
     if options.batch_size != "auto":
         return options.batch_size
+    if device.type == "cpu":
+        return 1
     return max(1, min(8, 8 * 256 * 256 // (rows * cols)))
 
 
@@ -135,7 +138,7 @@ def reconstruct(tomo: np.ndarray, centers: np.ndarray, theta: np.ndarray, size: 
 
     try:
         with _memory_errors(tomo.shape, size):
-            for center, members in _batches(centers, batch_size(options, *size)):
+            for center, members in _batches(centers, batch_size(options, device, *size)):
                 with _device_locks[str(device)]:  # chunks of one call queue for the device instead of fighting over it
                     projector = ParallelBeamProjector(
                         size, theta, tomo.shape[2], center, backend=options.backend, device=device, memory_limit=options.projector_memory
