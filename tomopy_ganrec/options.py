@@ -49,7 +49,7 @@ class GanrecOptions:
     num_iter : int or None, >= 0
         Iterations of the fit; None: 100, with 'paper' 1000. 0 returns the start image.
     init : {'tv', 'sirt', 'fbp', 'none'}
-        The start image. 'none': the given ``init_recon``, or zero.
+        The start image. 'none': the given ``init_recon``, or the mean attenuation everywhere (zero with ``nonnegative=False``).
     reweight : int, >= 0
         Rounds of edge reweighting of the total variation in the start image; if not 0, the fit goes on reweighting. 0: plain total variation.
     noise : float or 'auto', >= 0
@@ -86,7 +86,7 @@ class GanrecOptions:
         Of the networks' initial weights. The same seed, chunks and threads repeat a result bit for bit.
     batch_size : int or 'auto', >= 1
         Slices fitted at once. 'auto': 1 on a CPU, so that a slice does not depend on how a volume is cut; up to 8 on a GPU. Another batch adds in
-        another order: seen to move single pixels of an L1 fit by 0.004 of the grey range, MSSIM by less than 0.001.
+        another order: seen to move single pixels of an L1 fit by 0.004 of the grey range (0.012 at most), MSSIM by less than 0.001.
     device : str
         'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'.
     backend : {'auto', 'matrix', 'astra', 'astra_cuda'}
