@@ -7,7 +7,6 @@ Everything runs in one process with the same projector; times are those of one s
 
 import argparse
 import json
-import time
 import warnings
 from pathlib import Path
 
@@ -15,31 +14,10 @@ import numpy as np
 import torch
 
 from tomopy_ganrec import ParallelBeamProjector, metrics, phantoms
+from tomopy_ganrec.benchmark.methods import reconstructions
 from tomopy_ganrec.benchmark.protocol import simulate
-from tomopy_ganrec.fit import fit
-from tomopy_ganrec.initial import fbp, mlem
-from tomopy_ganrec.options import GanrecOptions
 
 CASES = [(180, None), (120, None), (90, None), (120, 1e5)]
-
-
-def reconstructions(projector, sinogram, controls):
-    """(method, slice, seconds)."""
-
-    def timed(run):
-        began = time.perf_counter()
-        return run()[0].numpy(), time.perf_counter() - began
-
-    yield "FBP", *timed(lambda: fbp(projector, sinogram, projector.theta))
-    yield "MLEM-200", *timed(lambda: mlem(projector, sinogram, 200))
-    yield "TV", *timed(lambda: fit(projector, sinogram, GanrecOptions(reweight=0, num_iter=0)).image)
-    result = fit(projector, sinogram)
-    yield "start of ganrec", result.start[0].numpy(), result.seconds["start"]
-    yield "ganrec", result.image[0].numpy(), sum(result.seconds.values())
-    if controls:
-        yield "ganrec without network", *timed(lambda: fit(projector, sinogram, GanrecOptions(network=False)).image)
-        yield "ganrec without discriminator", *timed(lambda: fit(projector, sinogram, GanrecOptions(adversarial=0)).image)
-    yield "ganrec, levels='auto'", *timed(lambda: fit(projector, sinogram, GanrecOptions(levels="auto")).image)
 
 
 def main():
@@ -60,8 +38,9 @@ def main():
             theta = np.deg2rad(np.arange(wedge))
             sinogram = torch.from_numpy(simulate(objects, theta, arguments.protocol, oversample, photons, seed))
             projector = ParallelBeamProjector(arguments.size, theta, arguments.size)
-            for name, image, seconds in reconstructions(projector, sinogram, arguments.controls):
+            for name, images, seconds in reconstructions(projector, sinogram, arguments.controls):
                 row = {"seed": seed, "wedge": wedge, "photons": photons, "method": name, "seconds": seconds}
+                image = images[0].numpy()
                 row |= {"mssim": metrics.mssim(truth, image), "rmse": metrics.rmse(truth, image)}
                 rows.append(row)
                 print(json.dumps(row), flush=True)

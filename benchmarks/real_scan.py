@@ -8,7 +8,6 @@ left out.
 
 import argparse
 import json
-import time
 
 import matplotlib
 import numpy as np
@@ -18,25 +17,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from tomopy_ganrec import ParallelBeamProjector, io, metrics
+from tomopy_ganrec.benchmark.methods import reconstructions
 from tomopy_ganrec.checks import check_centers
-from tomopy_ganrec.fit import fit
-from tomopy_ganrec.initial import fbp, mlem
-from tomopy_ganrec.options import GanrecOptions
-
-
-def reconstructions(model, sinograms):
-    """(method, slices, seconds), all slices at once."""
-
-    def timed(run):
-        began = time.perf_counter()
-        return run(), time.perf_counter() - began
-
-    yield "FBP", *timed(lambda: fbp(model, sinograms, model.theta))
-    yield "MLEM-200", *timed(lambda: mlem(model, sinograms, 200))
-    yield "TV", *timed(lambda: fit(model, sinograms, GanrecOptions(reweight=0, num_iter=0)).image)
-    result = fit(model, sinograms)
-    yield "start of ganrec", result.start, result.seconds["start"]
-    yield "ganrec", result.image, sum(result.seconds.values())
 
 
 def residuals(model, images, sinograms):
@@ -67,7 +49,7 @@ def main():
     )
     in_wedge, left_out = sinograms[:, wedge].contiguous(), sinograms[:, rest].contiguous()
     images = {}
-    pairs = zip(reconstructions(full, sinograms), reconstructions(part, in_wedge), strict=True)
+    pairs = zip(reconstructions(full, sinograms, levels=False), reconstructions(part, in_wedge, levels=False), strict=True)
     for (name, references, _), (_, parts, seconds) in pairs:
         columns_of_table = {
             "residual": residuals(part, parts, in_wedge),

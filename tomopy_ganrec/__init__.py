@@ -23,7 +23,7 @@ _HOMES = {
     "GanrecOptions": "options",
     "ParallelBeamProjector": "projector",
     "NonFiniteError": "game",
-    "Status": "fit",
+    "Status": "result",
 }
 _MODULES = ("phantoms", "metrics", "io")
 

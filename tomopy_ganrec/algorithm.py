@@ -29,7 +29,7 @@ class ReconInfo:
         As used.
     device : str
     slices : list of dict
-        For each slice what `fit.FitResult.info` says (noise, strength, the iteration returned, data residual, levels, reason for stopping …), its
+        For each slice what `result.FitResult.info` says (noise, strength, the iteration returned, data residual, levels, reason for stopping …), its
         ``center``, ``history`` of losses, ``seconds`` and projector ``backend``.
     """
 

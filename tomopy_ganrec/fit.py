@@ -1,12 +1,10 @@
 """One batch of sinograms to one batch of slices: the start image, then the game of generator, projector and discriminator."""
 
-import logging
 import math
 import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,51 +16,15 @@ from .levels import find_levels, has_levels
 from .networks import Discriminator, UNet
 from .objective import Best, Objective, Plateau
 from .options import GanrecOptions
+from .paper import fit_paper
+from .result import FitResult, Status
 from .settings import Settings, choose_settings
 from .start import constrained, start_image, start_iterations
 
 __all__ = ["FitResult", "Status", "fit"]
 
-logger = logging.getLogger(__name__)
-
 REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
 REFRESH = 25  # iterations between two refreshes of edge weights and levels
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a callback sees: the `stage` ('start' or 'fit'), the `iteration` just done of `total` in that stage, and the relative data
-    `residual` ‖A x − b‖/‖b‖ of the worst slice (NaN in the start)."""
-
-    stage: str
-    iteration: int
-    total: int
-    residual: float = math.nan
-
-
-@dataclass
-class FitResult:
-    """A batch of slices and how they came about.
-
-    Attributes
-    ----------
-    image, start : (B, rows, cols) tensor
-        The reconstruction and the image it started from, attenuation per detector column.
-    info : list of dict
-        For each slice its settings (noise, strength, epsilon, rounds, loss), the ``iteration`` returned (0 is the start), its ``objective`` and
-        relative data ``residual``, those of the start (``start_objective``, ``start_residual``), the ``levels`` found, and why the run
-        ``stopped``: 'finished', 'plateau' or 'callback'.
-    history : dict of str to (iterations, B) float arrays
-        ``objective``, ``residual`` and, with a discriminator, ``discriminator``; NaN where a slice had stopped.
-    seconds : dict
-        Of the ``start`` and the ``fit``.
-    """
-
-    image: torch.Tensor
-    start: torch.Tensor
-    info: list = field(default_factory=list)
-    history: dict = field(default_factory=dict)
-    seconds: dict = field(default_factory=dict)
 
 
 class Generator(torch.nn.Module):
@@ -168,14 +130,6 @@ def _not_finite(iteration: int, best: Best) -> NonFiniteError:
     return error
 
 
-def _merge(parts: list[tuple[torch.Tensor, torch.Tensor]], batch: int) -> torch.Tensor:
-    """Images of several groups of slices back in their order."""
-    out = torch.empty((batch, *parts[0][1].shape[1:])).to(parts[0][1])
-    for index, images in parts:
-        out[index] = images
-    return out
-
-
 def _describe(settings: Settings, best: Best, k: int, unit: float, levels, history: dict, stopped: str) -> dict:
     return dict(
         noise=settings.noise, relative_noise=settings.relative_noise, strength=settings.strength, epsilon=settings.epsilon, rounds=settings.rounds,
@@ -229,7 +183,7 @@ def fit(
     ----------
     model : ForwardModel
         Anything with ``domain_shape``, ``range_shape``, ``forward_project`` and ``back_project``; `ParallelBeamProjector` is one. Where it has
-        ``theta`` and ``center``, the noise estimate and the rule for reweighting use them.
+        ``theta`` and ``center``, the noise estimate uses them.
     sinogram : (B, *range_shape) float32 tensor
         Measured data, on the model's device.
     options : GanrecOptions, optional
@@ -255,8 +209,6 @@ def fit(
 
 def _fit(model, sinogram, options: GanrecOptions, init, callback) -> FitResult:
     if options.preset == "paper":
-        from .paper import fit_paper
-
         return fit_paper(model, sinogram, options, callback)
     notify = callback or (lambda status: None)
     mask = field_of_view(model, sinogram.device).to(sinogram) if options.mask else None
@@ -265,36 +217,28 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback) -> FitResult:
     groups = defaultdict(list)
     for k, s in enumerate(settings):
         groups[s.rho, s.rounds, s.loss].append(k)
-    starts, images, info, histories, seconds = [], [], [None] * len(settings), [], np.zeros(2)
+    batch = len(settings)
+    image, start = (torch.zeros(batch, *model.domain_shape).to(sinogram) for _ in range(2))
+    info, histories, seconds = [None] * batch, [], np.zeros(2)
     for members in groups.values():
         index = torch.tensor(members, device=sinogram.device)
         unit = scale[index]
         given = None if init is None else init[index] / unit
         try:
-            result = _fit_group(model, sinogram[index] / unit, unit, options, [settings[k] for k in members], mask, given, notify)
+            began, best, described, history, spent = _fit_group(
+                model, sinogram[index] / unit, unit, options, [settings[k] for k in members], mask, given, notify
+            )
         except NonFiniteError as error:
-            if error.result is not None:  # slices whose turn had not come are zero
-                kept = FitResult(*(torch.zeros(len(settings), *model.domain_shape).to(sinogram) for _ in range(2)))
-                for done, image in images:
-                    kept.image[done] = image
-                for done, image in starts:
-                    kept.start[done] = image
-                kept.image[index], kept.start[index] = error.result.image, error.result.start
-                error.result = kept
+            if error.result is not None:  # with the groups done before; slices whose turn had not come are zero
+                image[index], start[index] = error.result.image, error.result.start
+                error.result = FitResult(image, start)
             raise
-        starts.append((index, result[0] * unit))
-        images.append((index, result[1] * unit))
-        for k, entry in zip(members, result[2], strict=True):
+        image[index], start[index] = best * unit, began * unit
+        for k, entry in zip(members, described, strict=True):
             info[k] = entry
-        histories.append((members, result[3]))
-        seconds += result[4]
-    return FitResult(
-        _merge(images, len(settings)),
-        _merge(starts, len(settings)),
-        info,
-        _merge_history(histories, len(settings)),
-        dict(start=seconds[0], fit=seconds[1]),
-    )
+        histories.append((members, history))
+        seconds += spent
+    return FitResult(image, start, info, _merge_history(histories, batch), dict(start=seconds[0], fit=seconds[1]))
 
 
 def _merge_history(parts, batch: int) -> dict:

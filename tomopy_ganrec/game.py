@@ -12,7 +12,7 @@ __all__ = ["Game", "NonFiniteError", "annealed"]
 
 
 class NonFiniteError(RuntimeError):
-    """The losses of a fit became infinite or NaN. ``result`` holds the best finite images so far (a `FitResult`)."""
+    """The losses of a fit became infinite or NaN. ``result`` holds the best finite images so far (a `result.FitResult`)."""
 
     result = None
 

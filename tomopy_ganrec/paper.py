@@ -8,6 +8,7 @@ import torch
 from .game import Game, NonFiniteError
 from .initial import ForwardModel, field_of_view
 from .networks import PaperDiscriminator, PaperGenerator
+from .result import FitResult, Status
 
 __all__ = ["fit_paper", "scale_and_offset", "unit_range"]
 
@@ -47,8 +48,6 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
     measured one does. The generator minimises the cross entropy of the discriminator's verdict plus λ times the L1 distance; the iterate of
     lowest L1 distance is kept and its grey values are mapped to attenuation by a least-squares scale and offset.
     """
-    from .fit import FitResult, Status
-
     began, batch, total = time.perf_counter(), sinogram.shape[0], options.iterations
     view = field_of_view(model, sinogram.device).to(sinogram)
     mask = view if options.mask else torch.ones_like(view)

@@ -1,7 +1,6 @@
 """Many slices: batches on a device, one after the other, with progress and a way to stop."""
 
 import contextlib
-import logging
 import math
 import threading
 import time
@@ -11,13 +10,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .fit import Status, fit
+from .fit import fit
 from .options import GanrecOptions
 from .projector import ParallelBeamProjector
+from .result import Status
 
 __all__ = ["Cancelled", "cancel", "reconstruct", "resolve_device"]
-
-logger = logging.getLogger(__name__)
 
 _device_locks: "defaultdict[str, threading.Lock]" = defaultdict(threading.Lock)
 _cancelled_before = 0.0

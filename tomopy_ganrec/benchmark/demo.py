@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -10,30 +9,11 @@ import torch
 from tqdm.auto import tqdm
 
 from .. import metrics, phantoms
-from ..fit import fit
-from ..initial import data_scale, fbp, field_of_view, mlem
-from ..options import GanrecOptions
 from ..projector import ParallelBeamProjector
+from .methods import reconstructions
 from .protocol import simulate
 
 __all__ = ["demo"]
-
-
-def _reconstructions(projector, sinogram, options: GanrecOptions):
-    """(method, slice, seconds) one after the other."""
-
-    def timed(run):
-        began = time.perf_counter()
-        return run()[0], time.perf_counter() - began
-
-    plain = options.replace(reweight=0, num_iter=0)
-    yield "FBP", *timed(lambda: fbp(projector, sinogram, projector.theta))
-    yield "MLEM-200", *timed(lambda: mlem(projector, sinogram, 200))
-    yield "TV", *timed(lambda: fit(projector, sinogram, plain).image)
-    result = fit(projector, sinogram, options)
-    yield "start of ganrec", result.start[0], result.seconds["start"]
-    yield "ganrec", result.image[0], sum(result.seconds.values())
-    yield "ganrec, levels='auto'", *timed(lambda: fit(projector, sinogram, options.replace(levels="auto")).image)
 
 
 def _table(rows) -> str:
@@ -64,7 +44,7 @@ def _picture(truth, images, rows, title, path) -> None:
         for axis in column:
             axis.set_xticks([])
             axis.set_yticks([])
-    for axis, label in zip(axes[:, 1 if len(panels) > 1 else 0], ("slice", "detail", "SSIM"), strict=True):
+    for axis, label in zip(axes[:, 1], ("slice", "detail", "SSIM"), strict=True):
         axis.set_ylabel(label)
     figure.colorbar(shown, ax=axes[2], fraction=0.02, label="SSIM")
     figure.suptitle(title)
@@ -72,7 +52,7 @@ def _picture(truth, images, rows, title, path) -> None:
     plt.close(figure)
 
 
-def demo(out="demo", size=256, wedge=120, photons=None, seed=0, options: GanrecOptions | None = None) -> list[dict]:
+def demo(out="demo", size=256, wedge=120, photons=None, seed=0) -> list[dict]:
     """Reconstruct a shale slice from `wedge` projections, one a degree, and show how well.
 
     Protocol ``pixel``, gaussian MSSIM in phantom units. Prints a table; writes ``comparison.png`` and ``results.json`` into `out`.
@@ -86,10 +66,9 @@ def demo(out="demo", size=256, wedge=120, photons=None, seed=0, options: GanrecO
     theta = np.deg2rad(np.arange(wedge))
     sinogram = torch.from_numpy(simulate(truth, theta, photons=photons, seed=seed))
     projector = ParallelBeamProjector(size, theta, size)
-    data_scale(projector, sinogram, field_of_view(projector))  # first touch of the projector, so that no method's time holds it
     rows, images = [], []
-    for name, image, seconds in tqdm(_reconstructions(projector, sinogram, options or GanrecOptions()), "demo", 6, unit="method"):
-        image = image.cpu().numpy()
+    for name, image, seconds in tqdm(reconstructions(projector, sinogram), "demo", 6, unit="method"):
+        image = image[0].numpy()
         images.append(image)
         rows.append({"method": name, "mssim": metrics.mssim(truth[0], image), "rmse": metrics.rmse(truth[0], image), "seconds": seconds})
     noise = "noise-free" if photons is None else f"{photons:g} photons"

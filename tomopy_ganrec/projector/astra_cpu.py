@@ -28,7 +28,7 @@ def unfold_rays(sinogram: torch.Tensor, rays_per_bin: int) -> torch.Tensor:
 class AstraBackend:
     """ASTRA's ``linear`` (Joseph) projector on the CPU, slice by slice; back projection by its exact transpose.
 
-    The axis is placed by moving the detector, to any fraction of a column: ``astra.extrautils``' own shift rounds to whole columns.
+    The axis is placed by moving the detector, to any fraction of a column.
     """
 
     name = "astra"

@@ -1,0 +1,44 @@
+"""What a fit tells while it runs, and what it returns."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+__all__ = ["FitResult", "Status"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a callback sees: the `stage` ('start' or 'fit'), the `iteration` just done of `total` in that stage, and the relative data
+    `residual` ‖A x − b‖/‖b‖ of the worst slice (NaN in the start)."""
+
+    stage: str
+    iteration: int
+    total: int
+    residual: float = math.nan
+
+
+@dataclass
+class FitResult:
+    """A batch of slices and how they came about.
+
+    Attributes
+    ----------
+    image, start : (B, rows, cols) tensor
+        The reconstruction and the image it started from, attenuation per detector column.
+    info : list of dict
+        For each slice its settings (noise, strength, epsilon, rounds, loss), the ``iteration`` returned (0 is the start), its ``objective`` and
+        relative data ``residual``, those of the start (``start_objective``, ``start_residual``), the ``levels`` found, and why the run
+        ``stopped``: 'finished', 'plateau' or 'callback'.
+    history : dict of str to (iterations, B) float arrays
+        ``objective``, ``residual`` and, with a discriminator, ``discriminator``; NaN where a slice had stopped.
+    seconds : dict
+        Of the ``start`` and the ``fit``.
+    """
+
+    image: torch.Tensor
+    start: torch.Tensor
+    info: list = field(default_factory=list)
+    history: dict = field(default_factory=dict)
+    seconds: dict = field(default_factory=dict)
