@@ -1,4 +1,4 @@
-"""The command line: ``tomopy-ganrec recon FILE`` and ``tomopy-ganrec demo``."""
+"""The command line: ``tomopy-ganrec recon FILE``, ``tomopy-ganrec benchmark`` and ``tomopy-ganrec demo``."""
 
 import argparse
 import ast
@@ -40,12 +40,21 @@ def _parser() -> argparse.ArgumentParser:
     for field in fields(GanrecOptions):
         if field.name not in _OWN:
             options.add_argument(f"--{field.name.replace('_', '-')}", type=_value, metavar="VALUE", help=f"default: {field.default!r}")
+    commands.add_parser("benchmark", help="compare methods on phantoms or on a scan; tables, figures and a page", add_help=False)
     demo = commands.add_parser("demo", help="a shale slice from 0-120 degrees by FBP, MLEM, TV and GANrec")
     demo.add_argument("--size", type=int, default=256)
     demo.add_argument("--wedge", type=int, default=120, help="degrees, one projection each")
     demo.add_argument("--photons", type=float, help="photons a detector column (default: noise-free)")
     demo.add_argument("--out", default="demo", help="folder for comparison.png and results.json")
     return parser
+
+
+def _benchmark(words) -> int:
+    from .benchmark import command  # loads torch: not before it is asked for
+
+    parser = argparse.ArgumentParser(prog="tomopy-ganrec benchmark", description="Set GANrec beside the reconstructions a TomoPy user has.")
+    command.add_arguments(parser)
+    return command.benchmark(parser.parse_args(words), words)
 
 
 def _recon(arguments) -> None:
@@ -65,8 +74,11 @@ def _recon(arguments) -> None:
 
 def main(arguments=None) -> int:
     """Run the command line; returns the exit status."""
-    arguments = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if words[:1] == ["benchmark"]:
+            return _benchmark(words[1:])
+        arguments = _parser().parse_args(words)
         if arguments.command == "recon":
             _recon(arguments)
         else:

@@ -116,15 +116,15 @@ def sirt(model: ForwardModel, sinogram: torch.Tensor, iterations=30, nonnegative
     return x
 
 
-def mlem(model: ForwardModel, sinogram: torch.Tensor, iterations=200) -> torch.Tensor:
-    """Maximum-likelihood expectation maximisation: x ← x · Aᵀ(b / A x) / Aᵀ1. Negative data count as 0.
+def mlem(model: ForwardModel, sinogram: torch.Tensor, iterations=200, init=None) -> torch.Tensor:
+    """Maximum-likelihood expectation maximisation: x ← x · Aᵀ(b / A x) / Aᵀ1. Negative data count as 0. `init`: where it begins (uniform).
 
     L. A. Shepp and Y. Vardi, IEEE Trans. Med. Imaging 1, 113–122 (1982).
     """
     rows, columns = _sums(model, sinogram)
     data, norm = sinogram.clamp(min=0), _inverse(columns)
     total = data.sum((1, 2), keepdim=True) / rows.sum((1, 2), keepdim=True)
-    x = torch.ones_like(columns) * total
+    x = torch.ones_like(columns) * total if init is None else init
     floor = 1e-6 * total + torch.finfo(x.dtype).tiny
     for _ in range(iterations):
         x = x * norm * model.back_project(data / torch.maximum(model.forward_project(x), floor))

@@ -4,16 +4,17 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from .. import metrics, phantoms
+from .. import metrics
 from ..projector import ParallelBeamProjector
-from .methods import reconstructions
-from .protocol import simulate
+from .cases import Case, Wedge
+from .methods import Problem, chosen, reconstruct
 
 __all__ = ["demo"]
+
+METHODS = ("fbp", "mlem", "tv", "ganrec", "ganrec-start", "ganrec-levels")
 
 
 def _table(rows) -> str:
@@ -62,20 +63,19 @@ def demo(out="demo", size=256, wedge=120, photons=None, seed=0) -> list[dict]:
     list of dict
         Rows with ``method``, ``mssim``, ``rmse``, ``seconds``.
     """
-    truth = phantoms.shale(size, seed=seed)
-    theta = np.deg2rad(np.arange(wedge))
-    sinogram = torch.from_numpy(simulate(truth, theta, photons=photons, seed=seed))
-    projector = ParallelBeamProjector(size, theta, size)
+    case = Case("shale", size, str(wedge), photons, "pixel")
+    truth, sinogram = case.slice(seed=seed)
+    problem = Problem(ParallelBeamProjector(size, Wedge(case.wedge).theta, size), torch.from_numpy(sinogram[None]), truth=truth)
     rows, images = [], []
-    for name, image, seconds in tqdm(reconstructions(projector, sinogram), "demo", 6, unit="method"):
-        image = image[0].numpy()
+    for method in tqdm(chosen(METHODS), "demo", unit="method"):
+        image, seconds = reconstruct(method, problem)
         images.append(image)
-        rows.append({"method": name, "mssim": metrics.mssim(truth[0], image), "rmse": metrics.rmse(truth[0], image), "seconds": seconds})
+        rows.append({"method": method.label, "mssim": metrics.mssim(truth, image), "rmse": metrics.rmse(truth, image), "seconds": seconds})
     noise = "noise-free" if photons is None else f"{photons:g} photons"
     title = f"shale {size}², 0–{wedge}°, one projection per degree, {noise}"
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(rows, indent=1))
-    _picture(truth[0], images, rows, title, out / "comparison.png")
+    _picture(truth, images, rows, title, out / "comparison.png")
     sys.stdout.write(f"{title}\n{_table(rows)}\nwrote {out / 'comparison.png'} and {out / 'results.json'}\n")
     return rows

@@ -1,47 +1,284 @@
-"""The reconstructions that are set beside each other."""
+"""Every reconstruction that can be set beside the others, under one signature.
 
+``methods()[name].run(problem)`` takes a `Problem` and gives a slice. Weights are fixed, or set by a rule that sees no truth; a method that looks at
+the truth says so (`oracle`).
+"""
+
+import difflib
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
+import numpy as np
+import torch
+
+from .. import metrics
 from ..fit import fit
 from ..initial import fbp, mlem
 from ..options import GanrecOptions
+from ..projector import ParallelBeamProjector
+from . import peers
 
-__all__ = ["reconstructions"]
+__all__ = ["Method", "Problem", "chosen", "methods", "reconstruct"]
 
 
-def reconstructions(projector, sinograms, controls=False, levels=True):
-    """Reconstruct sinograms by one method after the other.
+@dataclass
+class Problem:
+    """One slice to reconstruct.
 
-    Parameters
+    Attributes
     ----------
     projector : ParallelBeamProjector
-    sinograms : (B, angles, columns) tensor
-    controls : bool
-        Also the fit without its network, and without its discriminator.
-    levels : bool
-        Also with ``levels='auto'``.
-
-    Yields
-    ------
-    (str, (B, rows, cols) tensor, float)
-        Name, images, seconds. The fit's start image has a row of its own.
+        Square grid, as wide as the detector; one centre.
+    sinogram : (1, angles, columns) float32 tensor
+        On the projector's device.
+    seed : int
+        For methods that have one.
+    truth : (rows, cols) array, optional
+        For oracles alone.
+    by_product : dict
+        Reconstructions that a method made on its way to its own, with their seconds: ``{method: (slice, seconds)}``.
     """
 
-    def timed(run):
+    projector: ParallelBeamProjector
+    sinogram: torch.Tensor
+    seed: int = 0
+    truth: np.ndarray | None = None
+    by_product: dict = field(default_factory=dict)
+
+    @property
+    def measured(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Sinogram (angles, columns), angles in radians and centre (edge convention) as arrays."""
+        return self.sinogram[0].cpu().numpy(), self.projector.theta, self.projector.center
+
+    @property
+    def cuda(self) -> bool:
+        """Whether it is to be solved on a GPU."""
+        return self.sinogram.device.type == "cuda"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to reconstruct.
+
+    Attributes
+    ----------
+    name, label, description, parameters : str
+        For choosing it, for tables, in a line, and all that is set.
+    run : callable
+        `Problem` to (rows, cols) array or tensor.
+    cost : float
+        Rough time on a CPU, in units of 200 MLEM iterations with the sparse matrix, for estimates.
+    unavailable : str or None
+        Why it cannot run here.
+    oracle : bool
+        It chooses something by the truth.
+    seeded : bool
+        Its result depends on `Problem.seed`.
+    noisy_only : bool
+        Without noise it would be the same as another.
+    """
+
+    name: str
+    label: str
+    description: str
+    parameters: str
+    run: Callable[[Problem], object]
+    cost: float
+    unavailable: str | None = None
+    oracle: bool = False
+    seeded: bool = False
+    noisy_only: bool = False
+
+
+def _fbp(problem: Problem):
+    return fbp(problem.projector, problem.sinogram, problem.projector.theta)[0]
+
+
+def _astra_model(problem: Problem) -> ParallelBeamProjector:
+    own = problem.projector
+    return ParallelBeamProjector(own.domain_shape, own.theta, own.columns, own.center, backend="astra")
+
+
+def _astra_mlem(problem: Problem):
+    if problem.cuda:
+        return peers.astra_algorithm("EM_CUDA", *problem.measured, 200)
+    return mlem(_astra_model(problem), problem.sinogram, 200)[0]
+
+
+_STOPS = (5, 10, 15, 20, 30, 40, 50, 70, 100, 140, 200)
+
+
+def _astra_mlem_best(problem: Problem):
+    model, image, best, done = problem.projector if problem.cuda else _astra_model(problem), None, (-np.inf, None), 0
+    for stop in _STOPS:
+        image = mlem(model, problem.sinogram, stop - done, init=image)
+        best, done = max(best, (metrics.mssim(problem.truth, image[0].cpu().numpy()), image[0]), key=lambda found: found[0]), stop
+    return best[1]
+
+
+def _astra_sirt(problem: Problem):
+    return peers.astra_algorithm("SIRT_CUDA" if problem.cuda else "SIRT", *problem.measured, 200, MinConstraint=0)
+
+
+def _astra_sart(problem: Problem):
+    angles = len(problem.projector.theta)
+    order = np.argsort(np.arange(angles) * 0.6180339887498949 % 1)  # neighbours in time are far apart in angle
+    name = "SART_CUDA" if problem.cuda else "SART"
+    return peers.astra_algorithm(name, *problem.measured, 10 * angles, MinConstraint=0, ProjectionOrder="custom", ProjectionOrderList=order)
+
+
+def _pml_hybrid(problem: Problem):
+    return peers.tomopy_iterative("pml_hybrid", *problem.measured, num_iter=200, reg_par=np.float32([1.0, 0.1]))
+
+
+def _fitted(by_product: str | None = None, **options) -> Callable[[Problem], torch.Tensor]:
+    def run(problem: Problem):
+        result = fit(problem.projector, problem.sinogram, GanrecOptions(seed=problem.seed, **options))
+        if by_product:
+            problem.by_product[by_product] = result.start[0], result.seconds["start"]
+        return result.image[0]
+
+    return run
+
+
+def _tv_oracle(problem: Problem):
+    """The weight of highest MSSIM on a grid of factors 3 around the rule's own, followed until it falls."""
+
+    def at(factor):
+        result = fit(problem.projector, problem.sinogram, GanrecOptions(reweight=0, num_iter=0, strength=None if factor == 1 else factor * own))
+        return metrics.mssim(problem.truth, result.image[0].cpu().numpy()), result.image[0], result.info[0]["strength"]
+
+    best = at(1)
+    own = best[2]
+    for step in (3.0, 1 / 3):
+        factor, first = step, True
+        while factor < 1e3 and factor > 1e-3:
+            found = at(factor)
+            if found[0] <= best[0]:
+                break
+            best, factor, first = found, factor * step, False
+        if not first:
+            break
+    return best[1]
+
+
+def _gridrec(pad: bool) -> Method:
+    name = "gridrec-padded" if pad else "gridrec"
+    absent, provider = peers.missing("tomopy"), peers.tomopy_gridrec
+    label, stand_in = ("gridrec, padded" if pad else "gridrec"), ""
+    if absent:
+        other = peers.missing("midas_tomo")
+        provider, label, stand_in = peers.midas_gridrec, f"{label} (midas-tomo)", ", scaled by 1.12"
+        absent = other and f"{absent}, and {other}"
+
+    def run(problem: Problem):
+        image = provider(*problem.measured, pad)
+        return image.clip(min=0) if pad else image
+
+    how = "padded to twice the width, cropped and clipped at 0" if pad else "neither padded nor clipped, as in the GANrec paper"
+    return Method(name, label, f"gridrec, {how}; its grid's shift undone", f"filter: Shepp–Logan{stand_in}", run, 0.03, absent)
+
+
+def methods() -> dict[str, Method]:
+    """All methods by name, in the order of tables; those that this machine cannot run say why."""
+    astra, tomopy = peers.missing("astra"), peers.missing("tomopy")
+    tv = "λ from the noise in the sinogram, 250 iterations, x ≥ 0"
+    start = f"{tv}; 8 rounds of 40 reweighted iterations, ε from the noise"
+    own = f"{start}; 100 iterations of the fit"
+    found = [
+        Method("fbp", "FBP", "filtered back projection", "ramp filter, not clipped", _fbp, 0.02),
+        _gridrec(False),
+        _gridrec(True),
+        Method(
+            "astra-mlem", "ASTRA MLEM", "maximum-likelihood expectation maximisation", "200 iterations; EM_CUDA, or on a CPU the same over ASTRA's "
+            "linear projector", _astra_mlem, 4.5, astra,
+        ),
+        Method(
+            "astra-mlem-best", "ASTRA MLEM, best stop", "MLEM stopped where it is nearest to the truth",
+            f"the best by MSSIM of {', '.join(map(str, _STOPS))} iterations", _astra_mlem_best, 4.5, astra, oracle=True,
+            noisy_only=True,
+        ),
+        Method(
+            "mlem", "MLEM", "MLEM with this package's projector: what its times are compared with", "200 iterations",
+            lambda problem: mlem(problem.projector, problem.sinogram, 200)[0], 1.0,
+        ),
+        Method("astra-sirt", "ASTRA SIRT", "simultaneous iterative reconstruction", "200 iterations, x ≥ 0", _astra_sirt, 3.5, astra),
+        Method(
+            "astra-sart", "ASTRA SART", "simultaneous algebraic reconstruction, projection by projection",
+            "10 sweeps in golden-ratio order, relaxation 1, x ≥ 0", _astra_sart, 0.3, astra,
+        ),
+        Method(
+            "pml_hybrid", "TomoPy pml_hybrid", "penalised maximum likelihood of TomoPy", "200 iterations, reg_par = 1, 0.1", _pml_hybrid, 4.0, tomopy,
+        ),
+        Method("tv", "TV", "total variation, solved by a ramp-preconditioned primal-dual algorithm", tv, _fitted(reweight=0, num_iter=0), 1.6),
+        Method(
+            "tv-oracle", "TV, best λ", "total variation with the weight that is nearest to the truth",
+            "λ of highest MSSIM, in factors of 3 around the rule's", _tv_oracle, 6.0, oracle=True,
+        ),
+        Method("ganrec", "GANrec", "this package's default", own, _fitted("ganrec-start"), 4.7, seeded=True),
+        Method("ganrec-start", "start of GANrec", "what the fit begins with: edge-reweighted total variation", start, _fitted(num_iter=0), 2.9),
+        Method(
+            "ganrec-no-discriminator", "GANrec without discriminator", "control: the same fit, adversarial=0", own, _fitted(adversarial=0), 4.5,
+            seeded=True,
+        ),
+        Method(
+            "ganrec-no-network", "GANrec without network", "control: free pixels only, network=False", own, _fitted(network=False), 4.3,
+            seeded=True,
+        ),
+        Method(
+            "ganrec-levels", "GANrec, levels", "levels='auto': grey levels found in the slice", f"{own}; levels='auto'", _fitted(levels="auto"), 5.0,
+            seeded=True,
+        ),
+        Method(
+            "ganrec-paper", "GANrec, paper", "preset='paper': network, losses and normalisation of Yang et al. 2020", "1000 iterations",
+            _fitted(preset="paper"), 60.0, seeded=True,
+        ),
+    ]  # fmt: skip
+    return {method.name: method for method in found}
+
+
+_EXTRA = ("tv-oracle", "ganrec-paper", "mlem")  # costly, or of interest to few
+
+
+def chosen(names=None) -> list[Method]:
+    """Methods by name, in the order of tables: None for the default ones, 'all' for all; `ValueError` for a name that is not known."""
+    known = methods()
+    names = list([name for name in known if name not in _EXTRA] if names is None else known if names in ("all", ["all"]) else names)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise ValueError(f"method {name!r} is not known{hint}; choose from {', '.join(known)}, or 'all'")
+    return [method for name, method in known.items() if name in names]
+
+
+def reconstruct(method: Method, problem: Problem) -> tuple[np.ndarray, float]:
+    """Run a method, or take what another made on its way: the slice, (rows, cols) float32, and the seconds it took.
+
+    Raises
+    ------
+    RuntimeError
+        Where the method cannot run here, needs a truth that is not there, or its slice is not finite.
+    """
+    if method.unavailable:
+        raise RuntimeError(method.unavailable)
+    if method.oracle and problem.truth is None:
+        raise RuntimeError("it chooses by the truth, and there is none")
+    if method.name in problem.by_product:
+        image, seconds = problem.by_product[method.name]
+    else:
+        _synchronize(problem)
         began = time.perf_counter()
-        return run(), time.perf_counter() - began
+        image = method.run(problem)
+        _synchronize(problem)
+        seconds = time.perf_counter() - began
+    image = np.array(image.cpu() if isinstance(image, torch.Tensor) else image, np.float32)
+    if not np.isfinite(image).all():
+        raise RuntimeError(f"its slice has {np.count_nonzero(~np.isfinite(image))} values that are not finite")
+    return image, seconds
 
-    def fitted(**options):
-        return timed(lambda: fit(projector, sinograms, GanrecOptions(**options)).image)
 
-    yield "FBP", *timed(lambda: fbp(projector, sinograms, projector.theta))
-    yield "MLEM-200", *timed(lambda: mlem(projector, sinograms, 200))
-    yield "TV", *fitted(reweight=0, num_iter=0)
-    result = fit(projector, sinograms)
-    yield "start of ganrec", result.start, result.seconds["start"]
-    yield "ganrec", result.image, sum(result.seconds.values())
-    if controls:
-        yield "ganrec without network", *fitted(network=False)
-        yield "ganrec without discriminator", *fitted(adversarial=0)
-    if levels:
-        yield "ganrec, levels='auto'", *fitted(levels="auto")
+def _synchronize(problem: Problem) -> None:
+    if problem.cuda:
+        torch.cuda.synchronize(problem.sinogram.device)

@@ -21,7 +21,7 @@ def _strip_integrals(image: np.ndarray, size: int, theta: np.ndarray, columns: i
     projector = astra.create_projector("strip", proj_geom, astra.create_vol_geom(*image.shape, -half, half, -half, half))
     try:
         sinogram = np.empty((len(theta), bins), np.float32)
-        astra.projector.direct_FP(projector, np.ascontiguousarray(image, np.float32), out=sinogram)
+        astra.projector.direct_FP(projector, np.require(image, np.float32, ("C", "W")), out=sinogram)  # ASTRA refuses read-only arrays
     finally:
         astra.projector.delete(projector)
     return sinogram.reshape(len(theta), columns, -1).mean(2)
@@ -42,7 +42,7 @@ def simulate(objects, theta, protocol="pixel", oversample=1, photons=None, seed=
         How much finer than the detector the objects are sampled.
     photons : float, optional
         Incident photons a detector column; None for noise-free.
-    seed : int
+    seed : int or tuple of int
         Of the noise.
 
     Returns

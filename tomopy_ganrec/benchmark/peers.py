@@ -1,0 +1,121 @@
+"""Other people's algorithms on the common grid: TomoPy's, midas-tomo's and ASTRA's.
+
+Each takes a sinogram (angles, columns) as an array and a rotation axis in the edge convention, and gives the square image (columns, columns) that
+`ParallelBeamProjector` would have, in attenuation per detector column.
+"""
+
+import contextlib
+import importlib
+import os
+import tempfile
+
+import numpy as np
+from scipy.ndimage import shift
+
+from ..projector.astra_cpu import import_astra
+
+__all__ = ["astra_algorithm", "missing", "midas_gridrec", "tomopy_gridrec", "tomopy_iterative"]
+
+
+def missing(package: str) -> str | None:
+    """Why a package cannot be used here, or None."""
+    try:
+        importlib.import_module(package)
+    except ImportError as error:
+        hint = {
+            "tomopy": "TomoPy is not installed (conda install -c conda-forge tomopy)",
+            "midas_tomo": "midas-tomo is not installed (pip install 'tomopy_ganrec[gridrec]')",
+            "astra": "the ASTRA toolbox is not installed (pip install 'tomopy_ganrec[astra]')",
+        }[package]
+        return hint if isinstance(error, ModuleNotFoundError) and error.name == package else f"{hint.split(' is ')[0]} cannot be imported: {error}"
+    return None
+
+
+def _moved(image: np.ndarray, rows: float, cols: float) -> np.ndarray:
+    """The image moved by parts of a pixel, by quintic splines."""
+    return shift(image.astype(np.float64), (rows, cols), order=5, mode="nearest").astype(np.float32)
+
+
+def _padded(sinogram: np.ndarray, left: int, right: int) -> np.ndarray:
+    return np.ascontiguousarray(np.pad(sinogram, ((0, 0), (left, right))), np.float32)
+
+
+def tomopy_gridrec(sinogram, theta, center: float, pad: bool, filter_name="shepp") -> np.ndarray:
+    """TomoPy's gridrec, unpadded as in its default call, or padded to twice the width and cropped.
+
+    gridrec counts the axis from the middle of the first column, and draws on a grid that is moved by (−0.5, +0.5) pixel for an even width, by
+    (−1, +1) for an odd one; both are undone. Where the width is a power of two its first row and last column come from outside its memory,
+    different in each run: their neighbours take their place.
+    """
+    tomopy = importlib.import_module("tomopy")
+    columns = sinogram.shape[1]
+    margin = columns // 2 if pad else 0
+    padded = _padded(sinogram, margin, margin)[None]
+    image = tomopy.recon(padded, theta, center - 0.5 + margin, sinogram_order=True, algorithm="gridrec", filter_name=filter_name, ncore=1)[0]
+    if padded.shape[2] & (padded.shape[2] - 1) == 0:
+        image[0], image[:, -1] = image[1], image[:, -2]
+    off = 0.5 if columns % 2 == 0 else 1.0
+    return _moved(image, off, -off)[margin : margin + columns, margin : margin + columns]
+
+
+def midas_gridrec(sinogram, theta, center: float, pad: bool) -> np.ndarray:
+    """The gridrec of midas-tomo with its Shepp–Logan filter, turned, moved and scaled (1.12) to agree with TomoPy's.
+
+    It works on widths that are powers of two; a narrower detector is padded to the next one here already.
+    """
+    midas = importlib.import_module("midas_tomo")
+    columns = sinogram.shape[1]
+    width = 2 ** int(np.ceil(np.log2(2 * columns if pad else columns)))
+    left = (width - columns) // 2
+    padded = _padded(sinogram, left, width - columns - left)[None]
+    options = dict(filter_nr=1, do_log=False, auto_centering=False, backend="subprocess")
+    with tempfile.TemporaryDirectory() as folder, _silenced():
+        image = midas.run_tomo_from_sinos(padded, folder, np.rad2deg(theta), shifts=0.5 + width / 2 - center - left, **options)
+    image = _moved(np.rot90(np.asarray(image).reshape(width, width)), -0.5, 0.5)
+    # Where the margins are unequal the axis, and with it the grid's centre, is off the middle of the padded width: the grid stays centred on it.
+    start = (width - columns) / 2
+    image = image if start == int(start) else _moved(image, -0.5, -0.5)
+    return 1.12 * image[int(start) : int(start) + columns, int(start) : int(start) + columns]
+
+
+@contextlib.contextmanager
+def _silenced():
+    """Without the standard output of programs that are started meanwhile."""
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def tomopy_iterative(algorithm: str, sinogram, theta, center: float, **options) -> np.ndarray:
+    """An iterative algorithm of TomoPy, on one core."""
+    tomopy = importlib.import_module("tomopy")
+    data = np.ascontiguousarray(sinogram[None], np.float32)
+    return tomopy.recon(data, theta, center, sinogram_order=True, algorithm=algorithm, ncore=1, **options)[0]
+
+
+def astra_algorithm(name: str, sinogram, theta, center: float, iterations: int, **options) -> np.ndarray:
+    """An algorithm of ASTRA; with a name ending in ``_CUDA`` on the GPU, else on the CPU with its ``linear`` (Joseph) projector."""
+    astra = import_astra()
+    columns = sinogram.shape[1]
+    proj_geom = astra.geom_postalignment(astra.create_proj_geom("parallel", 1.0, columns, theta), columns / 2 - center)
+    vol_geom = astra.create_vol_geom(columns, columns)
+    data = astra.data2d.create("-sino", proj_geom, np.ascontiguousarray(sinogram, np.float32))
+    image = astra.data2d.create("-vol", vol_geom, 1.0 if name.startswith("EM") else 0.0)
+    projector = astra.create_projector("cuda" if name.endswith("_CUDA") else "linear", proj_geom, vol_geom)
+    algorithm = None
+    try:
+        settings = astra.astra_dict(name)
+        settings.update(ProjectorId=projector, ProjectionDataId=data, ReconstructionDataId=image, option=options)
+        algorithm = astra.algorithm.create(settings)
+        astra.algorithm.run(algorithm, iterations)
+        return astra.data2d.get(image)
+    finally:
+        if algorithm is not None:
+            astra.algorithm.delete(algorithm)
+        astra.data2d.delete([data, image])
+        astra.projector.delete(projector)

@@ -1,0 +1,60 @@
+"""A folder of results to something to read: tables, figures and one page."""
+
+import json
+import math
+from pathlib import Path
+
+from . import figures, tables
+from .document import document
+from .page import page
+from .results import COLUMNS, Results
+
+__all__ = ["write_report"]
+
+
+def write_report(results: Results, extra: dict | None = None) -> list[Path]:
+    """Write what a results folder holds as tables, figures and a page into that folder.
+
+    ``results.csv``, ``results.json`` (non-finite numbers are null), ``table.md``, ``table.rst``, ``report.html`` (one file, needs no
+    network), and as far as there is something to draw ``mssim_vs_angle.png``, ``ssim_maps-<case>.png`` and ``slices-<case>.png``.
+
+    Parameters
+    ----------
+    results : Results
+        Finished or not.
+    extra : dict, optional
+        ``title``; ``command`` that made the results; ``descriptions`` {method: line}, whose order is that of the methods; ``unavailable``
+        {method: reason}.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    ValueError
+        Where the folder has no rows.
+    """
+    rows, extra = results.rows(), dict(extra or {})
+    if not rows:
+        raise ValueError(f"{results.folder} has no finished cell, so there is nothing to report; run the benchmark into this folder first")
+    order = tables.method_order(rows, extra.get("descriptions") or ())
+    content = {"columns": COLUMNS, "unavailable": extra.get("unavailable") or {}, "command": extra.get("command"), "rows": rows}
+    written = [
+        results.write("results.csv", tables.csv_text(rows)),
+        results.write("results.json", json.dumps(_strict(content), indent=1, allow_nan=False) + "\n"),
+        *(results.write(f"table.{format}", document(rows, extra, format)) for format in ("md", "rst")),
+    ]
+    drawn = figures.write_figures(results, rows, order)
+    plot = next((path for path in drawn if path.name == figures.PLOT), None)
+    return [*written, *drawn, results.write("report.html", page(results, rows, order, extra, plot))]
+
+
+def _strict(value):
+    """JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

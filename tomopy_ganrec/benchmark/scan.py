@@ -1,0 +1,85 @@
+"""A measured scan: no truth, so methods are judged by projections they were not given, and by their own slice from the full range."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import io
+from ..checks import check_centers
+from ..projector import ParallelBeamProjector
+from .run import MEMORY_LIMIT, Measurement, Task
+
+__all__ = ["measured"]
+
+FULL_RANGE = 165.0  # degrees from which on a scan serves as its own reference
+HELD_OUT = 10  # of a scan without projections outside the wedge, one in so many is kept back
+
+
+def _split(degrees: np.ndarray, angles) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the projections used and of those held out: what lies outside the wedge, or, where nothing does, every tenth of it."""
+    used = io.select_angles(degrees, angles)
+    rest = np.setdiff1d(np.arange(len(degrees)), used)
+    if rest.size == 0:
+        rest = np.arange(HELD_OUT // 2, len(degrees), HELD_OUT)
+        used = np.setdiff1d(used, rest)
+    if used.size < 2 or rest.size == 0:
+        raise ValueError(f"angles={angles!r}: of {len(degrees)} projections {used.size} would be used and {rest.size} held out; both are needed")
+    return used, rest
+
+
+def measured(path, angles=None, center=None, center_convention="edge", slices=None, reader="auto", images="first", device="cpu") -> list[Task]:
+    """Tasks for a Data Exchange scan.
+
+    Held out are the projections outside of `angles`, or every tenth where there are none outside. Where the whole scan spans 165° and
+    more, and `angles` leaves some of it out, each method also reconstructs the full range first, and is compared with that.
+
+    Parameters
+    ----------
+    path : str or Path
+        See `io.read_projections`.
+    angles : str, optional
+        ``'first:last'`` in degrees; None: the whole scan.
+    center : float, optional
+        Rotation axis in columns; None: the middle of the detector.
+    center_convention : {'edge', 'index'}
+        'index' for a centre from a finder.
+    slices : (int, int), optional
+        First, and the one after the last.
+    reader : {'auto', 'dxchange', 'h5py'}
+    images : {'first', 'all', 'none'}
+        Of which slices to keep reconstructions; the comparison with the full range needs them.
+    device : str
+    """
+    projections, theta = io.read_projections(path, slices, reader=reader)
+    if not np.isfinite(projections).all():
+        raise ValueError(f"{path}: {np.count_nonzero(~np.isfinite(projections))} of its line integrals are not finite")
+    columns, degrees, first = projections.shape[2], np.rad2deg(theta), slices[0] if slices else 0
+    center = float(check_centers(center, 1, columns, center_convention)[0])
+    used, rest = _split(degrees, angles)
+    span = np.ptp(degrees)
+    with_full = angles is not None and span >= FULL_RANGE and len(used) < len(degrees) and np.ptp(degrees[used]) < span
+    name = Path(path).stem
+
+    def task(k: int, wedge: str, keep: np.ndarray, held_out: np.ndarray | None) -> Task:
+        def part(indices):
+            sinogram = np.ascontiguousarray(projections[indices, k][None], np.float32)
+            model = ParallelBeamProjector(columns, theta[indices], columns, center, device=device, memory_limit=MEMORY_LIMIT)
+            return model, torch.from_numpy(sinogram).to(device)
+
+        def load():
+            return Measurement(*part(keep), held_out=None if held_out is None else part(held_out))
+
+        known = dict(
+            case=f"{name}-{columns}-{wedge.replace(':', 'to')}", object=name, protocol="measured", size=columns, wedge=wedge,
+            degrees=float(np.ptp(degrees[keep])), projections=len(keep), photons=None, slice=first + k, object_seed=None,
+        )  # fmt: skip
+        keep_images = images == "all" or images == "first" and k == 0
+        return Task(known, load, keep_images, f"{name}-{columns}-full" if held_out is not None and with_full else "")
+
+    tasks = []
+    for k in range(projections.shape[1]):
+        if with_full:
+            tasks.append(task(k, "full", np.arange(len(degrees)), None))
+        tasks.append(task(k, angles or "all", used, rest))
+    return tasks
