@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from . import tables
 
-__all__ = ["LEGEND", "MethodNote", "ScanTable", "document", "failures", "machines", "method_notes", "scan_table", "sections", "summary_line", "title"]
+__all__ = ["DIGITS", "LEGEND", "SCAN_LEGEND", "document", "failures", "machines", "method_notes", "scan_table", "sections", "summary_line", "title"]
 
 DIGITS = {"mssim": 4, "mssim_7x7": 4, "rmse": 4, "time": 2, "seconds": 2}
 LEGEND = (
@@ -15,6 +15,7 @@ SCAN_LEGEND = (
     "Means over slices. Residual: relative data residual of the projections used; held out: of those not used. Distance: relative distance "
     "to the same method's slice from the full range. Lower is better, but a low residual alone is no proof of a good image."
 )
+_SEEDS = {"object_seed": "object seed", "seed": "seed"}
 _SCAN_VALUES = {"mssim": "MSSIM", "residual": "residual", "residual_heldout": "held out", "distance": "distance", "seconds": "seconds"}
 
 
@@ -78,9 +79,6 @@ def failures(rows) -> list[tuple[str, str]]:
             where = f"{row['label'] or row['method']}: {tables.case_name(row)}, {', '.join(numbers)}"
             found.append((where, row["error"] or "no reason was kept"))
     return found
-
-
-_SEEDS = {"object_seed": "object seed", "seed": "seed"}
 
 
 def machines(rows) -> str:

@@ -273,7 +273,7 @@ def reconstruct(method: Method, problem: Problem) -> tuple[np.ndarray, float]:
         image = method.run(problem)
         _synchronize(problem)
         seconds = time.perf_counter() - began
-    image = np.array(image.cpu() if isinstance(image, torch.Tensor) else image, np.float32)
+    image = np.array(image.cpu().numpy() if isinstance(image, torch.Tensor) else image, np.float32)
     if not np.isfinite(image).all():
         raise RuntimeError(f"its slice has {np.count_nonzero(~np.isfinite(image))} values that are not finite")
     return image, seconds

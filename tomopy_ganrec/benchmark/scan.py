@@ -72,7 +72,7 @@ def measured(path, angles=None, center=None, center_convention="edge", slices=No
 
         known = dict(
             case=f"{name}-{columns}-{wedge.replace(':', 'to')}", object=name, protocol="measured", size=columns, wedge=wedge,
-            degrees=float(np.ptp(degrees[keep])), projections=len(keep), photons=None, slice=first + k, object_seed=None,
+            degrees=round(float(np.ptp(degrees[keep])), 6), projections=len(keep), photons=None, slice=first + k, object_seed=None,
         )  # fmt: skip
         keep_images = images == "all" or images == "first" and k == 0
         return Task(known, load, keep_images, f"{name}-{columns}-full" if held_out is not None and with_full else "")

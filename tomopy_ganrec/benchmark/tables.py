@@ -17,12 +17,15 @@ __all__ = [
     "case_parts",
     "cells",
     "csv_text",
+    "escape",
+    "format_number",
     "kept",
     "markup_table",
     "method_order",
     "method_table",
     "read_csv",
     "summarize",
+    "varying",
 ]
 
 PEER = "astra-mlem"  # the method whose time is 1
@@ -51,7 +54,7 @@ def read_csv(path) -> list[dict]:
     Raises
     ------
     ValueError
-        For a file with other columns, or a field that is not of its column's type.
+        For a file with other columns, a line that is cut off, or a field that is not of its column's type.
     """
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
@@ -59,6 +62,8 @@ def read_csv(path) -> list[dict]:
             raise ValueError(f"{path} is not a table of results: its columns are {reader.fieldnames}, not {list(COLUMNS)}")
         rows = []
         for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(f"{path}, line {reader.line_num}: it has too few or too many fields")
             try:
                 rows.append({name: text if name not in _TYPES else _TYPES[name](text) if text else None for name, text in row.items()})
             except (ValueError, KeyError) as error:

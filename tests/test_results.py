@@ -1,0 +1,127 @@
+"""A folder of finished cells: what is complete stays, what is not is done again."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+pytest.importorskip("astra")
+from tomopy_ganrec.benchmark.results import COLUMNS, Results
+
+
+def row(method="tv", seed=None, **more):
+    known = dict(case="shale-32-pixel-120-clean", object="shale", slice=0, object_seed=0, method=method, seed=seed, parameters="λ", status="ok")
+    return dict.fromkeys(COLUMNS, "") | known | dict(mssim=0.5) | more
+
+
+def test_a_row_comes_back_with_its_types(tmp_path):
+    results = Results(tmp_path / "new" / "out")
+    kept = row(photons=None, oracle=True, seconds=1.5)
+    results.save(kept)
+    assert results.finished(row()) == kept == Results(tmp_path / "new" / "out", create=False).rows()[0]
+
+
+def test_an_image_comes_back(tmp_path):
+    results = Results(tmp_path)
+    image = np.random.default_rng(0).random((5, 4))
+    name = results.keep_image(row(), "tv", image)
+    np.testing.assert_array_equal(results.image(name), image.astype(np.float32))
+    assert not name.startswith("/")  # the folder can be moved
+
+
+@pytest.mark.parametrize(
+    "change", [dict(method="fbp"), dict(seed=1), dict(slice=1), dict(object_seed=1), dict(case="shale-32-pixel-90-clean")], ids=str
+)
+def test_another_cell_is_not_finished(tmp_path, change):
+    results = Results(tmp_path)
+    results.save(row())
+    assert results.finished(row(**change)) is None
+    results.save(row(**change))
+    assert len(results.rows()) == 2
+
+
+def test_other_parameters_are_computed_again(tmp_path):
+    results = Results(tmp_path)
+    results.save(row(parameters="λ = 1"))
+    assert results.finished(row(parameters="λ = 2")) is None
+
+
+def test_a_failure_is_tried_again_but_reported(tmp_path):
+    results = Results(tmp_path)
+    results.save(row(status="failed", error="no"))
+    assert results.finished(row()) is None
+    assert results.rows()[0]["error"] == "no"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"case": 1}', b"\xff\xfe"])
+def test_a_damaged_row_is_as_if_it_were_not_there(tmp_path, damage, caplog):
+    results = Results(tmp_path)
+    results.save(row())
+    results.save(row(method="fbp"))
+    path = next((tmp_path / "cells").rglob("tv.json"))
+    path.write_bytes(damage)
+    results = Results(tmp_path)
+    assert results.finished(row()) is None
+    assert [r["method"] for r in results.rows()] == ["fbp"]
+    assert "computed again" in caplog.text
+
+
+@pytest.mark.parametrize("harm", ["missing", "cut"])
+def test_a_row_whose_image_is_damaged_is_computed_again(tmp_path, harm):
+    results = Results(tmp_path)
+    name = results.keep_image(row(), "tv", np.ones((8, 8)))
+    results.save(row(image=name))
+    assert results.finished(row()) is not None
+    if harm == "missing":
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:150])
+    assert results.finished(row()) is None
+
+
+def test_drafts_of_a_killed_run_are_swept_and_those_of_a_living_one_are_not(tmp_path):
+    results = Results(tmp_path)
+    results.save(row())
+    dead, living = (tmp_path / "cells" / f".tv.json.{process}.draft" for process in (2**22 + 1, os.getpid()))  # above the largest process number
+    dead.touch()
+    living.touch()
+    assert len(Results(tmp_path).rows()) == 1
+    assert not dead.exists() and living.exists()
+
+
+def test_an_interrupted_write_leaves_the_old_row(tmp_path, monkeypatch):
+    results = Results(tmp_path)
+    results.save(row(mssim=0.25))
+    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        results.save(row(mssim=0.75))
+    assert results.finished(row())["mssim"] == 0.25
+    assert not list(tmp_path.rglob("*.draft"))
+
+
+def test_folders_that_cannot_hold_results(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        Results(tmp_path / "file")
+    with pytest.raises(PermissionError, match="cannot be written"):
+        Results(tmp_path / "file" / "below")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").touch()
+    with pytest.raises(ValueError, match="holds other things"):
+        Results(tmp_path / "thesis")
+    with pytest.raises(FileNotFoundError, match="holds no results"):
+        Results(tmp_path / "nothing", create=False)
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match="cannot be written"):
+        Results(tmp_path / "out")
+
+
+def test_rows_are_plain_json(tmp_path):
+    Results(tmp_path).save(row(mssim=0.5))
+    assert set(json.loads(next((tmp_path / "cells").rglob("*.json")).read_text())) == set(COLUMNS)

@@ -1,0 +1,103 @@
+"""A scan without a truth: what is used, what is held out, what it is compared with."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("astra")
+pytest.importorskip("h5py")
+from tomopy_ganrec.benchmark.methods import chosen
+from tomopy_ganrec.benchmark.results import Results
+from tomopy_ganrec.benchmark.run import cells, run
+from tomopy_ganrec.benchmark.scan import measured
+from tomopy_ganrec.phantoms import shale
+from tomopy_ganrec.projector import ParallelBeamProjector
+
+CENTER = 17.5
+
+
+def write(path, degrees):
+    import h5py
+
+    image = torch.from_numpy(0.02 * shale(32, slices=3))
+    sinogram = ParallelBeamProjector(32, np.deg2rad(degrees), 32, CENTER).forward_project(image).numpy()
+    with h5py.File(path, "w") as file:
+        file["exchange/data"], file["exchange/theta"] = np.exp(-sinogram.swapaxes(0, 1)), degrees
+    return path
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("scan") / "rock.h5", np.arange(0, 180, 4.0))
+
+
+def test_a_wedge_of_a_full_scan(scan):
+    tasks = measured(scan, "0:120", CENTER, slices=(1, 3), reader="h5py")
+    assert [(t.columns["case"], t.columns["slice"]) for t in tasks] == [
+        ("rock-32-full", 1), ("rock-32-0to120", 1), ("rock-32-full", 2), ("rock-32-0to120", 2)
+    ]  # fmt: skip
+    full, part = (task.load() for task in tasks[:2])
+    assert full.projector.range_shape == (45, 32) and part.projector.range_shape == (30, 32) and full.held_out is None
+    np.testing.assert_allclose(np.rad2deg(part.held_out[0].theta), np.arange(120, 180, 4.0))
+    assert part.projector.center == CENTER
+    assert tasks[1].columns["degrees"] == 116 and tasks[1].columns["projections"] == 30
+
+
+def test_the_geometry_is_the_scans(scan):
+    m = measured(scan, "0:120", CENTER, slices=(0, 1), reader="h5py")[1].load()
+    truth = torch.from_numpy(0.02 * shale(32))
+    # −log of a float32 transmission: rounding of 1e-7 on values of up to 0.4
+    torch.testing.assert_close(m.projector.forward_project(truth), m.sinogram, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(m.held_out[0].forward_project(truth), m.held_out[1], atol=1e-5, rtol=1e-4)
+
+
+def test_the_index_convention_is_half_a_pixel_more(scan):
+    assert measured(scan, None, CENTER - 0.5, "index", (0, 1), "h5py")[0].load().projector.center == CENTER
+
+
+def test_a_whole_scan_holds_every_tenth_projection_out(scan):
+    tasks = measured(scan, None, CENTER, slices=(0, 1), reader="h5py")
+    m = tasks[0].load()
+    assert len(tasks) == 1 and tasks[0].full_range == "" and m.projector.range_shape[0] == 41
+    np.testing.assert_allclose(np.rad2deg(m.held_out[0].theta), [20, 60, 100, 140])
+
+
+def test_a_scan_of_a_wedge_has_no_full_range(tmp_path):
+    tasks = measured(write(tmp_path / "wedge.h5", np.arange(0, 130, 5.0)), "0:100", CENTER, slices=(0, 1), reader="h5py")
+    assert [task.columns["case"] for task in tasks] == ["wedge-32-0to100"] and tasks[0].full_range == ""
+    assert tasks[0].load().held_out[0].range_shape[0] == 6
+
+
+def test_methods_are_judged(scan, tmp_path):
+    results = Results(tmp_path)
+    tasks = measured(scan, "0:120", CENTER, slices=(0, 1), reader="h5py")
+    assert run(results, cells(tasks, chosen(["fbp", "tv", "tv-oracle"])), progress=False) == 0
+    rows = {(row["wedge"], row["method"]): row for row in results.rows()}
+    assert set(rows) == {(wedge, name) for wedge in ("full", "0:120") for name in ("fbp", "tv")}  # no oracle without a truth
+    tv, fbp = rows["0:120", "tv"], rows["0:120", "fbp"]
+    assert tv["residual_heldout"] < 0.5 * fbp["residual_heldout"] and tv["distance"] < 0.5 * fbp["distance"]
+    assert tv["mssim"] is None and rows["full", "tv"]["distance"] is None and rows["full", "tv"]["residual_heldout"] is None
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(angles="300:400"), "keeps 0 projections"),
+        (dict(angles="abc"), "first:last"),
+        (dict(center=99), "off the detector"),
+        (dict(slices=(7, 9)), "not among"),
+    ],
+)
+def test_bad_input(scan, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        measured(scan, reader="h5py", **arguments)
+
+
+def test_dead_pixels_are_named(tmp_path):
+    path = write(tmp_path / "dead.h5", np.arange(0, 180, 10.0))
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        file["exchange/data"][0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="1 of its line integrals are not finite"):
+        measured(path, slices=(0, 1), reader="h5py")
