@@ -3,13 +3,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint notebooks readme clean
 
 demo: $(INSTALLED)
 	$(BIN)/tomopy-ganrec demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --nbmake $(PYTEST_ARGS)
+
+# Runs the notebooks and keeps their outputs; NOTEBOOKS names some of them, GANREC_NOTEBOOK_SIZE=quick|minutes|full says how much.
+# JUPYTER is the Python that runs them: one with TomoPy shows TomoPy.
+JUPYTER ?= $(BIN)/python
+notebooks: $(INSTALLED)
+	$(JUPYTER) notebooks/make.py $(NOTEBOOKS)
+
+# Draws the README's tables from benchmarks/results.
+readme: $(INSTALLED)
+	$(BIN)/python benchmarks/readme_tables.py
 
 lint: $(INSTALLED)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ruff
@@ -18,7 +28,7 @@ lint: $(INSTALLED)
 
 $(INSTALLED): setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[astra,io,benchmark,test]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[astra,io,benchmark,notebooks,test]"
 	touch $@
 
 clean:

@@ -158,10 +158,9 @@ def _remember(results: Results, arguments, command: str, selected: list[Method])
     except (OSError, ValueError):
         known = {}
     known = known if isinstance(known, dict) else {}
-    earlier = known.get("command") or ""
     extra = {
         "title": arguments.title or known.get("title") or "GANrec beside other reconstructions",
-        "command": command if arguments.report is False else earlier or command,
+        "command": known.get("command") if arguments.report else command,
         "descriptions": {method.name: method.description for method in methods().values()},
         "unavailable": (known.get("unavailable") or {}) | {m.label: m.unavailable for m in selected if m.unavailable},
     }

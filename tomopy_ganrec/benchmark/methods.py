@@ -17,6 +17,7 @@ from ..fit import fit
 from ..initial import fbp, mlem
 from ..options import GanrecOptions
 from ..projector import ParallelBeamProjector
+from ..projector.astra_cpu import import_astra
 from . import peers
 
 __all__ = ["Method", "Problem", "chosen", "methods", "reconstruct"]
@@ -56,6 +57,11 @@ class Problem:
         """Whether it is to be solved on a GPU."""
         return self.sinogram.device.type == "cuda"
 
+    @property
+    def astra_cuda(self) -> bool:
+        """Whether ASTRA solves it on a GPU: its own build may have none."""
+        return self.cuda and import_astra().use_cuda()
+
 
 @dataclass(frozen=True)
 class Method:
@@ -77,6 +83,8 @@ class Method:
         Its result depends on `Problem.seed`.
     noisy_only : bool
         Without noise it would be the same as another.
+    cpu_only : bool
+        It computes on the CPU, wherever the problem is.
     """
 
     name: str
@@ -89,6 +97,7 @@ class Method:
     oracle: bool = False
     seeded: bool = False
     noisy_only: bool = False
+    cpu_only: bool = False
 
 
 def _fbp(problem: Problem):
@@ -101,9 +110,9 @@ def _astra_model(problem: Problem) -> ParallelBeamProjector:
 
 
 def _astra_mlem(problem: Problem):
-    if problem.cuda:
+    if problem.astra_cuda:
         return peers.astra_algorithm("EM_CUDA", *problem.measured, 200)
-    return mlem(_astra_model(problem), problem.sinogram, 200)[0]
+    return mlem(_astra_model(problem), problem.sinogram.cpu(), 200)[0]
 
 
 _STOPS = (5, 10, 15, 20, 30, 40, 50, 70, 100, 140, 200)
@@ -118,13 +127,13 @@ def _astra_mlem_best(problem: Problem):
 
 
 def _astra_sirt(problem: Problem):
-    return peers.astra_algorithm("SIRT_CUDA" if problem.cuda else "SIRT", *problem.measured, 200, MinConstraint=0)
+    return peers.astra_algorithm("SIRT_CUDA" if problem.astra_cuda else "SIRT", *problem.measured, 200, MinConstraint=0)
 
 
 def _astra_sart(problem: Problem):
     angles = len(problem.projector.theta)
     order = np.argsort(np.arange(angles) * 0.6180339887498949 % 1)  # neighbours in time are far apart in angle
-    name = "SART_CUDA" if problem.cuda else "SART"
+    name = "SART_CUDA" if problem.astra_cuda else "SART"
     return peers.astra_algorithm(name, *problem.measured, 10 * angles, MinConstraint=0, ProjectionOrder="custom", ProjectionOrderList=order)
 
 
@@ -177,12 +186,13 @@ def _gridrec(pad: bool) -> Method:
         return image.clip(min=0) if pad else image
 
     how = "padded to twice the width, cropped and clipped at 0" if pad else "neither padded nor clipped, as in the GANrec paper"
-    return Method(name, label, f"gridrec, {how}; its grid's shift undone", f"filter: Shepp–Logan{stand_in}", run, 0.03, absent)
+    return Method(name, label, f"gridrec, {how}; its grid's shift undone", f"filter: Shepp–Logan{stand_in}", run, 0.03, absent, cpu_only=True)
 
 
 def methods() -> dict[str, Method]:
     """All methods by name, in the order of tables; those that this machine cannot run say why."""
     astra, tomopy = peers.missing("astra"), peers.missing("tomopy")
+    astra_cpu = bool(astra) or not import_astra().use_cuda()
     tv = "λ from the noise in the sinogram, 250 iterations, x ≥ 0"
     start = f"{tv}; 8 rounds of 40 reweighted iterations, ε from the noise"
     own = f"{start}; 100 iterations of the fit"
@@ -193,6 +203,7 @@ def methods() -> dict[str, Method]:
         Method(
             "astra-mlem", "ASTRA MLEM", "maximum-likelihood expectation maximisation", "200 iterations; EM_CUDA, or on a CPU the same over ASTRA's "
             "linear projector", _astra_mlem, 4.5, astra,
+            cpu_only=astra_cpu,
         ),
         Method(
             "astra-mlem-best", "ASTRA MLEM, best stop", "MLEM stopped where it is nearest to the truth",
@@ -203,13 +214,18 @@ def methods() -> dict[str, Method]:
             "mlem", "MLEM", "MLEM with this package's projector: what its times are compared with", "200 iterations",
             lambda problem: mlem(problem.projector, problem.sinogram, 200)[0], 1.0,
         ),
-        Method("astra-sirt", "ASTRA SIRT", "simultaneous iterative reconstruction", "200 iterations, x ≥ 0", _astra_sirt, 3.5, astra),
+        Method(
+            "astra-sirt", "ASTRA SIRT", "simultaneous iterative reconstruction", "200 iterations, x ≥ 0", _astra_sirt, 3.5, astra,
+            cpu_only=astra_cpu,
+        ),
         Method(
             "astra-sart", "ASTRA SART", "simultaneous algebraic reconstruction, projection by projection",
             "10 sweeps in golden-ratio order, relaxation 1, x ≥ 0", _astra_sart, 0.3, astra,
+            cpu_only=astra_cpu,
         ),
         Method(
             "pml_hybrid", "TomoPy pml_hybrid", "penalised maximum likelihood of TomoPy", "200 iterations, reg_par = 1, 0.1", _pml_hybrid, 4.0, tomopy,
+            cpu_only=True,
         ),
         Method("tv", "TV", "total variation, solved by a ramp-preconditioned primal-dual algorithm", tv, _fitted(reweight=0, num_iter=0), 1.6),
         Method(

@@ -170,7 +170,7 @@ def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
 
 def _run_cell(results: Results, cell: Cell, problem: Problem | None, measurement: Measurement, broken: Exception | None) -> dict:
     row, task = cell.row, cell.task
-    row["versions"], row["device"] = versions(), "" if problem is None else device_name(problem.sinogram.device)
+    row["versions"], row["device"] = versions(), _device(cell, problem)
     try:
         if broken is not None:
             raise broken
@@ -186,6 +186,12 @@ def _run_cell(results: Results, cell: Cell, problem: Problem | None, measurement
     else:
         row["status"] = "ok"
     return row
+
+
+def _device(cell: Cell, problem: Problem | None) -> str:
+    if problem is None:
+        return ""
+    return device_name(torch.device("cpu") if cell.method.cpu_only else problem.sinogram.device)
 
 
 def _judged(results: Results, cell: Cell, image: np.ndarray, measurement: Measurement) -> dict:

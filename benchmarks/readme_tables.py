@@ -1,0 +1,103 @@
+"""Draws the README's tables from the results in ``benchmarks/results``, between its lines ``.. begin NAME`` and ``.. end NAME``.
+
+    python benchmarks/readme_tables.py            # rewrites README.rst
+    python benchmarks/readme_tables.py --check    # only says whether it is up to date
+
+The results were made by the commands that each table names; ``tomopy-ganrec benchmark`` writes them as ``results.csv``.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from tomopy_ganrec.benchmark.tables import case_parts, escape, markup_table, read_csv, summarize
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+NOISE = ("noise-free", "1e5 photons", "1e4 photons")
+WHEN = ("fbp", "gridrec-padded", "astra-mlem", "astra-sirt", "tv", "ganrec-start", "ganrec", "ganrec-levels")
+
+
+def _short(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}".removeprefix("0") if value < 1 else f"{value:.{digits - 1}f}"
+
+
+def angles() -> str:
+    """MSSIM of each method against the wedge: mean ± standard deviation over slices."""
+    rows = read_csv(RESULTS / "shale_256_pixel.csv")
+    summaries = summarize(rows)
+    wedges = sorted({s["wedge"] for s in summaries}, key=int, reverse=True)
+    body = []
+    for method in dict.fromkeys(s["method"] for s in summaries):
+        of = {s["wedge"]: s for s in summaries if s["method"] == method}
+        cells = []
+        for wedge in wedges:
+            s = of.get(wedge)
+            if s is None:
+                cells.append("")
+            else:
+                cells.append(_short(s["mssim"], 4) + (f" ± {_short(s['mssim_std'], 4)}" if s["mssim_std"] is not None else ""))
+        body.append([escape(next(iter(of.values()))["label"], "rst"), *cells])
+    slices = max(s["slices"] for s in summaries)
+    return markup_table(["method", *(f"{w}°" for w in wedges)], body, "rst") + f"\n{slices} slices; ``preset='paper'`` on one.\n"
+
+
+def when() -> str:
+    """MSSIM of each method over object and wedge, for three kinds of noise in one cell; the best of each is bold."""
+    summaries = summarize(read_csv(RESULTS / "objects_128_subpixel.csv"))
+    labels = {s["method"]: s["label"] for s in summaries}
+    methods = [name for name in WHEN if name in labels]
+    found = {}
+    for s in summaries:
+        parts = case_parts(s)
+        found[parts["object"], parts["wedge"], parts["noise"], s["method"]] = s
+    body, largest = [], 0.0
+    for key in dict.fromkeys((o, w) for o, w, _, _ in found):
+        cells = []
+        best = {n: max(round(found[(*key, n, m)]["mssim"], 3) for m in methods if (*key, n, m) in found) for n in NOISE}
+        for method in methods:
+            texts = []
+            for noise in NOISE:
+                s = found.get((*key, noise, method))
+                if s is None:
+                    texts.append("–")
+                    continue
+                if method in ("tv", "ganrec"):
+                    largest = max(largest, s["mssim_std"] or 0.0)
+                text = _short(s["mssim"], 3)
+                texts.append(f"**{text}**" if round(s["mssim"], 3) == best[noise] else text)
+            cells.append(" / ".join(texts))
+        body.append([*key, *cells])
+    note = f"\nStandard deviation over the slices: at most {_short(largest, 3)} for TV and GANrec.\n"
+    return markup_table(["object", "wedge", *(escape(labels[m], "rst") for m in methods)], body, "rst") + note
+
+
+TABLES = {"angles": angles, "when": when}
+
+
+def drawn(text: str) -> str:
+    """The README with its tables drawn anew."""
+    for name, table in TABLES.items():
+        text, count = re.subn(
+            rf"(?ms)^\.\. begin {name}\n.*?^\.\. end {name}\n", lambda m, t=table, n=name: f".. begin {n}\n\n{t()}\n.. end {n}\n", text
+        )
+        if count != 1:
+            raise SystemExit(f"README.rst needs the lines '.. begin {name}' and '.. end {name}' once; they were found {count} times")
+    return text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    readme = ROOT / "README.rst"
+    old = readme.read_text()
+    new = drawn(old)
+    if arguments.check:
+        sys.exit(0 if new == old else "README.rst is not up to date: run python benchmarks/readme_tables.py")
+    readme.write_text(new)
+
+
+if __name__ == "__main__":
+    main()

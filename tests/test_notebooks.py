@@ -1,0 +1,45 @@
+"""The notebooks as they are read: made from their scripts, with the outputs of a real run, small, and free of one machine's paths.
+
+That they run is tested by ``pytest --nbmake notebooks``, which ``make test`` does too.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+NAMES = ("quickstart", "missing_wedge_benchmark", "insitu_zeolite", "real_tooth")
+each = pytest.mark.parametrize("name", NAMES)
+
+
+def cells(name):
+    return json.loads((FOLDER / f"{name}.ipynb").read_text())["cells"]
+
+
+@each
+def test_it_is_its_script(name):
+    jupytext = pytest.importorskip("jupytext")
+    script = [(cell.cell_type, cell.source) for cell in jupytext.read(FOLDER / f"{name}.py").cells]
+    assert script == [(cell["cell_type"], "".join(cell["source"])) for cell in cells(name)], "run make notebooks"
+
+
+@each
+def test_it_shows_what_it_computed(name):
+    code = [cell for cell in cells(name) if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))  # run once, in order
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
+    assert not [output for output in outputs if output.get("name") == "stderr"]
+
+
+@each
+def test_it_is_small_and_belongs_to_no_machine(name):
+    text = (FOLDER / f"{name}.ipynb").read_text()
+    assert len(text.encode()) < 2_000_000
+    assert not [path for path in ("/home/", "/tmp/", "/root/", "/work/", "/opt/", "/Users/") if path in text]
+
+
+def test_no_other_notebooks():
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NAMES)
