@@ -224,7 +224,7 @@ def methods() -> dict[str, Method]:
             cpu_only=astra_cpu,
         ),
         Method(
-            "pml_hybrid", "TomoPy pml_hybrid", "penalised maximum likelihood of TomoPy", "200 iterations, reg_par = 1, 0.1", _pml_hybrid, 4.0, tomopy,
+            "pml_hybrid", "TomoPy pml_hybrid", "penalised maximum likelihood of TomoPy", "200 iterations, reg_par = 1, 0.1", _pml_hybrid, 7.0, tomopy,
             cpu_only=True,
         ),
         Method("tv", "TV", "total variation, solved by a ramp-preconditioned primal-dual algorithm", tv, _fitted(reweight=0, num_iter=0), 1.6),

@@ -48,7 +48,7 @@ def measured(path, angles=None, center=None, center_convention="edge", slices=No
         First, and the one after the last.
     reader : {'auto', 'dxchange', 'h5py'}
     images : {'first', 'all', 'none'}
-        Of which slices to keep reconstructions; the comparison with the full range needs them.
+        Of which slices to keep reconstructions; those of the full range are always kept, to be compared with.
     device : str
     """
     projections, theta = io.read_projections(path, slices, reader=reader)
@@ -74,7 +74,7 @@ def measured(path, angles=None, center=None, center_convention="edge", slices=No
             case=f"{name}-{columns}-{wedge.replace(':', 'to')}", object=name, protocol="measured", size=columns, wedge=wedge,
             degrees=round(float(np.ptp(degrees[keep])), 6), projections=len(keep), photons=None, slice=first + k, object_seed=None,
         )  # fmt: skip
-        keep_images = images == "all" or images == "first" and k == 0
+        keep_images = images == "all" or images == "first" and k == 0 or wedge == "full"
         return Task(known, load, keep_images, f"{name}-{columns}-full" if held_out is not None and with_full else "")
 
     tasks = []
