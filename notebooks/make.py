@@ -22,7 +22,8 @@ def make(name: str) -> Path:
     """Run one notebook and write it; returns its path."""
     notebook = jupytext.read(FOLDER / f"{name}.py")
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
-    NotebookClient(notebook, timeout=LONGEST, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}).execute()
+    where = {"metadata": {"path": str(FOLDER)}}
+    NotebookClient(notebook, timeout=LONGEST, kernel_name="python3", coalesce_streams=True, resources=where).execute()
     notebook.metadata.pop("widgets", None)
     for k, cell in enumerate(notebook.cells):
         cell.metadata = {}  # times of execution, and nothing else

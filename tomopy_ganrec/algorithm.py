@@ -40,7 +40,8 @@ class ReconInfo:
     def __str__(self):
         seconds = sum(sum(s["seconds"].values()) for s in self.slices)
         worst = max(s["residual"] for s in self.slices)
-        return f"{len(self.slices)} slices on {self.device} in {seconds:.1f} s, largest relative data residual {worst:.2e}"
+        count = f"{len(self.slices)} slice{'' if len(self.slices) == 1 else 's'}"
+        return f"{count} on {self.device} in {seconds:.1f} s, largest relative data residual {worst:.2e}"
 
 
 def _given_init(recon: np.ndarray) -> np.ndarray | None:

@@ -25,7 +25,7 @@ def _dxchange():
     log.setLevel(logging.ERROR)  # on import it lists every format whose library is missing
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore")  # of its dependencies' age
             module = importlib.import_module("dxchange")
     except ImportError as error:
         raise ImportError(
