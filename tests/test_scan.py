@@ -80,6 +80,19 @@ def test_methods_are_judged(scan, tmp_path):
     assert tv["mssim"] is None and rows["full", "tv"]["distance"] is None and rows["full", "tv"]["residual_heldout"] is None
 
 
+def test_arrays_instead_of_a_file(scan):
+    from tomopy_ganrec import io
+
+    projections, theta = io.read_projections(scan, reader="h5py")
+    from_file = measured(scan, "0:120", CENTER, slices=(1, 2), reader="h5py", name="scan")
+    from_arrays = measured((projections, theta), "0:120", CENTER, slices=(1, 2))
+    for one, other in zip(from_file, from_arrays, strict=True):
+        assert one.columns == other.columns
+        assert torch.equal(one.load().sinogram, other.load().sinogram)
+    with pytest.raises(ValueError, match="one angle for each projection"):
+        measured((projections, theta[1:]))
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

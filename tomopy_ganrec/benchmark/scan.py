@@ -28,16 +28,18 @@ def _split(degrees: np.ndarray, angles) -> tuple[np.ndarray, np.ndarray]:
     return used, rest
 
 
-def measured(path, angles=None, center=None, center_convention="edge", slices=None, reader="auto", images="first", device="cpu") -> list[Task]:
-    """Tasks for a Data Exchange scan.
+def measured(
+    scan, angles=None, center=None, center_convention="edge", slices=None, reader="auto", images="first", device="cpu", name=None
+) -> list[Task]:
+    """Tasks for a measured scan.
 
     Held out are the projections outside of `angles`, or every tenth where there are none outside. Where the whole scan spans 165° and
     more, and `angles` leaves some of it out, each method also reconstructs the full range first, and is compared with that.
 
     Parameters
     ----------
-    path : str or Path
-        See `io.read_projections`.
+    scan : str or Path, or (array_like, array_like)
+        A Data Exchange file, see `io.read_projections`; or line integrals (angles, slices, columns) and angles in radians.
     angles : str, optional
         ``'first:last'`` in degrees; None: the whole scan.
     center : float, optional
@@ -47,19 +49,30 @@ def measured(path, angles=None, center=None, center_convention="edge", slices=No
     slices : (int, int), optional
         First, and the one after the last.
     reader : {'auto', 'dxchange', 'h5py'}
+        Of a file.
     images : {'first', 'all', 'none'}
         Of which slices to keep reconstructions; those of the full range are always kept, to be compared with.
     device : str
+    name : str, optional
+        In tables; None: the file's, or 'scan'.
     """
-    projections, theta = io.read_projections(path, slices, reader=reader)
+    if isinstance(scan, (str, Path)):
+        projections, theta = io.read_projections(scan, slices, reader=reader)
+        name = name or Path(scan).stem
+    else:
+        projections, theta = (np.asarray(array) for array in scan)
+        if projections.ndim != 3 or theta.shape != projections.shape[:1]:
+            raise ValueError(
+                f"projections {projections.shape} and theta {theta.shape}: give (angles, slices, columns) and one angle for each projection"
+            )
+        projections, name = projections[:, slice(*slices) if slices else slice(None)], name or "scan"
     if not np.isfinite(projections).all():
-        raise ValueError(f"{path}: {np.count_nonzero(~np.isfinite(projections))} of its line integrals are not finite")
+        raise ValueError(f"{name}: {np.count_nonzero(~np.isfinite(projections))} of its line integrals are not finite")
     columns, degrees, first = projections.shape[2], np.rad2deg(theta), slices[0] if slices else 0
     center = float(check_centers(center, 1, columns, center_convention)[0])
     used, rest = _split(degrees, angles)
     span = np.ptp(degrees)
     with_full = angles is not None and span >= FULL_RANGE and len(used) < len(degrees) and np.ptp(degrees[used]) < span
-    name = Path(path).stem
 
     def task(k: int, wedge: str, keep: np.ndarray, held_out: np.ndarray | None) -> Task:
         def part(indices):
