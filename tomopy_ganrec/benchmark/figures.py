@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 from .. import metrics
 from . import tables
 
-__all__ = ["PLOT", "gray_window", "mssim_vs_angle", "slices", "ssim_maps", "write_figures"]
+__all__ = ["PLOT", "gray_window", "mssim_vs_angle", "slices", "ssim_maps", "styles", "write_figures"]
 
 PLOT = "mssim_vs_angle.png"
 # Okabe & Ito's colours without yellow, which is too pale for lines, and with Tol's wine for black, which is the truth's
@@ -162,11 +162,12 @@ def _region(image) -> tuple[int, int, int, int]:
     return row, column, side, row + side // 4 + int(np.nan_to_num(inner.std(1)).argmax())
 
 
-def slices(results, kept, style) -> Figure:
+def slices(results, kept, style=None) -> Figure:
     """The truth and every method: slices, an enlarged region below each, and the profile through it.
 
-    Of a scan, the same method's slice from the full range stands above that from the wedge.
+    Of a scan, the same method's slice from the full range stands above that from the wedge. `style`: see `styles`.
     """
+    style = styles([row["method"] for row in kept.rows]) if style is None else style
     rows = _first_seeds(kept)
     low, high = gray_window(results, kept)
     references = {row["method"]: results.image(row["reference"]) for row in rows if row["reference"] and row["reference"] != row["image"]}
