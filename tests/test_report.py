@@ -276,8 +276,9 @@ def test_figures_are_drawn_for_each_case_with_images(written):
 
 def test_plot_has_two_plain_wedges_and_their_deviations(results):
     figure = figures.mssim_vs_angle(results.rows(), list(EXTRA["descriptions"]))
-    assert [axis.get_title() for axis in figure.axes if axis.get_visible()] == ["foam, pixel, 32², 1e5 photons", "shale, pixel, 32², noise-free"]
-    shale = figure.axes[1]
+    titles = [axis.get_title() for axis in figure.axes if axis.get_visible()]
+    assert titles == ["foam, pixel, 32², 1e5 photons"] * 2 + ["shale, pixel, 32², noise-free"] * 2
+    shale, errors = figure.axes[2:4]
     lines = {container.get_label(): container for container in shale.containers}
     assert list(lines) == ["gridrec", "MLEM, 200", "GANrec", "TV_best|* †"]
     x, y = lines["GANrec"][0].get_data()
@@ -285,6 +286,8 @@ def test_plot_has_two_plain_wedges_and_their_deviations(results):
     np.testing.assert_allclose(y, [0.815, 0.915], atol=1e-12)  # rounding
     (low, high) = lines["GANrec"][2][0].get_segments()[0][:, 1]
     assert high - low == pytest.approx(2 * 0.02 / math.sqrt(2), abs=1e-12)  # rounding
+    assert errors.get_yscale() == "log"
+    np.testing.assert_allclose(errors.containers[2][0].get_ydata(), 1 - y, atol=1e-12)  # rounding
     assert figures.mssim_vs_angle([r for r in results.rows() if r["wedge"] != "120"], []) is None
 
 

@@ -67,33 +67,41 @@ def gray_window(results, kept) -> tuple[float, float]:
 
 
 def mssim_vs_angle(rows, order) -> Figure | None:
-    """MSSIM against the angular range, bars of one standard deviation over slices; None without an object that has two plain wedges."""
-    summaries = [s for s in tables.summarize(rows) if s["protocol"] != "measured" and "/" not in s["wedge"]]
+    """MSSIM against the angular range, bars of one standard deviation over slices; None without an object that has two plain wedges.
+
+    Beside each plot stands 1 − MSSIM on a logarithmic axis, which tells methods near 1 apart.
+    """
+    summaries = [s for s in tables.summarize(rows) if s["protocol"] != "measured" and "/" not in s["wedge"] and s["mssim"] is not None]
     panels: dict[str, list] = {}
     for s in summaries:
         panels.setdefault(tables.case_name(s, ("object", "protocol", "size", "noise")), []).append(s)
-    panels = {name: group for name, group in panels.items() if len({s["degrees"] for s in group if s["mssim"] is not None}) > 1}
+    panels = {name: group for name, group in panels.items() if len({s["degrees"] for s in group}) > 1}
     if not panels:
         return None
-    across = min(len(panels), 3)
+    across = min(len(panels), 2)
     down = math.ceil(len(panels) / across)
-    figure = Figure(figsize=(4.2 * across + 2.4, 3.6 * down + 0.3), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).ravel()
+    figure = Figure(figsize=(7.6 * across + 2.4, 3.6 * down + 0.3), layout="constrained")
+    axes = figure.subplots(down, 2 * across, squeeze=False).reshape(-1, 2)
     style, handles = styles(order), {}
-    for axis, (name, group) in zip(axes, panels.items(), strict=False):
+    for (plain, errors), (name, group) in zip(axes, panels.items(), strict=False):
         for method in order:
-            points = sorted((s["degrees"], s["mssim"], s["mssim_std"] or 0) for s in group if s["method"] == method and s["mssim"] is not None)
+            points = sorted((s["degrees"], s["mssim"], s["mssim_std"] or 0) for s in group if s["method"] == method)
             if points:
                 x, y, bars = np.transpose(points)
                 label = next(s["label"] + (" †" if s["oracle"] else "") for s in group if s["method"] == method)
-                drawn = axis.errorbar(x, y, bars if bars.any() else None, label=label, capsize=3, linewidth=1.3, markersize=5.5, **style[method])
-                handles.setdefault(method, drawn)
-        axis.set_title(name, fontsize=10)
-        axis.set_xticks(sorted({s["degrees"] for s in group}))
-        axis.set_xlabel("angular range (°)")
-        axis.set_ylabel("MSSIM")
-        axis.grid(alpha=0.3)
-    for axis in axes[len(panels) :]:
+                look = dict(label=label, capsize=3, linewidth=1.3, markersize=5.5, **style[method])
+                handles.setdefault(method, plain.errorbar(x, y, bars if bars.any() else None, **look))
+                # A bar that reaches below 1e-6 would reach minus infinity.
+                lower = np.minimum(bars, np.maximum(1 - y - 1e-6, 0))
+                errors.errorbar(x, np.maximum(1 - y, 1e-6), (lower, bars) if bars.any() else None, **look)
+        errors.set_yscale("log")
+        for axis, what in ((plain, "MSSIM"), (errors, "1 − MSSIM (lower is better)")):
+            axis.set_title(name, fontsize=10)
+            axis.set_xticks(sorted({s["degrees"] for s in group}))
+            axis.set_xlabel("angular range (°)")
+            axis.set_ylabel(what)
+            axis.grid(alpha=0.3)
+    for axis in axes[len(panels) :].ravel():
         axis.set_visible(False)
     handles = [handles[method] for method in order if method in handles]
     figure.legend(handles=handles, loc="outside right upper", fontsize=9, frameon=False)

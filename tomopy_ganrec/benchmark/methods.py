@@ -256,7 +256,7 @@ def methods() -> dict[str, Method]:
         ),
         Method(
             "ganrec-paper", "GANrec, paper", "preset='paper': network, losses and normalisation of Yang et al. 2020", "1000 iterations",
-            _fitted(preset="paper"), 60.0, seeded=True,
+            _fitted(preset="paper"), 180.0, seeded=True,
         ),
     ]  # fmt: skip
     return {method.name: method for method in found}
