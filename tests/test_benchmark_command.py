@@ -94,6 +94,45 @@ def test_a_later_run_adds_to_the_table(tmp_path):
     assert {(row["method"], row["photons"]) for row in table(tmp_path)} == {("fbp", ""), ("mlem", "10000.0")}
 
 
+def test_settings_that_change_the_data_need_another_folder(tmp_path, capsys):
+    assert benchmark("--size 32 --wedges 60 --methods fbp --quiet", tmp_path) == 0
+    for words in ("--slices 2", "--oversample 2"):
+        assert benchmark(f"--size 32 --wedges 60 --methods fbp --quiet {words}", tmp_path) == 1
+        assert "give another folder" in capsys.readouterr().err
+
+
+def test_images_asked_for_later(tmp_path):
+    assert benchmark("--size 32 --wedges 60 --methods fbp --quiet --images none", tmp_path) == 0
+    assert table(tmp_path)[0]["image"] == "" and not list(tmp_path.glob("slices-*.png"))
+    assert benchmark("--size 32 --wedges 60 --methods fbp --quiet", tmp_path) == 0
+    assert table(tmp_path)[0]["image"] and list(tmp_path.glob("slices-*.png"))
+
+
+def test_interrupted_before_the_first_cell(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run", interrupted)
+    assert benchmark("--size 32 --wedges 60 --methods fbp", tmp_path) == 130
+    assert "goes on from here" in capsys.readouterr().out
+
+
+def test_a_dry_run_leaves_nothing(tmp_path):
+    assert benchmark("--size 32 --wedges 60 --methods fbp --dry-run", tmp_path / "out") == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_became_available_is_no_longer_reported_missing(tmp_path, monkeypatch):
+    from tomopy_ganrec.benchmark import peers
+
+    monkeypatch.setattr(peers, "missing", lambda package: "TomoPy is not installed" if package == "tomopy" else None)
+    assert benchmark("--size 32 --wedges 60 --methods fbp,pml_hybrid --quiet", tmp_path) == 0
+    assert "TomoPy is not installed" in (tmp_path / "table.md").read_text()
+    monkeypatch.setattr(peers, "missing", lambda package: None)
+    assert benchmark("--report", tmp_path) == 0
+    assert "TomoPy is not installed" not in (tmp_path / "table.md").read_text()
+
+
 def test_only_the_report(tmp_path, capsys):
     assert benchmark("--size 32 --wedges 60 --methods fbp --quiet --title Rocks", tmp_path) == 0
     (tmp_path / "report.html").unlink()
@@ -118,6 +157,8 @@ def test_a_method_that_fails_makes_the_status_1(tmp_path, monkeypatch, capsys):
     [
         ("--methods gandrec", "choose from fbp"), ("--objects shael", "did you mean 'shale'"), ("--wedges 400", "the paper's are 180, 170"),
         ("--wedges ,", "empty list"), ("--photons many", "none,1e5,1e4"), ("--photons=-5", "above 0"), ("--slices 0", "at least 1"),
+        ("--slices 2000000000", "at most 10000"),
+        ("--photons inf", "at most 1e15"), ("--methods astra-mlem-best", "nothing to run"), ("--device meta", "auto, cpu, cuda"),
         ("--slices 0:2", "whole numbers"), ("--seeds a", "seeds 'a'"), ("--device tpu", "auto, cpu, cuda"), ("--size 4", "at least 16"),
         ("--angles 0:120", "belong to a scan"), ("--projections none.h5", "no file"),
         ("--projections x.h5 --wedges 120", "--wedges and --projections"),
@@ -173,8 +214,10 @@ def test_a_scan(tmp_path, capsys):
     sinogram = ParallelBeamProjector(32, np.deg2rad(degrees), 32).forward_project(torch.from_numpy(0.02 * phantoms.shale(32))).numpy()
     with h5py.File(tmp_path / "rock.h5", "w") as file:
         file["exchange/data"], file["exchange/theta"] = np.exp(-sinogram.swapaxes(0, 1)), degrees
-    words = f"--projections {tmp_path / 'rock.h5'} --angles 0:120 --reader h5py --methods fbp,tv --quiet"
+    with h5py.File(tmp_path / "rock.h5", "a") as file:
+        file["exchange/theta"][:] = degrees - 60  # a range that begins below 0
+    words = f"--projections {tmp_path / 'rock.h5'} --angles -60:60 --reader h5py --methods fbp,tv --quiet"
     assert benchmark(words, tmp_path / "out") == 0
     rows = {(row["wedge"], row["method"]): row for row in table(tmp_path / "out")}
-    assert float(rows["0:120", "tv"]["distance"]) < float(rows["0:120", "fbp"]["distance"])
-    assert "rock" in (tmp_path / "out" / "table.md").read_text() and (tmp_path / "out" / "slices-rock-32-0to120.png").exists()
+    assert float(rows["-60:60", "tv"]["distance"]) < float(rows["-60:60", "fbp"]["distance"])
+    assert "rock" in (tmp_path / "out" / "table.md").read_text() and (tmp_path / "out" / "slices-rock-32--60to60.png").exists()

@@ -35,7 +35,7 @@ def test_wedges_that_are_not(name):
     [
         (dict(object="shael"), r"did you mean 'shale'.*shale, foam, zeolite, textured"), (dict(object="x"), "choose from shale"),
         (dict(wedge="200"), "not known"), (dict(protocol="voxel"), "'pixel' or 'subpixel'"), (dict(size=8), "at least 16"),
-        (dict(photons=0), "above 0"), (dict(oversample=0), "at least 1"),
+        (dict(photons=0), "above 0"), (dict(photons=float("inf")), "at most 1e15"), (dict(oversample=0), "at least 1"),
     ],
 )  # fmt: skip
 def test_bad_cases_say_what_is_known(wrong, message):
@@ -46,6 +46,11 @@ def test_bad_cases_say_what_is_known(wrong, message):
 @pytest.mark.parametrize("photons, name", [(None, "clean"), (1e5, "1e5"), (1e4, "1e4"), (25000, "2.5e4"), (500, "5e2")])
 def test_names(photons, name):
     assert Case("foam", 64, "51/70", photons).name == f"foam-64-subpixel-51over70-{name}"
+
+
+def test_a_wedge_has_one_name():
+    assert Case(wedge="0120") == Case(wedge="120") and Wedge("051/70").name == "51/70"
+    assert len(cases(["shale"], 64, ["120", "0120"], [1e5, 100000.0])) == 1
 
 
 def test_all_combinations():

@@ -33,7 +33,7 @@ GRAY = {"truth": 0.0, "gridrec": 0.2, "astra-mlem": 0.4, "tv": 0.6, "ganrec": 0.
 
 def row(**known):
     texts = dict.fromkeys(("error", "image", "reference"), "") | {"device": "cpu", "versions": "numpy 2", "parameters": "num_iter=1", "status": "ok"}
-    return dict.fromkeys(COLUMNS) | texts | {"oracle": False, "size": 32, "protocol": "pixel", "slice": 0} | known
+    return dict.fromkeys(COLUMNS) | {"setup": "test"} | texts | {"oracle": False, "size": 32, "protocol": "pixel", "slice": 0} | known
 
 
 def image(value):

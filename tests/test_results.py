@@ -11,7 +11,9 @@ from tomopy_ganrec.benchmark.results import COLUMNS, Results
 
 
 def row(method="tv", seed=None, **more):
-    known = dict(case="shale-32-pixel-120-clean", object="shale", slice=0, object_seed=0, method=method, seed=seed, parameters="λ", status="ok")
+    known = dict(
+        case="shale-32-pixel-120-clean", object="shale", slice=0, object_seed=0, setup="one", method=method, seed=seed, parameters="λ", status="ok"
+    )
     return dict.fromkeys(COLUMNS, "") | known | dict(mssim=0.5) | more
 
 
@@ -64,7 +66,7 @@ def test_a_damaged_row_is_as_if_it_were_not_there(tmp_path, damage, caplog):
     results = Results(tmp_path)
     assert results.finished(row()) is None
     assert [r["method"] for r in results.rows()] == ["fbp"]
-    assert "computed again" in caplog.text
+    assert "is damaged" in caplog.text
 
 
 @pytest.mark.parametrize("harm", ["missing", "cut"])
@@ -78,6 +80,25 @@ def test_a_row_whose_image_is_damaged_is_computed_again(tmp_path, harm):
     else:
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:150])
     assert results.finished(row()) is None
+    (kept,) = results.rows()  # its numbers do not need the image
+    assert kept["mssim"] == 0.5 and kept["image"] == ""
+
+
+def test_an_image_that_is_wanted_later(tmp_path):
+    results = Results(tmp_path)
+    results.save(row())
+    assert results.finished(row()) is not None and results.finished(row(), with_image=True) is None
+
+
+@pytest.mark.parametrize("change, refused", [(dict(setup="two"), True), (dict(setup="two", slice=1), False), (dict(method="fbp"), False)], ids=str)
+def test_the_same_slice_from_other_data_is_refused(tmp_path, change, refused):
+    results = Results(tmp_path)
+    results.save(row())
+    if refused:
+        with pytest.raises(ValueError, match="from other data .one; now two.; give another folder"):
+            results.check_setup([row(**change)])
+    else:
+        results.check_setup([row(**change)])
 
 
 def test_drafts_of_a_killed_run_are_swept_and_those_of_a_living_one_are_not(tmp_path):
@@ -85,6 +106,7 @@ def test_drafts_of_a_killed_run_are_swept_and_those_of_a_living_one_are_not(tmp_
     results.save(row())
     dead, living = (tmp_path / "cells" / f".tv.json.{process}.draft" for process in (2**22 + 1, os.getpid()))  # above the largest process number
     dead.touch()
+    (tmp_path / ".notes.draft").touch()  # not ours
     living.touch()
     assert len(Results(tmp_path).rows()) == 1
     assert not dead.exists() and living.exists()

@@ -8,7 +8,7 @@ pytest.importorskip("astra")
 pytest.importorskip("h5py")
 from tomopy_ganrec.benchmark.methods import chosen
 from tomopy_ganrec.benchmark.results import Results
-from tomopy_ganrec.benchmark.run import cells, run
+from tomopy_ganrec.benchmark.run import cells, pending, run
 from tomopy_ganrec.benchmark.scan import measured
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
@@ -66,6 +66,31 @@ def test_a_scan_of_a_wedge_has_no_full_range(tmp_path):
     tasks = measured(write(tmp_path / "wedge.h5", np.arange(0, 130, 5.0)), "0:100", CENTER, slices=(0, 1), reader="h5py")
     assert [task.columns["case"] for task in tasks] == ["wedge-32-0to100"] and tasks[0].full_range == ""
     assert tasks[0].load().held_out[0].range_shape[0] == 6
+
+
+def test_half_a_turn_on_is_the_same_projection(tmp_path):
+    path = write(tmp_path / "turn.h5", np.arange(0, 360, 4.0))
+    m = measured(path, "0:120", CENTER, slices=(0, 1), reader="h5py")[1].load()
+    held_out = np.rad2deg(m.held_out[0].theta)
+    assert len(held_out) == 30 and (held_out % 180 > 119).all()
+    # Nothing lies outside half a turn: every tenth of it is held out, and there is no full range to compare with.
+    (task,) = measured(path, "0:180", CENTER, slices=(0, 1), reader="h5py")
+    assert task.full_range == "" and task.load().held_out[0].range_shape[0] == 4 and task.load().projector.range_shape[0] == 41
+
+
+def test_another_axis_is_other_data(scan, tmp_path):
+    results = Results(tmp_path)
+    run(results, cells(measured(scan, None, CENTER, slices=(0, 1), reader="h5py"), chosen(["fbp"])), progress=False)
+    with pytest.raises(ValueError, match="axis at 17.5 columns.*axis at 16 columns"):
+        pending(results, cells(measured(scan, None, 16, slices=(0, 1), reader="h5py"), chosen(["fbp"])))
+
+
+def test_angles_that_cannot_be_degrees(tmp_path):
+    with pytest.raises(ValueError, match="is it in radians"):
+        measured(write(tmp_path / "radians.h5", np.arange(0, 3, 0.1)), reader="h5py")
+    projections, theta = np.zeros((4, 1, 8)), np.array([0.0, 1.0, np.nan, 2.0])
+    with pytest.raises(ValueError, match="theta of projection 2 is not finite"):
+        measured((projections, theta))
 
 
 def test_methods_are_judged(scan, tmp_path):

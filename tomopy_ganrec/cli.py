@@ -72,9 +72,23 @@ def _recon(arguments) -> None:
     print(f"wrote {names[0]}" + (f" … {names[-1].name}" if len(names) > 1 else ""))
 
 
+def _joined(words) -> list[str]:
+    """The words of a command line, with ``--angles -60:60`` as ``--angles=-60:60``: argparse takes -60:60 for an option."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--angles" and word[:2] != "--":
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
+
+
 def main(arguments=None) -> int:
     """Run the command line; returns the exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = _joined(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to fail
     try:
         if words[:1] == ["benchmark"]:
             return _benchmark(words[1:])

@@ -36,6 +36,7 @@ class Wedge:
         found = re.fullmatch(r"(?:(\d+)/)?(\d+)", name)
         if not found or not 2 <= int(found[2]) <= 180 or (found[1] and int(found[1]) < 2):
             raise ValueError(f"wedge {name!r} is not known; give {KNOWN_WEDGES}")
+        object.__setattr__(self, "name", "/".join(str(int(part)) for part in name.split("/")))
 
     @property
     def degrees(self) -> float:
@@ -86,9 +87,9 @@ class Case:
             raise ValueError(f"size={self.size} is too small for a benchmark; give at least 16")
         if self.oversample < 1:
             raise ValueError(f"oversample={self.oversample} must be at least 1")
-        if self.photons is not None and not self.photons > 0:
-            raise ValueError(f"photons={self.photons} must be above 0, or 'none' for no noise")
-        Wedge(self.wedge)
+        if self.photons is not None and not 0 < self.photons <= 1e15:
+            raise ValueError(f"photons={self.photons} must be above 0 and at most 1e15, or 'none' for no noise")
+        object.__setattr__(self, "wedge", Wedge(self.wedge).name)
 
     @property
     def noise(self) -> str:
@@ -136,7 +137,7 @@ class Case:
         return truth, simulate(one[None], Wedge(self.wedge).theta, self.protocol, fine, self.photons, (seed, k))[0]
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=4)
 def _objects(name: str, size: int, count: int, seed: int, spacing: float) -> np.ndarray:
     objects = phantoms.OBJECTS[name](size, count, seed, spacing=spacing)
     objects.flags.writeable = False
@@ -150,4 +151,4 @@ def _near(name: str, known) -> str:
 
 def cases(objects, size, wedges, photons, protocol="subpixel", oversample=4) -> list[Case]:
     """All combinations."""
-    return [Case(o, size, w, p, protocol, oversample) for o in objects for p in photons for w in wedges]
+    return list(dict.fromkeys(Case(o, size, w, p, protocol, oversample) for o in objects for p in photons for w in wedges))

@@ -5,6 +5,7 @@ import json
 import logging
 import shlex
 import sys
+from pathlib import Path
 
 import torch
 
@@ -33,7 +34,7 @@ def _list(text: str) -> list[str]:
 
 def _numbers(text: str, what: str) -> list[int]:
     try:
-        found = [int(part) for part in _list(text)]
+        found = list(dict.fromkeys(int(part) for part in _list(text)))
     except ValueError:
         raise ValueError(f"{what} {text!r}: give whole numbers with commas between them, as in 0,1,2") from None
     if min(found) < 0:
@@ -64,7 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--full", action="store_true", help="the paper's protocol: shale, 256², 128 slices, 180 to 120°, every method")
     parser.add_argument("--report", action="store_true", help="only write the report of what the folder holds")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
-    parser.add_argument("--images", default="first", choices=("first", "all", "none"), help="slices of each case to keep as images (default: first)")
+    parser.add_argument(
+        "--images", default="first", choices=("first", "all", "none"), help="slices to keep as images (default: first; a scan's full range is kept)"
+    )
     parser.add_argument("--seeds", default="0", help="seeds of the fit, for methods that have one (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     parser.add_argument("--title", help="of the report")
@@ -85,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scan = parser.add_argument_group("a scan of your own")
     scan.add_argument("--projections", metavar="FILE", help="Data Exchange HDF5 file, instead of phantoms")
     scan.add_argument(
-        "--angles", metavar="FROM:TO", help="use FROM <= theta < TO, in degrees; the others are held out (default: all but every tenth)"
+        "--angles", metavar="FROM:TO", help="use FROM <= theta < TO, in degrees; what lies outside is held out (default: all but every tenth)"
     )
     scan.add_argument("--center", type=float, help="rotation axis in columns (default: the middle of the detector)")
     scan.add_argument("--center-convention", default="edge", choices=("edge", "index"), help="index for a centre from a finder")
@@ -98,9 +101,13 @@ def _device(name: str) -> str:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ValueError(f"device {name!r} is not known; choose auto, cpu, cuda or cuda:1") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r} is not known; choose auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {name!r}: torch finds no CUDA GPU here; use cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device {name!r}: there are {torch.cuda.device_count()} GPUs here, counted from 0")
     return name
 
 
@@ -135,8 +142,8 @@ def _tasks(arguments, device: str):
         arguments.oversample,
     )
     count = _numbers(str(settings["slices"]), "slices")
-    if len(count) != 1 or count[0] < 1:
-        raise ValueError(f"slices {settings['slices']!r}: of a phantom, give how many (at least 1)")
+    if len(count) != 1 or not 1 <= count[0] <= 10000:
+        raise ValueError(f"slices {settings['slices']!r}: of a phantom, give how many (at least 1, at most 10000)")
     return simulated(found, count[0], _numbers(arguments.object_seeds, "object seeds"), arguments.images, device)
 
 
@@ -158,18 +165,21 @@ def _remember(results: Results, arguments, command: str, selected: list[Method])
     except (OSError, ValueError):
         known = {}
     known = known if isinstance(known, dict) else {}
-    extra = {
-        "title": arguments.title or known.get("title") or "GANrec beside other reconstructions",
-        "command": known.get("command") if arguments.report else command,
+    commands = [*known.get("commands", []), *([] if arguments.report else [command])]
+    asked = sorted({*known.get("asked", []), *(method.name for method in selected)})
+    title = arguments.title or known.get("title") or "GANrec beside other reconstructions"
+    kept = {"title": title, "commands": list(dict.fromkeys(commands)), "asked": asked}
+    results.write(_RUN, json.dumps(kept, indent=1))
+    return {
+        "title": title,
+        "command": "\n".join(kept["commands"]),
         "descriptions": {method.name: method.description for method in methods().values()},
-        "unavailable": (known.get("unavailable") or {}) | {m.label: m.unavailable for m in selected if m.unavailable},
+        "unavailable": {m.label: m.unavailable for m in methods().values() if m.name in asked and m.unavailable},
     }
-    results.write(_RUN, json.dumps(extra, indent=1))
-    return extra
 
 
-def _start(results: Results, everything: list[Cell], device: str) -> list[Cell]:
-    todo = pending(results, everything)
+def _start(results: Results | None, everything: list[Cell], device: str) -> list[Cell]:
+    todo = everything if results is None else pending(results, everything)
     _say(f"{len(everything)} cells, {len(everything) - len(todo)} finished before; {len(todo)} to do on {device_name(torch.device(device))}")
     if todo:
         _say(f"estimated time: {_time(estimate(todo, device))}")
@@ -186,15 +196,18 @@ def benchmark(arguments, command: list[str]) -> int:
     device = _device(arguments.device)
     names = arguments.methods or (_FULL["methods"] if arguments.full else None)
     selected = chosen(None if names is None else _list(names))
-    results = Results(arguments.out, create=not arguments.report)
     said = "tomopy-ganrec benchmark " + shlex.join(command)
     status = failures = 0
-    if not arguments.report:
-        tasks = _tasks(arguments, device)
-        everything = cells(tasks, selected, _numbers(arguments.seeds, "seeds"))
+    if arguments.report:
+        results = Results(arguments.out, create=False)
+    else:
+        everything = cells(_tasks(arguments, device), selected, _numbers(arguments.seeds, "seeds"))
         for method in selected:
             if method.unavailable:
                 _say(f"without {method.label}: {method.unavailable}")
+        if not everything:
+            raise ValueError("nothing to run: none of the methods chosen is available, or makes sense for these cases; see --list")
+        results = None if arguments.dry_run and not Path(arguments.out).exists() else Results(arguments.out)
         todo = _start(results, everything, device)
         if arguments.dry_run:
             return 0
@@ -204,6 +217,8 @@ def benchmark(arguments, command: list[str]) -> int:
         except KeyboardInterrupt:
             _say("\ninterrupted; the same command goes on from here")
             status = 130
+    if status and not results.rows():
+        return status
     paths = write_report(results, _remember(results, arguments, said, selected if not arguments.report else []))
     table = next(path for path in paths if path.name == "table.md")
     _say(_first_table(table.read_text()))

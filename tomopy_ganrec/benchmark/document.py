@@ -9,7 +9,8 @@ __all__ = ["DIGITS", "LEGEND", "SCAN_LEGEND", "document", "failures", "machines"
 DIGITS = {"mssim": 4, "mssim_7x7": 4, "rmse": 4, "time": 2, "seconds": 2}
 LEGEND = (
     "Mean ± standard deviation over slices; in brackets the mean over slices of the standard deviation over seeds of the fit. Bold: the best "
-    "among methods that know no truth and have all slices. †: oracle, a parameter was chosen by the truth. –: not a finite number. Empty: not run."
+    "among methods that know no truth and have all slices. TV and GANrec are 0 outside of the field of view; "
+    "the others are scored as they come. †: oracle, a parameter was chosen by the truth. –: not a finite number. Empty: not run."
 )
 SCAN_LEGEND = (
     "Means over slices. Residual: relative data residual of the projections used; held out: of those not used. Distance: relative distance "
@@ -40,7 +41,7 @@ def sections(rows) -> list[tuple[str, str, str]]:
         ("RMSE", "rmse", "Root mean square error, in units of the object; lower is better."),
         ("MSSIM, 7 × 7 window", "mssim_7x7", "Mean structural similarity with a uniform window of 7 × 7 pixels."),
     ]
-    peer = next((row["label"] or row["method"] for row in simulated if row["method"] == tables.PEER), None)
+    peer = next((row["label"] or row["method"] for row in simulated if row["method"] == tables.peer_of(simulated)), None)
     if peer:
         remark = f"Seconds of a reconstruction relative to those of {peer} on the same slices; where each ran stands under Methods."
         return [*found, (f"Time per slice relative to {peer}", "time", remark)]
@@ -140,7 +141,7 @@ def document(rows, extra, format) -> str:
     order = tables.method_order(rows, extra.get("descriptions") or ())
     parts = [heading(title(extra), 0)]
     if extra.get("command"):
-        parts.append(f"{code(extra['command'])}\n")
+        parts += [f"{code(line)}\n" for line in extra["command"].splitlines()]
     parts.append(plain(summary_line(rows)))
     for name, value, remark in sections(rows):
         parts += [heading(name, 1), plain(remark), tables.method_table(simulated, order, value, format, DIGITS[value])]

@@ -14,7 +14,7 @@ import torch
 
 from .. import metrics
 from ..fit import fit
-from ..initial import fbp, mlem
+from ..initial import angular_weights, fbp, field_of_view, mlem
 from ..options import GanrecOptions
 from ..projector import ParallelBeamProjector
 from ..projector.astra_cpu import import_astra
@@ -84,7 +84,7 @@ class Method:
     noisy_only : bool
         Without noise it would be the same as another.
     cpu_only : bool
-        It computes on the CPU, wherever the problem is.
+        It computes on one core of the CPU, wherever the problem is.
     """
 
     name: str
@@ -101,7 +101,10 @@ class Method:
 
 
 def _fbp(problem: Problem):
-    return fbp(problem.projector, problem.sinogram, problem.projector.theta)[0]
+    """Every projection counts for π / angles, as in TomoPy and ASTRA: the mean is right, in spite of the wedge."""
+    theta = problem.projector.theta
+    share = float(angular_weights(torch.as_tensor(theta)).sum())
+    return fbp(problem.projector, problem.sinogram, theta)[0] * (np.pi / share)
 
 
 def _astra_model(problem: Problem) -> ParallelBeamProjector:
@@ -109,9 +112,18 @@ def _astra_model(problem: Problem) -> ParallelBeamProjector:
     return ParallelBeamProjector(own.domain_shape, own.theta, own.columns, own.center, backend="astra")
 
 
+def _em_cuda(problem: Problem, iterations: int, init=None):
+    sinogram, theta, center = problem.measured
+    return peers.astra_algorithm("EM_CUDA", sinogram.clip(min=0), theta, center, iterations, init=init, **_gpu(problem))
+
+
+def _gpu(problem: Problem) -> dict:
+    return {"GPUindex": problem.sinogram.device.index or 0} if problem.astra_cuda else {}
+
+
 def _astra_mlem(problem: Problem):
     if problem.astra_cuda:
-        return peers.astra_algorithm("EM_CUDA", *problem.measured, 200)
+        return _em_cuda(problem, 200)
     return mlem(_astra_model(problem), problem.sinogram.cpu(), 200)[0]
 
 
@@ -119,22 +131,29 @@ _STOPS = (5, 10, 15, 20, 30, 40, 50, 70, 100, 140, 200)
 
 
 def _astra_mlem_best(problem: Problem):
-    model, image, best, done = problem.projector if problem.cuda else _astra_model(problem), None, (-np.inf, None), 0
+    image, best, done = None, (-np.inf, None), 0
+    if not problem.astra_cuda:
+        model, data = _astra_model(problem), problem.sinogram.cpu()
     for stop in _STOPS:
-        image = mlem(model, problem.sinogram, stop - done, init=image)
-        best, done = max(best, (metrics.mssim(problem.truth, image[0].cpu().numpy()), image[0]), key=lambda found: found[0]), stop
+        if problem.astra_cuda:
+            image = _em_cuda(problem, stop - done, image)
+        else:
+            image = mlem(model, data, stop - done, init=image)
+        slice = image if problem.astra_cuda else image[0].numpy()
+        best, done = max(best, (metrics.mssim(problem.truth, slice), slice), key=lambda found: found[0]), stop
     return best[1]
 
 
 def _astra_sirt(problem: Problem):
-    return peers.astra_algorithm("SIRT_CUDA" if problem.astra_cuda else "SIRT", *problem.measured, 200, MinConstraint=0)
+    return peers.astra_algorithm("SIRT_CUDA" if problem.astra_cuda else "SIRT", *problem.measured, 200, MinConstraint=0, **_gpu(problem))
 
 
 def _astra_sart(problem: Problem):
     angles = len(problem.projector.theta)
     order = np.argsort(np.arange(angles) * 0.6180339887498949 % 1)  # neighbours in time are far apart in angle
     name = "SART_CUDA" if problem.astra_cuda else "SART"
-    return peers.astra_algorithm(name, *problem.measured, 10 * angles, MinConstraint=0, ProjectionOrder="custom", ProjectionOrderList=order)
+    options = dict(MinConstraint=0, ProjectionOrder="custom", ProjectionOrderList=order)
+    return peers.astra_algorithm(name, *problem.measured, 10 * angles, **options, **_gpu(problem))
 
 
 def _pml_hybrid(problem: Problem):
@@ -191,10 +210,14 @@ def _gridrec(pad: bool) -> Method:
 
     def run(problem: Problem):
         image = provider(*problem.measured, pad)
-        return image.clip(min=0) if pad else image
+        return image.clip(min=0) * field_of_view(problem.projector).numpy() if pad else image
 
-    how = "padded to twice the width, cropped and clipped at 0" if pad else "neither padded nor clipped, as in the GANrec paper"
-    return Method(name, label, f"gridrec, {how}; its grid's shift undone", f"filter: Shepp–Logan{stand_in}", run, 0.03, absent, cpu_only=True)
+    how = (
+        "padded to twice the width, cropped, clipped at 0, 0 outside of the field of view"
+        if pad
+        else "not padded, not clipped, as in the GANrec paper"
+    )
+    return Method(name, label, "gridrec; its grid's shift undone", f"filter: Shepp–Logan; {how}{stand_in}", run, 0.03, absent, cpu_only=True)
 
 
 def methods() -> dict[str, Method]:
@@ -205,7 +228,7 @@ def methods() -> dict[str, Method]:
     start = f"{tv}; 8 rounds of 40 reweighted iterations, ε from the noise"
     own = f"{start}; 100 iterations of the fit"
     found = [
-        Method("fbp", "FBP", "filtered back projection", "ramp filter, not clipped", _fbp, 0.02),
+        Method("fbp", "FBP", "filtered back projection", "ramp filter, π / projections each, not clipped", _fbp, 0.02),
         _gridrec(False),
         _gridrec(True),
         Method(
@@ -219,7 +242,7 @@ def methods() -> dict[str, Method]:
             noisy_only=True,
         ),
         Method(
-            "mlem", "MLEM", "MLEM with this package's projector: what its times are compared with", "200 iterations",
+            "mlem", "MLEM", "MLEM with this package's projector: what times are compared with", "200 iterations",
             lambda problem: mlem(problem.projector, problem.sinogram, 200)[0], 1.0,
         ),
         Method(

@@ -59,7 +59,9 @@ def tomopy_gridrec(sinogram, theta, center: float, pad: bool, filter_name="shepp
 
 
 def midas_gridrec(sinogram, theta, center: float, pad: bool) -> np.ndarray:
-    """The gridrec of midas-tomo with its Shepp–Logan filter, turned, moved and scaled (1.12) to agree with TomoPy's.
+    """The gridrec of midas-tomo with its Shepp–Logan filter, turned, moved and scaled (1.12) towards TomoPy's.
+
+    A stand-in: on shale, 96², 180°, MSSIM is 0.747 against TomoPy's 0.743 unpadded, but 0.864 against 0.926 padded.
 
     It works on widths that are powers of two; a narrower detector is padded to the next one here already.
     """
@@ -98,14 +100,14 @@ def tomopy_iterative(algorithm: str, sinogram, theta, center: float, **options) 
     return tomopy.recon(data, theta, center, sinogram_order=True, algorithm=algorithm, ncore=1, **options)[0]
 
 
-def astra_algorithm(name: str, sinogram, theta, center: float, iterations: int, **options) -> np.ndarray:
+def astra_algorithm(name: str, sinogram, theta, center: float, iterations: int, init=None, **options) -> np.ndarray:
     """An algorithm of ASTRA; with a name ending in ``_CUDA`` on the GPU, else on the CPU with its ``linear`` (Joseph) projector."""
     astra = import_astra()
     columns = sinogram.shape[1]
     proj_geom = astra.geom_postalignment(astra.create_proj_geom("parallel", 1.0, columns, theta), columns / 2 - center)
     vol_geom = astra.create_vol_geom(columns, columns)
     data = astra.data2d.create("-sino", proj_geom, np.ascontiguousarray(sinogram, np.float32))
-    image = astra.data2d.create("-vol", vol_geom, 1.0 if name.startswith("EM") else 0.0)
+    image = astra.data2d.create("-vol", vol_geom, init if init is not None else 1.0 if name.startswith("EM") else 0.0)
     projector = astra.create_projector("cuda" if name.endswith("_CUDA") else "linear", proj_geom, vol_geom)
     algorithm = None
     try:

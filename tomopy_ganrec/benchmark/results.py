@@ -26,6 +26,7 @@ COLUMNS = {
     "photons": "incident photons a detector column; none for noise-free, and for scans",
     "slice": "number of the slice",
     "object_seed": "seed of the object and of its noise; none for scans",
+    "setup": "what else decides on the data: of a phantom its sampling, of a scan its axis and a digest of its projections",
     "method": "name of the method",
     "label": "the same for reading",
     "parameters": "all that were set",
@@ -39,7 +40,7 @@ COLUMNS = {
     "residual": "relative data residual of the projections used",
     "residual_heldout": "relative data residual of projections that were not used",
     "distance": "relative distance to the same method's slice from the full range",
-    "seconds": "of the reconstruction",
+    "seconds": "of the reconstruction; the sparse matrix of this package's projector is made before",
     "device": "where it ran",
     "versions": "of the packages that took part",
     "image": "the reconstruction, a file in the folder; empty where it was not kept",
@@ -94,37 +95,45 @@ class Results:
             except OSError as error:
                 raise PermissionError(f"results cannot be written into {self.folder}: {error.strerror or error}") from error
             for draft in self.folder.rglob(".*.draft"):  # what a killed run left half written
-                if not _alive(int(draft.name.split(".")[-2])):
+                process = draft.name.split(".")[-2]
+                if process.isdigit() and not _alive(int(process)):
                     draft.unlink(missing_ok=True)
 
     def _path(self, row: dict) -> Path:
         run = "" if row["seed"] is None else f"-{row['seed']}"
         return self.folder / "cells" / row["case"] / _slice_name(row) / f"{row['method']}{run}.json"
 
-    def finished(self, row: dict) -> dict | None:
-        """The row of a cell that is done and ok with the same parameters, else None; `row` says which cell, with the columns up to `seed`."""
+    def finished(self, row: dict, with_image=False) -> dict | None:
+        """The row of a cell that is done and ok with the same parameters, else None; `row` says which cell, with the columns up to `seed`.
+
+        An image that it names must be there; with `with_image` it must name one.
+        """
         found = self._read(self._path(row))
         if found is None or found["status"] != "ok" or found["parameters"] != row["parameters"]:
             return None
-        return found
+        names = [found[column] for column in ("image", "reference") if found[column]]
+        return found if all(map(self._readable, names)) and (found["image"] or not with_image) else None
 
     def _read(self, path: Path) -> dict | None:
-        """A row, or None where there is none, or a broken one, or one whose images are gone."""
+        """A row, or None where there is none, or a broken one."""
         try:
             row = json.loads(path.read_text())
             if not isinstance(row, dict) or set(row) != set(COLUMNS):
                 raise ValueError("it does not have the columns of a result")
-            for name in (row["image"], row["reference"]):
-                if name:
-                    np.load(self.folder / name, mmap_mode="r")
         except FileNotFoundError:
-            if path.exists():
-                logger.warning("%s: its image is missing; the cell is computed again", path)
             return None
-        except (ValueError, EOFError, OSError) as error:
-            logger.warning("%s is damaged (%s); the cell is computed again", path, error)
+        except (ValueError, OSError) as error:
+            logger.warning("%s is damaged and does not count: %s", path, error)
             return None
         return row
+
+    def _readable(self, name: str) -> bool:
+        try:
+            np.load(self.folder / name, mmap_mode="r")
+        except (ValueError, EOFError, OSError) as error:
+            logger.warning("the image %s cannot be read: %s", self.folder / name, error)
+            return False
+        return True
 
     def keep_image(self, row: dict, name: str, image) -> str:
         """Keep an image of a cell; returns what goes into the row."""
@@ -143,9 +152,23 @@ class Results:
         return self.folder / name
 
     def rows(self) -> list[dict]:
-        """All rows, finished or failed, sorted by case, slice, method and seed."""
-        found = (self._read(path) for path in sorted((self.folder / "cells").rglob("[!.]*.json")))
-        return [row for row in found if row is not None]
+        """All rows, finished or failed, sorted by case, slice, method and seed; without the names of images that are gone."""
+        found = [row for path in sorted((self.folder / "cells").rglob("[!.]*.json")) if (row := self._read(path)) is not None]
+        for row in found:
+            for column in ("image", "reference"):
+                if row[column] and not self._readable(row[column]):
+                    row[column] = ""
+        return found
+
+    def check_setup(self, wanted) -> None:
+        """Refuse rows (with the columns up to `setup`) whose slices are here already, but from other data: one table would mix them."""
+        known = {(row["case"], row["slice"], row["object_seed"]): row["setup"] for row in self.rows()}
+        for row in wanted:
+            there = known.get((row["case"], row["slice"], row["object_seed"]), row["setup"])
+            if there != row["setup"]:
+                raise ValueError(
+                    f"{self.folder} holds {row['case']}, slice {row['slice']}, from other data ({there}; now {row['setup']}); give another folder"
+                )
 
     def image(self, name: str) -> np.ndarray:
         """An image of the folder, (rows, cols) float32."""

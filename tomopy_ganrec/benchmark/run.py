@@ -15,7 +15,7 @@ import torch
 from tqdm.auto import tqdm
 
 from .. import metrics
-from ..initial import mlem
+from ..initial import fbp, mlem
 from ..projector import ParallelBeamProjector
 from .cases import Case, Wedge
 from .methods import Method, Problem, reconstruct
@@ -54,7 +54,7 @@ class Task:
     Attributes
     ----------
     columns : dict
-        What its rows say of it: `results.COLUMNS` from ``case`` to ``object_seed``.
+        What its rows say of it: `results.COLUMNS` from ``case`` to ``setup``.
     load : callable
         Gives its `Measurement`.
     keep_images : bool
@@ -102,7 +102,9 @@ def simulated(cases: Sequence[Case], slices=1, object_seeds=(0,), images="first"
                     return Measurement(projector, torch.from_numpy(sinogram[None]).to(device), truth)
 
                 keep = images == "all" or images == "first" and k == 0 and seed == object_seeds[0]
-                tasks.append(Task(case.columns | dict(slice=k, object_seed=seed), load, keep))
+                sampling = "" if case.protocol == "pixel" else f", {case.oversample} times finer than the grid"
+                setup = f"one of {slices} slices{sampling}"
+                tasks.append(Task(case.columns | dict(slice=k, object_seed=seed, setup=setup), load, keep))
     return tasks
 
 
@@ -119,8 +121,15 @@ def cells(tasks: Sequence[Task], methods: Sequence[Method], seeds=(0,)) -> list[
 
 
 def pending(results: Results, everything: Sequence[Cell]) -> list[Cell]:
-    """The cells that are not finished; failed ones are tried again."""
-    return [cell for cell in everything if results.finished(cell.row) is None]
+    """The cells that are not finished; failed ones are tried again.
+
+    Raises
+    ------
+    ValueError
+        Where the folder holds the same slices from other data.
+    """
+    results.check_setup(cell.row for cell in everything)
+    return [cell for cell in everything if results.finished(cell.row, cell.task.keep_images) is None]
 
 
 def estimate(todo: Sequence[Cell], device="cpu") -> float:
@@ -130,18 +139,25 @@ def estimate(todo: Sequence[Cell], device="cpu") -> float:
     task = max((cell.task for cell in todo), key=lambda task: task.weight)
     size, angles = task.columns["size"], task.columns["projections"]
     theta = np.linspace(0, np.pi * task.columns["degrees"] / 180, angles)
-    projector = ParallelBeamProjector(size, theta, size, device=device, memory_limit=MEMORY_LIMIT)
-    sinogram = torch.ones(1, *projector.range_shape, device=device)
-    float(mlem(projector, sinogram, 1).sum())
-    began = time.perf_counter()
-    float(mlem(projector, sinogram, 4).sum())
-    unit = (time.perf_counter() - began) * 50 / task.weight
-    return sum(_cost(cell, todo) * cell.task.weight * unit for cell in todo)
+
+    def unit(device) -> float:
+        """Seconds of 200 MLEM iterations, for each sample that a projection touches."""
+        projector = ParallelBeamProjector(size, theta, size, device=device, memory_limit=MEMORY_LIMIT)
+        sinogram = torch.ones(1, *projector.range_shape, device=device)
+        float(mlem(projector, sinogram, 1).sum())
+        began = time.perf_counter()
+        float(mlem(projector, sinogram, 4).sum())
+        return (time.perf_counter() - began) * 50 / task.weight
+
+    units = {False: unit(device)}
+    units[True] = units[False] if torch.device(device).type == "cpu" or not any(c.method.cpu_only for c in todo) else unit("cpu")
+    by_product = {id(cell.task) for cell in todo if cell.method.name == "ganrec"}
+    return sum(_cost(cell, id(cell.task) in by_product) * cell.task.weight * units[cell.method.cpu_only] for cell in todo)
 
 
-def _cost(cell: Cell, todo) -> float:
-    by_product = cell.method.name == "ganrec-start" and any(c.method.name == "ganrec" and c.task is cell.task for c in todo)
-    return 0.0 if by_product else cell.method.cost
+def _cost(cell: Cell, with_ganrec: bool) -> float:
+    """Its start comes with the fit."""
+    return 0.0 if cell.method.name == "ganrec-start" and with_ganrec else cell.method.cost
 
 
 def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
@@ -150,7 +166,8 @@ def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
     A method that fails is reported in its row, and the others go on. What is finished stays when the run is interrupted.
     """
     failures, task, problem, measurement, broken = 0, None, None, None, None
-    costs = [_cost(cell, todo[max(0, k - 60) : k + 60]) * cell.task.weight + 1 for k, cell in enumerate(todo)]
+    by_product = {id(cell.task) for cell in todo if cell.method.name == "ganrec"}
+    costs = [_cost(cell, id(cell.task) in by_product) * cell.task.weight + 1 for cell in todo]
     with tqdm(total=sum(costs), disable=not progress, mininterval=1, bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}") as bar:
         for cell, cost in zip(todo, costs, strict=True):
             bar.set_postfix_str(f"{cell.task.columns['case']}, slice {cell.task.columns['slice']}, {cell.method.name}", refresh=False)
@@ -159,6 +176,7 @@ def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
                 try:
                     measurement = task.load()
                     problem = Problem(measurement.projector, measurement.sinogram, truth=measurement.truth)
+                    fbp(problem.projector, problem.sinogram, problem.projector.theta)  # what is done once is not counted for the first method
                 except Exception as error:  # whatever it is, it is reported in this task's rows
                     broken = error
             row = _run_cell(results, cell, problem, measurement, broken)
@@ -178,7 +196,7 @@ def _run_cell(results: Results, cell: Cell, problem: Problem | None, measurement
             warnings.simplefilter("always")
             image, row["seconds"] = reconstruct(cell.method, replace(problem, seed=cell.seed or 0))
         for message in dict.fromkeys(str(w.message) for w in caught):
-            logger.info("%s, %s: %s", task.columns["case"], cell.method.name, message)
+            logger.warning("%s, slice %s, %s: %s", task.columns["case"], task.columns["slice"], cell.method.label, message)
         row |= _judged(results, cell, image, measurement)
     except Exception as error:  # one method's failure is its own
         logger.info("%s failed", cell.method.name, exc_info=True)
@@ -191,7 +209,7 @@ def _run_cell(results: Results, cell: Cell, problem: Problem | None, measurement
 def _device(cell: Cell, problem: Problem | None) -> str:
     if problem is None:
         return ""
-    return device_name(torch.device("cpu") if cell.method.cpu_only else problem.sinogram.device)
+    return device_name(torch.device("cpu"), 1) if cell.method.cpu_only else device_name(problem.sinogram.device)
 
 
 def _judged(results: Results, cell: Cell, image: np.ndarray, measurement: Measurement) -> dict:
@@ -231,8 +249,8 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def device_name(device: torch.device) -> str:
-    """The device for reading."""
+def device_name(device: torch.device, threads: int | None = None) -> str:
+    """The device for reading; of a CPU with the threads that are used, torch's where they are not given."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -240,4 +258,4 @@ def device_name(device: torch.device) -> str:
         model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
-    return f"{model}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+    return f"{model}, {threads or torch.get_num_threads()} of {os.cpu_count()} threads"

@@ -1,5 +1,6 @@
 """A measured scan: no truth, so methods are judged by projections they were not given, and by their own slice from the full range."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +17,24 @@ FULL_RANGE = 165.0  # degrees from which on a scan serves as its own reference
 HELD_OUT = 10  # of a scan without projections outside the wedge, one in so many is kept back
 
 
-def _split(degrees: np.ndarray, angles) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the projections used and of those held out: what lies outside the wedge, or, where nothing does, every tenth of it."""
+def _split(degrees: np.ndarray, angles) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Indices of the projections used and of those held out: what lies outside the wedge (true), or, where nothing does, every tenth of it.
+
+    A projection and the one half a turn on are mirror images, so that angles count modulo 180°.
+    """
     used = io.select_angles(degrees, angles)
+    near = np.sort(degrees[used] % 180)
+    near = np.concatenate([near[-1:] - 180, near, near[:1] + 180])
+    step = np.median(np.diff(np.unique(np.round(near, 6))))
     rest = np.setdiff1d(np.arange(len(degrees)), used)
-    if rest.size == 0:
-        rest = np.arange(HELD_OUT // 2, len(degrees), HELD_OUT)
+    rest = rest[np.abs(degrees[rest, None] % 180 - near).min(1) > 0.75 * step] if rest.size else rest
+    outside = rest.size > 0
+    if not outside:
+        rest = used[HELD_OUT // 2 :: HELD_OUT]
         used = np.setdiff1d(used, rest)
     if used.size < 2 or rest.size == 0:
         raise ValueError(f"angles={angles!r}: of {len(degrees)} projections {used.size} would be used and {rest.size} held out; both are needed")
-    return used, rest
+    return used, rest, outside
 
 
 def measured(
@@ -33,8 +42,8 @@ def measured(
 ) -> list[Task]:
     """Tasks for a measured scan.
 
-    Held out are the projections outside of `angles`, or every tenth where there are none outside. Where the whole scan spans 165° and
-    more, and `angles` leaves some of it out, each method also reconstructs the full range first, and is compared with that.
+    Held out are the projections outside of `angles` (modulo 180°), or every tenth where there are none outside. Where the whole scan spans
+    165° and more, and `angles` leaves some of it out, each method also reconstructs the full range first, and is compared with that.
 
     Parameters
     ----------
@@ -70,9 +79,12 @@ def measured(
         raise ValueError(f"{name}: {np.count_nonzero(~np.isfinite(projections))} of its line integrals are not finite")
     columns, degrees, first = projections.shape[2], np.rad2deg(theta), slices[0] if slices else 0
     center = float(check_centers(center, 1, columns, center_convention)[0])
-    used, rest = _split(degrees, angles)
-    span = np.ptp(degrees)
-    with_full = angles is not None and span >= FULL_RANGE and len(used) < len(degrees) and np.ptp(degrees[used]) < span
+    if not np.isfinite(degrees).all():
+        raise ValueError(f"{name}: theta of projection {np.flatnonzero(~np.isfinite(degrees))[0]} is not finite")
+    if np.ptp(degrees) < 2 * np.pi + 0.01:
+        raise ValueError(f"{name}: theta spans {np.ptp(degrees):.3g} degrees, from {degrees.min():.3g} to {degrees.max():.3g}; is it in radians?")
+    used, rest, outside = _split(degrees, angles)
+    with_full = outside and np.ptp(degrees) >= FULL_RANGE
 
     def task(k: int, wedge: str, keep: np.ndarray, held_out: np.ndarray | None) -> Task:
         def part(indices):
@@ -86,6 +98,7 @@ def measured(
         known = dict(
             case=f"{name}-{columns}-{wedge.replace(':', 'to')}", object=name, protocol="measured", size=columns, wedge=wedge,
             degrees=round(float(np.ptp(degrees[keep])), 6), projections=len(keep), photons=None, slice=first + k, object_seed=None,
+            setup=f"axis at {center:g} columns, data {hashlib.sha1(np.ascontiguousarray(projections[:, k], np.float32).tobytes()).hexdigest()[:10]}",
         )  # fmt: skip
         keep_images = images == "all" or images == "first" and k == 0 or wedge == "full"
         return Task(known, load, keep_images, f"{name}-{columns}-full" if held_out is not None and with_full else "")

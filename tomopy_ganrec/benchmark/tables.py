@@ -10,7 +10,7 @@ import numpy as np
 from .results import COLUMNS
 
 __all__ = [
-    "PEER",
+    "PEERS",
     "Cell",
     "Kept",
     "case_name",
@@ -23,12 +23,13 @@ __all__ = [
     "markup_table",
     "method_order",
     "method_table",
+    "peer_of",
     "read_csv",
     "summarize",
     "varying",
 ]
 
-PEER = "astra-mlem"  # the method whose time is 1
+PEERS = ("mlem", "astra-mlem")  # the time of the first of them that ran is 1
 VALUES = ("mssim", "mssim_7x7", "rmse", "residual", "residual_heldout", "distance", "seconds")
 _FIXED = ("mssim", "mssim_7x7", "rmse")  # the others have significant digits instead of decimals
 _COMPARED = {"mssim": max, "mssim_7x7": max, "rmse": min}  # values with a best one, and how it is found
@@ -127,6 +128,12 @@ def _by_slice(rows, value) -> dict[tuple, list[float]]:
     return found
 
 
+def peer_of(rows) -> str | None:
+    """The method whose time is 1."""
+    present = {row["method"] for row in rows}
+    return next((name for name in PEERS if name in present), None)
+
+
 def summarize(rows) -> list[dict]:
     """One dict for each case and method, in the order of the tables.
 
@@ -137,15 +144,16 @@ def summarize(rows) -> list[dict]:
         has by any method, ``seeds`` of the fit, ``cells``, ``failed`` cells. For each value v of a row (``mssim`` … ``seconds``): ``v``, the
         mean over slices of the mean over seeds; ``v_n``, slices with a finite value; ``v_std``, standard deviation over slices (n − 1);
         ``v_std_seeds``, mean over slices of the standard deviation over seeds. None where there is nothing to take it of. ``time``:
-        seconds relative to those of ``astra-mlem`` on the same slices.
+        seconds relative to those of the peer (`peer_of`) on the same slices.
     """
     groups: dict[str, dict[str, list]] = {}
+    of_time = peer_of(rows)
     for row in sorted(rows, key=lambda row: (_case_key(row), row["method"])):
         groups.setdefault(row["case"], {}).setdefault(row["method"], []).append(row)
     summaries = []
     for methods in groups.values():
         slices = len({_slice(row) for group in methods.values() for row in group})
-        peer = _by_slice(methods.get(PEER, ()), "seconds")
+        peer = _by_slice(methods.get(of_time, ()), "seconds")
         for method, group in methods.items():
             summary = {name: group[0][name] for name in ("case", "object", "protocol", "size", "wedge", "degrees", "projections", "photons")}
             summary |= {"method": method, "label": group[0]["label"] or method, "oracle": any(row["oracle"] for row in group), "slices": slices}
@@ -252,7 +260,7 @@ def method_table(rows, methods=None, value="mssim", format="rst", digits=3, by="
     methods : list of str, optional
         Which, and their order; None for all by the alphabet. Those without rows are left out.
     value : str
-        ``mssim``, ``mssim_7x7``, ``rmse``, ``residual``, ``residual_heldout``, ``distance``, ``seconds`` or ``time`` (relative to ``astra-mlem``).
+        ``mssim``, ``mssim_7x7``, ``rmse``, ``residual``, ``residual_heldout``, ``distance``, ``seconds`` or ``time`` (relative to the peer's).
     format : {'rst', 'md'}
     digits : int
         Decimals of similarities and RMSE; significant digits of others.
