@@ -375,7 +375,7 @@ def picture(viewer, name):
 
 def test_page_has_every_kept_image_once(html):
     viewer = html.viewer
-    assert len(viewer["cases"]) == 8 and viewer["cases"][3]["name"] == "shale, pixel, 32², noise-free, 180°, slice 0, object 3"
+    assert len(viewer["cases"]) == 8 and viewer["cases"][3]["name"] == "180°, shale, pixel, 32², noise-free, slice 0, object 3"
     shale = {choice["label"]: choice for choice in viewer["cases"][3]["choices"]}
     assert list(shale) == ["truth", "gridrec", "MLEM, 200", "GANrec, seed 0", "GANrec, seed 1", "TV_best|* †"]
     assert shale["GANrec, seed 1"]["value"] == "MSSIM 0.9100"

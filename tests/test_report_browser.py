@@ -62,7 +62,7 @@ def page(driver, address):
     screen(driver, 1280, 900)
     driver.get_log("browser")
     driver.get(address)
-    choose(driver, "case", "shale, pixel, 32², noise-free, 180°, slice 0, object 3")
+    choose(driver, "case", "180°, shale, pixel, 32², noise-free, slice 0, object 3")
     driver.execute_script("document.getElementById('viewer').scrollIntoView()")
     yield driver
     assert driver.get_log("browser") == []
@@ -162,13 +162,13 @@ def test_choosing_methods_changes_image_and_caption(page):
 
 def test_another_case_keeps_the_chosen_methods(page):
     choose(page, "right", "MLEM, 200")
-    choose(page, "case", "foam, pixel, 32², 1e5 photons, 120°, slice 0, object 3")
+    choose(page, "case", "120°, foam, pixel, 32², 1e5 photons, slice 0, object 3")
     assert caption(page, "right") == ["MLEM, 200", "MSSIM 0.6000"]
     assert_shows(page, GRAY["truth"], GRAY["astra-mlem"] - 0.1, 0.5)
 
 
 def test_a_scan_is_set_beside_its_full_range(page):
-    choose(page, "case", "tooth, measured, 32², 0–120°, slice 7")
+    choose(page, "case", "0–120°, tooth, measured, 32², slice 7")
     assert caption(page, "left") == ["GANrec, full range"] and caption(page, "right") == ["GANrec"]
     assert not page.find_element(By.ID, "maps").is_displayed()
     pixels = seen(page)

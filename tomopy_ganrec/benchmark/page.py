@@ -213,7 +213,9 @@ def _viewer(results, rows, order) -> dict:
             elif row in references:
                 choice["map"] = pictures.add(_map(results.image(row["reference"]), image))
             choices.append(choice)
-        name = f"{tables.case_name(first)}, slice {first['slice']}" + ("" if first["object_seed"] is None else f", object {first['object_seed']}")
+        # The wedge first: a narrow screen cuts the end off.
+        case = tables.case_name(first, ("wedge", "object", "protocol", "size", "noise"))
+        name = f"{case}, slice {first['slice']}" + ("" if first["object_seed"] is None else f", object {first['object_seed']}")
         rows_, columns = results.image(first["image"]).shape
         found.append({"name": name, "ratio": columns / rows_, "choices": choices, "window": f"{low:.3g} to {high:.3g}"})
     return {"cases": found, "pictures": {name: source for source, name in pictures.items()}}
