@@ -11,12 +11,13 @@ import re
 import sys
 from pathlib import Path
 
-from tomopy_ganrec.benchmark.tables import case_parts, escape, markup_table, read_csv, summarize
+from tomopy_ganrec.benchmark.methods import methods
+from tomopy_ganrec.benchmark.tables import case_parts, escape, markup_table, method_order, read_csv, summarize
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 NOISE = ("noise-free", "1e5 photons", "1e4 photons")
-WHEN = ("fbp", "gridrec-padded", "astra-mlem", "astra-sirt", "tv", "ganrec-start", "ganrec", "ganrec-levels")
+WHEN = ("fbp", "gridrec-padded", "astra-mlem", "astra-sirt", "tv", "ganrec", "ganrec-levels")
 
 
 def _short(value: float, digits: int) -> str:
@@ -29,7 +30,7 @@ def angles() -> str:
     summaries = summarize(rows)
     wedges = sorted({s["wedge"] for s in summaries}, key=int, reverse=True)
     body = []
-    for method in dict.fromkeys(s["method"] for s in summaries):
+    for method in method_order(rows, methods()):
         of = {s["wedge"]: s for s in summaries if s["method"] == method}
         cells = []
         for wedge in wedges:
@@ -47,16 +48,18 @@ def when() -> str:
     """MSSIM of each method over object and wedge, for three kinds of noise in one cell; the best of each is bold."""
     summaries = summarize(read_csv(RESULTS / "objects_128_subpixel.csv"))
     labels = {s["method"]: s["label"] for s in summaries}
-    methods = [name for name in WHEN if name in labels]
-    found = {}
+    columns = [name for name in WHEN if name in labels]
+    found, rank = {}, {}
+    objects = list(dict.fromkeys(s["object"] for s in summaries))
     for s in summaries:
         parts = case_parts(s)
         found[parts["object"], parts["wedge"], parts["noise"], s["method"]] = s
+        rank[parts["object"], parts["wedge"]] = (objects.index(s["object"]), "/" in s["wedge"], -s["degrees"])
     body, largest = [], 0.0
-    for key in dict.fromkeys((o, w) for o, w, _, _ in found):
+    for key in sorted(rank, key=rank.get):
         cells = []
-        best = {n: max(round(found[(*key, n, m)]["mssim"], 3) for m in methods if (*key, n, m) in found) for n in NOISE}
-        for method in methods:
+        best = {n: max((round(found[(*key, n, m)]["mssim"], 3) for m in columns if (*key, n, m) in found), default=None) for n in NOISE}
+        for method in columns:
             texts = []
             for noise in NOISE:
                 s = found.get((*key, noise, method))
@@ -69,8 +72,8 @@ def when() -> str:
                 texts.append(f"**{text}**" if round(s["mssim"], 3) == best[noise] else text)
             cells.append(" / ".join(texts))
         body.append([*key, *cells])
-    note = f"\nStandard deviation over the slices: at most {_short(largest, 3)} for TV and GANrec.\n"
-    return markup_table(["object", "wedge", *(escape(labels[m], "rst") for m in methods)], body, "rst") + note
+    note = f"\nStandard deviation over the two objects: at most {_short(largest, 3)} for TV and GANrec.\n"
+    return markup_table(["object", "wedge", *(escape(labels[m], "rst") for m in columns)], body, "rst") + note
 
 
 TABLES = {"angles": angles, "when": when}
