@@ -21,7 +21,7 @@ from .cases import Case, Wedge
 from .methods import Method, Problem, reconstruct
 from .results import COLUMNS, Results
 
-__all__ = ["Cell", "Measurement", "Task", "estimate", "pending", "run", "simulated"]
+__all__ = ["Cell", "Measurement", "Task", "cells", "device_name", "estimate", "pending", "run", "simulated"]
 
 logger = logging.getLogger(__name__)
 
