@@ -291,10 +291,10 @@ def test_plot_has_two_plain_wedges_and_their_deviations(results):
     assert figures.mssim_vs_angle([r for r in results.rows() if r["wedge"] != "120"], []) is None
 
 
-def test_fourteen_methods_can_be_told_apart():
-    names = [f"m{k}" for k in range(14)]
-    assert len({(s["color"], s["linestyle"]) for s in figures.styles(names).values()}) == 14
-    assert len({s["marker"] for s in figures.styles(names).values()}) == 14
+def test_twenty_one_methods_can_be_told_apart():
+    names = [f"m{k}" for k in range(21)]
+    assert len({(s["color"], s["linestyle"]) for s in figures.styles(names).values()}) == 21
+    assert len({s["marker"] for s in figures.styles(names).values()}) == 21
 
 
 def test_gray_window_is_the_truth_s_or_robust(results):

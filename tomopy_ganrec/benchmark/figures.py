@@ -19,7 +19,7 @@ __all__ = ["PLOT", "gray_window", "mssim_vs_angle", "slices", "ssim_maps", "styl
 PLOT = "mssim_vs_angle.png"
 # Okabe & Ito's colours without yellow, which is too pale for lines, and with Tol's wine for black, which is the truth's
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#882255", "#D55E00")
-_MARKERS = "osD^vPX<>*phd8"
+_MARKERS = "osD^vPX<>*phd8H1234+x"
 _REGION = "#FF9E1B"
 
 
@@ -47,10 +47,10 @@ def styles(order) -> dict[str, dict]:
     """A colour, a marker and a line for each method, the same in all figures."""
     found = {}
     for k, method in enumerate(order):
-        second = k // len(_COLORS) % 2
+        turn = k // len(_COLORS) % 3
         color = _COLORS[k % len(_COLORS)]
-        found[method] = dict(color=color, marker=_MARKERS[k % len(_MARKERS)], linestyle="--" if second else "-")
-        found[method] |= dict(markerfacecolor="white" if second else color)
+        found[method] = dict(color=color, marker=_MARKERS[k % len(_MARKERS)], linestyle=("-", "--", ":")[turn])
+        found[method] |= dict(markerfacecolor="white" if turn == 1 else color)
     return found
 
 
