@@ -145,7 +145,7 @@ def test_only_the_report(tmp_path, capsys):
 
 
 def test_a_method_that_fails_makes_the_status_1(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("tomopy_ganrec.benchmark.methods.fbp", lambda *a: 1 / 0)
+    monkeypatch.setattr("tomopy_ganrec.benchmark.solve.fbp", lambda *a: 1 / 0)
     assert benchmark("--size 32 --wedges 60 --methods fbp,mlem --quiet", tmp_path) == 1
     assert "1 cells failed" in capsys.readouterr().out
     assert {row["method"]: row["status"] for row in table(tmp_path)} == {"fbp": "failed", "mlem": "ok"}

@@ -7,60 +7,17 @@ the truth says so (`oracle`).
 import difflib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from .. import metrics
-from ..fit import fit
-from ..initial import angular_weights, fbp, field_of_view, mlem
-from ..options import GanrecOptions
-from ..projector import ParallelBeamProjector
+from ..initial import field_of_view
 from ..projector.astra_cpu import import_astra
-from . import peers
+from . import peers, solve
+from .solve import Problem
 
 __all__ = ["Method", "Problem", "chosen", "methods", "reconstruct"]
-
-
-@dataclass
-class Problem:
-    """One slice to reconstruct.
-
-    Attributes
-    ----------
-    projector : ParallelBeamProjector
-        Square grid, as wide as the detector; one centre.
-    sinogram : (1, angles, columns) float32 tensor
-        On the projector's device.
-    seed : int
-        For methods that have one.
-    truth : (rows, cols) array, optional
-        For oracles alone.
-    by_product : dict
-        Reconstructions that a method made on its way to its own, with their seconds: ``{method: (slice, seconds)}``.
-    """
-
-    projector: ParallelBeamProjector
-    sinogram: torch.Tensor
-    seed: int = 0
-    truth: np.ndarray | None = None
-    by_product: dict = field(default_factory=dict)
-
-    @property
-    def measured(self) -> tuple[np.ndarray, np.ndarray, float]:
-        """Sinogram (angles, columns), angles in radians and centre (edge convention) as arrays."""
-        return self.sinogram[0].cpu().numpy(), self.projector.theta, self.projector.center
-
-    @property
-    def cuda(self) -> bool:
-        """Whether it is to be solved on a GPU."""
-        return self.sinogram.device.type == "cuda"
-
-    @property
-    def astra_cuda(self) -> bool:
-        """Whether ASTRA solves it on a GPU: its own build may have none."""
-        return self.cuda and import_astra().use_cuda()
 
 
 @dataclass(frozen=True)
@@ -100,105 +57,6 @@ class Method:
     cpu_only: bool = False
 
 
-def _fbp(problem: Problem):
-    """Every projection counts for π / angles, as in TomoPy and ASTRA: the mean is right, in spite of the wedge."""
-    theta = problem.projector.theta
-    share = float(angular_weights(torch.as_tensor(theta)).sum())
-    return fbp(problem.projector, problem.sinogram, theta)[0] * (np.pi / share)
-
-
-def _astra_model(problem: Problem) -> ParallelBeamProjector:
-    own = problem.projector
-    return ParallelBeamProjector(own.domain_shape, own.theta, own.columns, own.center, backend="astra")
-
-
-def _em_cuda(problem: Problem, iterations: int, init=None):
-    sinogram, theta, center = problem.measured
-    return peers.astra_algorithm("EM_CUDA", sinogram.clip(min=0), theta, center, iterations, init=init, **_gpu(problem))
-
-
-def _gpu(problem: Problem) -> dict:
-    return {"GPUindex": problem.sinogram.device.index or 0} if problem.astra_cuda else {}
-
-
-def _astra_mlem(problem: Problem):
-    if problem.astra_cuda:
-        return _em_cuda(problem, 200)
-    return mlem(_astra_model(problem), problem.sinogram.cpu(), 200)[0]
-
-
-_STOPS = (5, 10, 15, 20, 30, 40, 50, 70, 100, 140, 200)
-
-
-def _astra_mlem_best(problem: Problem):
-    image, best, done = None, (-np.inf, None), 0
-    if not problem.astra_cuda:
-        model, data = _astra_model(problem), problem.sinogram.cpu()
-    for stop in _STOPS:
-        if problem.astra_cuda:
-            image = _em_cuda(problem, stop - done, image)
-        else:
-            image = mlem(model, data, stop - done, init=image)
-        slice = image if problem.astra_cuda else image[0].numpy()
-        best, done = max(best, (metrics.mssim(problem.truth, slice), slice), key=lambda found: found[0]), stop
-    return best[1]
-
-
-def _astra_sirt(problem: Problem):
-    return peers.astra_algorithm("SIRT_CUDA" if problem.astra_cuda else "SIRT", *problem.measured, 200, MinConstraint=0, **_gpu(problem))
-
-
-def _astra_sart(problem: Problem):
-    angles = len(problem.projector.theta)
-    order = np.argsort(np.arange(angles) * 0.6180339887498949 % 1)  # neighbours in time are far apart in angle
-    name = "SART_CUDA" if problem.astra_cuda else "SART"
-    options = dict(MinConstraint=0, ProjectionOrder="custom", ProjectionOrderList=order)
-    return peers.astra_algorithm(name, *problem.measured, 10 * angles, **options, **_gpu(problem))
-
-
-def _pml_hybrid(problem: Problem):
-    """TomoPy's, in steps that keep data and image above 0: it divides by its model of the data, and air would make everything NaN."""
-    sinogram, theta, center = problem.measured
-    data = sinogram.clip(min=1e-5 * sinogram.max())
-    image = np.full((1, sinogram.shape[1], sinogram.shape[1]), data.mean() / sinogram.shape[1], np.float32)
-    floor = 1e-3 * image.flat[0]
-    for _ in range(20):
-        options = dict(num_iter=10, reg_par=np.float32([1.0, 0.1]), init_recon=image.clip(min=floor))
-        image = peers.tomopy_iterative("pml_hybrid", data, theta, center, **options)[None]
-    return image[0]
-
-
-def _fitted(by_product: str | None = None, **options) -> Callable[[Problem], torch.Tensor]:
-    def run(problem: Problem):
-        result = fit(problem.projector, problem.sinogram, GanrecOptions(seed=problem.seed, **options))
-        if by_product:
-            problem.by_product[by_product] = result.start[0], result.seconds["start"]
-        return result.image[0]
-
-    return run
-
-
-def _tv_oracle(problem: Problem):
-    """The weight of highest MSSIM on a grid of factors 3 around the rule's own, followed until it falls."""
-
-    def at(factor):
-        result = fit(problem.projector, problem.sinogram, GanrecOptions(reweight=0, num_iter=0, strength=None if factor == 1 else factor * own))
-        return metrics.mssim(problem.truth, result.image[0].cpu().numpy()), result.image[0], result.info[0]["strength"]
-
-    best = at(1)
-    own = best[2]
-    for step in (3.0, 1 / 3):
-        factor, first = step, True
-        while factor < 1e3 and factor > 1e-3:
-            found = at(factor)
-            if found[0] <= best[0]:
-                break
-            best, factor, first = found, factor * step, False
-        if not first:
-            break
-    return best[1]
-
-
 def _gridrec(pad: bool) -> Method:
     name = "gridrec-padded" if pad else "gridrec"
     absent, provider = peers.missing("tomopy"), peers.tomopy_gridrec
@@ -228,58 +86,58 @@ def methods() -> dict[str, Method]:
     start = f"{tv}; 8 rounds of 40 reweighted iterations, ε from the noise"
     own = f"{start}; 100 iterations of the fit"
     found = [
-        Method("fbp", "FBP", "filtered back projection", "ramp filter, π / projections each, not clipped", _fbp, 0.02),
+        Method("fbp", "FBP", "filtered back projection", "ramp filter, π / projections each, not clipped", solve.filtered_back_projection, 0.02),
         _gridrec(False),
         _gridrec(True),
         Method(
             "astra-mlem", "ASTRA MLEM", "maximum-likelihood expectation maximisation", "200 iterations; EM_CUDA, or on a CPU the same over ASTRA's "
-            "linear projector", _astra_mlem, 4.5, astra,
+            "linear projector", solve.astra_mlem, 4.5, astra,
             cpu_only=astra_cpu,
         ),
         Method(
             "astra-mlem-best", "ASTRA MLEM, best stop", "MLEM stopped where it is nearest to the truth",
-            f"the best by MSSIM of {', '.join(map(str, _STOPS))} iterations", _astra_mlem_best, 4.5, astra, oracle=True,
+            f"the best by MSSIM of {', '.join(map(str, solve.STOPS))} iterations", solve.astra_mlem_best, 4.5, astra, oracle=True,
             noisy_only=True,
         ),
         Method(
             "mlem", "MLEM", "MLEM with this package's projector: what times are compared with", "200 iterations",
-            lambda problem: mlem(problem.projector, problem.sinogram, 200)[0], 1.0,
+            solve.sparse_mlem, 1.0,
         ),
         Method(
-            "astra-sirt", "ASTRA SIRT", "simultaneous iterative reconstruction", "200 iterations, x ≥ 0", _astra_sirt, 3.5, astra,
+            "astra-sirt", "ASTRA SIRT", "simultaneous iterative reconstruction", "200 iterations, x ≥ 0", solve.astra_sirt, 3.5, astra,
             cpu_only=astra_cpu,
         ),
         Method(
             "astra-sart", "ASTRA SART", "simultaneous algebraic reconstruction, projection by projection",
-            "10 sweeps in golden-ratio order, relaxation 1, x ≥ 0", _astra_sart, 0.3, astra,
+            "10 sweeps in golden-ratio order, relaxation 1, x ≥ 0", solve.astra_sart, 0.3, astra,
             cpu_only=astra_cpu,
         ),
         Method(
             "pml_hybrid", "TomoPy pml_hybrid", "penalised maximum likelihood of TomoPy",
-            "20 × 10 iterations, reg_par = 1, 0.1, data and image kept above 0", _pml_hybrid, 7.0, tomopy, cpu_only=True,
+            "20 × 10 iterations, reg_par = 1, 0.1, data and image kept above 0", solve.pml_hybrid, 7.0, tomopy, cpu_only=True,
         ),
-        Method("tv", "TV", "total variation, solved by a ramp-preconditioned primal-dual algorithm", tv, _fitted(reweight=0, num_iter=0), 1.6),
+        Method("tv", "TV", "total variation, solved by a ramp-preconditioned primal-dual algorithm", tv, solve.fitted(reweight=0, num_iter=0), 1.6),
         Method(
             "tv-oracle", "TV, best λ", "total variation with the weight that is nearest to the truth",
-            "λ of highest MSSIM, in factors of 3 around the rule's", _tv_oracle, 6.0, oracle=True,
+            "λ of highest MSSIM, in factors of 3 around the rule's", solve.tv_oracle, 6.0, oracle=True,
         ),
-        Method("ganrec", "GANrec", "this package's default", own, _fitted("ganrec-start"), 4.7, seeded=True),
-        Method("ganrec-start", "start of GANrec", "what the fit begins with: edge-reweighted total variation", start, _fitted(num_iter=0), 2.9),
+        Method("ganrec", "GANrec", "this package's default", own, solve.fitted("ganrec-start"), 4.7, seeded=True),
+        Method("ganrec-start", "start of GANrec", "what the fit begins with: edge-reweighted total variation", start, solve.fitted(num_iter=0), 2.9),
         Method(
-            "ganrec-no-discriminator", "GANrec without discriminator", "control: the same fit, adversarial=0", own, _fitted(adversarial=0), 4.5,
+            "ganrec-no-discriminator", "GANrec without discriminator", "control: the same fit, adversarial=0", own, solve.fitted(adversarial=0), 4.5,
             seeded=True,
         ),
         Method(
-            "ganrec-no-network", "GANrec without network", "control: free pixels only, network=False", own, _fitted(network=False), 4.3,
+            "ganrec-no-network", "GANrec without network", "control: free pixels only, network=False", own, solve.fitted(network=False), 4.3,
             seeded=True,
         ),
         Method(
-            "ganrec-levels", "GANrec, levels", "levels='auto': grey levels found in the slice", f"{own}; levels='auto'", _fitted(levels="auto"), 5.0,
-            seeded=True,
+            "ganrec-levels", "GANrec, levels", "levels='auto': grey levels found in the slice", f"{own}; levels='auto'",
+            solve.fitted(levels="auto"), 5.0, seeded=True,
         ),
         Method(
             "ganrec-paper", "GANrec, paper", "preset='paper': network, losses and normalisation of Yang et al. 2020", "1000 iterations",
-            _fitted(preset="paper"), 180.0, seeded=True,
+            solve.fitted(preset="paper"), 180.0, seeded=True,
         ),
     ]  # fmt: skip
     return {method.name: method for method in found}
