@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import os
 import tempfile
+import warnings
 
 import numpy as np
 from scipy.ndimage import shift
@@ -20,7 +21,9 @@ __all__ = ["astra_algorithm", "missing", "midas_gridrec", "tomopy_gridrec", "tom
 def missing(package: str) -> str | None:
     """Why a package cannot be used here, or None."""
     try:
-        importlib.import_module(package)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of parts that are not needed here
+            importlib.import_module(package)
     except ImportError as error:
         hint = {
             "tomopy": "TomoPy is not installed (conda install -c conda-forge tomopy)",
