@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import phantoms
+from ..phantoms._grid import area_mean
 from .protocol import simulate
 
-__all__ = ["INSITU", "KNOWN_WEDGES", "PAPER_WEDGES", "Case", "Wedge", "cases"]
+__all__ = ["INSITU", "KNOWN_WEDGES", "PAPER_WEDGES", "Case", "Wedge", "cases", "near"]
 
 PAPER_WEDGES = ("180", "170", "160", "150", "140", "130", "120")
 INSITU = "51/70"
@@ -80,7 +81,7 @@ class Case:
 
     def __post_init__(self):
         if self.object not in phantoms.OBJECTS:
-            raise ValueError(f"phantom {self.object!r} is not known{_near(self.object, phantoms.OBJECTS)}; choose from {', '.join(phantoms.OBJECTS)}")
+            raise ValueError(f"phantom {self.object!r} is not known{near(self.object, phantoms.OBJECTS)}; choose from {', '.join(phantoms.OBJECTS)}")
         if self.protocol not in ("pixel", "subpixel"):
             raise ValueError(f"protocol {self.protocol!r} is not known; choose 'pixel' or 'subpixel'")
         if self.size < 16:
@@ -133,8 +134,7 @@ class Case:
         """
         fine = self.oversample if self.protocol == "subpixel" else 1
         one = _objects(self.object, self.size * fine, count, seed, fine * self.size / 2 / count)[k]
-        truth = one.reshape(self.size, fine, self.size, fine).mean((1, 3))
-        return truth, simulate(one[None], Wedge(self.wedge).theta, self.protocol, fine, self.photons, (seed, k))[0]
+        return area_mean(one, fine), simulate(one[None], Wedge(self.wedge).theta, self.protocol, fine, self.photons, (seed, k))[0]
 
 
 @functools.lru_cache(maxsize=4)
@@ -144,7 +144,8 @@ def _objects(name: str, size: int, count: int, seed: int, spacing: float) -> np.
     return objects
 
 
-def _near(name: str, known) -> str:
+def near(name: str, known) -> str:
+    """' (did you mean …?)' with the known name that is nearest to one that is not, or nothing."""
     close = difflib.get_close_matches(name, known, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

@@ -4,7 +4,6 @@
 the truth says so (`oracle`).
 """
 
-import difflib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from ..initial import field_of_view
 from ..projector.astra_cpu import import_astra
 from . import peers, solve
+from .cases import near
 from .solve import Problem
 
 __all__ = ["Method", "Problem", "chosen", "methods", "reconstruct"]
@@ -152,9 +152,7 @@ def chosen(names=None) -> list[Method]:
     names = list([name for name in known if name not in _EXTRA] if names is None else known if names in ("all", ["all"]) else names)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ValueError(f"method {name!r} is not known{hint}; choose from {', '.join(known)}, or 'all'")
+            raise ValueError(f"method {name!r} is not known{near(name, known)}; choose from {', '.join(known)}, or 'all'")
     return [method for name, method in known.items() if name in names]
 
 

@@ -151,9 +151,12 @@ class Results:
         _write(self.folder / name, lambda file: file.write(text.encode()))
         return self.folder / name
 
+    def _stored(self) -> list[dict]:
+        return [row for path in sorted((self.folder / "cells").rglob("[!.]*.json")) if (row := self._read(path)) is not None]
+
     def rows(self) -> list[dict]:
         """All rows, finished or failed, sorted by case, slice, method and seed; without the names of images that are gone."""
-        found = [row for path in sorted((self.folder / "cells").rglob("[!.]*.json")) if (row := self._read(path)) is not None]
+        found = self._stored()
         for row in found:
             for column in ("image", "reference"):
                 if row[column] and not self._readable(row[column]):
@@ -162,7 +165,7 @@ class Results:
 
     def check_setup(self, wanted) -> None:
         """Refuse rows (with the columns up to `setup`) whose slices are here already, but from other data: one table would mix them."""
-        known = {(row["case"], row["slice"], row["object_seed"]): row["setup"] for row in self.rows()}
+        known = {(row["case"], row["slice"], row["object_seed"]): row["setup"] for row in self._stored()}
         for row in wanted:
             there = known.get((row["case"], row["slice"], row["object_seed"]), row["setup"])
             if there != row["setup"]:

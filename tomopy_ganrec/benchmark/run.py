@@ -1,5 +1,6 @@
 """Runs methods on slices, cell by cell, and keeps what is finished."""
 
+import functools
 import logging
 import os
 import platform
@@ -151,13 +152,13 @@ def estimate(todo: Sequence[Cell], device="cpu") -> float:
 
     units = {False: unit(device)}
     units[True] = units[False] if torch.device(device).type == "cpu" or not any(c.method.cpu_only for c in todo) else unit("cpu")
-    by_product = {id(cell.task) for cell in todo if cell.method.name == "ganrec"}
-    return sum(_cost(cell, id(cell.task) in by_product) * cell.task.weight * units[cell.method.cpu_only] for cell in todo)
+    return sum(cost * units[cell.method.cpu_only] for cell, cost in zip(todo, _costs(todo), strict=True))
 
 
-def _cost(cell: Cell, with_ganrec: bool) -> float:
-    """Its start comes with the fit."""
-    return 0.0 if cell.method.name == "ganrec-start" and with_ganrec else cell.method.cost
+def _costs(todo: Sequence[Cell]) -> list[float]:
+    """The time of each cell in units of a sample in 200 MLEM iterations; the start of GANrec comes with its fit."""
+    fitted = {id(cell.task) for cell in todo if cell.method.name == "ganrec"}
+    return [0.0 if c.method.name == "ganrec-start" and id(c.task) in fitted else c.method.cost * c.task.weight for c in todo]
 
 
 def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
@@ -166,8 +167,7 @@ def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
     A method that fails is reported in its row, and the others go on. What is finished stays when the run is interrupted.
     """
     failures, task, problem, measurement, broken = 0, None, None, None, None
-    by_product = {id(cell.task) for cell in todo if cell.method.name == "ganrec"}
-    costs = [_cost(cell, id(cell.task) in by_product) * cell.task.weight + 1 for cell in todo]
+    costs = [cost + 1 for cost in _costs(todo)]
     with tqdm(total=sum(costs), disable=not progress, mininterval=1, bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}") as bar:
         for cell, cost in zip(todo, costs, strict=True):
             bar.set_postfix_str(f"{cell.task.columns['case']}, slice {cell.task.columns['slice']}, {cell.method.name}", refresh=False)
@@ -238,6 +238,7 @@ def _residual(projector, sinogram, image) -> float:
     return float((model - sinogram).norm() / sinogram.norm().clamp(min=torch.finfo(sinogram.dtype).tiny))
 
 
+@functools.cache
 def versions() -> str:
     """The packages that take part, in one line."""
     found = []
@@ -249,13 +250,17 @@ def versions() -> str:
     return ", ".join(found)
 
 
+@functools.cache
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
 def device_name(device: torch.device, threads: int | None = None) -> str:
     """The device for reading; of a CPU with the threads that are used, torch's where they are not given."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {threads or torch.get_num_threads()} of {os.cpu_count()} threads"
+    return f"{_cpu_model()}, {threads or torch.get_num_threads()} of {os.cpu_count()} threads"

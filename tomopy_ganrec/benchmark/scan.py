@@ -86,7 +86,7 @@ def measured(
     used, rest, outside = _split(degrees, angles)
     with_full = outside and np.ptp(degrees) >= FULL_RANGE
 
-    def task(k: int, wedge: str, keep: np.ndarray, held_out: np.ndarray | None) -> Task:
+    def task(k: int, digest: str, wedge: str, keep: np.ndarray, held_out: np.ndarray | None) -> Task:
         def part(indices):
             sinogram = np.ascontiguousarray(projections[indices, k][None], np.float32)
             model = ParallelBeamProjector(columns, theta[indices], columns, center, device=device, memory_limit=MEMORY_LIMIT)
@@ -98,14 +98,15 @@ def measured(
         known = dict(
             case=f"{name}-{columns}-{wedge.replace(':', 'to')}", object=name, protocol="measured", size=columns, wedge=wedge,
             degrees=round(float(np.ptp(degrees[keep])), 6), projections=len(keep), photons=None, slice=first + k, object_seed=None,
-            setup=f"axis at {center:g} columns, data {hashlib.sha1(np.ascontiguousarray(projections[:, k], np.float32).tobytes()).hexdigest()[:10]}",
+            setup=f"axis at {center:g} columns, data {digest}",
         )  # fmt: skip
         keep_images = images == "all" or images == "first" and k == 0 or wedge == "full"
         return Task(known, load, keep_images, f"{name}-{columns}-full" if held_out is not None and with_full else "")
 
     tasks = []
     for k in range(projections.shape[1]):
+        digest = hashlib.sha1(np.ascontiguousarray(projections[:, k], np.float32).tobytes()).hexdigest()[:10]
         if with_full:
-            tasks.append(task(k, "full", np.arange(len(degrees)), None))
-        tasks.append(task(k, angles or "all", used, rest))
+            tasks.append(task(k, digest, "full", np.arange(len(degrees)), None))
+        tasks.append(task(k, digest, angles or "all", used, rest))
     return tasks
