@@ -18,8 +18,8 @@ from .objective import Best, Objective, Plateau
 from .options import GanrecOptions
 from .paper import fit_paper
 from .result import FitResult, Status
-from .settings import Settings, choose_settings
-from .start import constrained, start_image, start_iterations
+from .settings import choose_settings
+from .start import Measurement, constrained, measurements, start_image, start_iterations
 
 __all__ = ["FitResult", "Status", "fit"]
 
@@ -63,8 +63,9 @@ def _reach(levels: torch.Tensor) -> torch.Tensor:
     return (REACH * spacing).nan_to_num(0.0, posinf=0.0)[:, None, None]
 
 
-def _play(model, data, start, scale, options: GanrecOptions, settings: list[Settings], mask, notify: Callable):
+def _play(measurement: Measurement, start, scale, options: GanrecOptions, mask, notify: Callable):
     """The fit of one batch, in units of `scale`: the best image, and what is known of it."""
+    model, data = measurement.model, measurement.data
     total, batch = options.iterations, data.shape[0]
     tv_start = options.init == "tv"
     generator = Generator(start, options, mask)
@@ -74,7 +75,7 @@ def _play(model, data, start, scale, options: GanrecOptions, settings: list[Sett
     if generator.network is not None:
         groups.append(dict(params=generator.network.parameters(), lr=options.learning_rate or (5e-4 if tv_start else 2e-3)))
     game = Game(groups, judge, options.discriminator_rate or 1e-4)
-    objective = Objective(model, data, settings, top_level(start))
+    objective = Objective(measurement, top_level(start))
     view = 2.0 / data.shape[2]  # what the discriminator sees is of order 1
     norm = data.flatten(1).norm(dim=1) + torch.finfo(data.dtype).tiny
     best, history, plateau = None, defaultdict(list), Plateau(options.patience)
@@ -90,7 +91,7 @@ def _play(model, data, start, scale, options: GanrecOptions, settings: list[Sett
         data_loss = objective.data_term(model_sinogram)
         with torch.no_grad():
             value = data_loss + objective.penalty(image)
-            residual = (model_sinogram - data).flatten(1).norm(dim=1) / norm
+            residual = measurement.residual(model_sinogram).flatten(1).norm(dim=1) / norm
         if best is None:
             best = Best(start, residual, 1.6 if options.levels is None else 10.0)
         if not torch.isfinite(value).all():
@@ -130,8 +131,10 @@ def _not_finite(iteration: int, best: Best) -> NonFiniteError:
     return error
 
 
-def _describe(settings: Settings, best: Best, k: int, unit: float, levels, history: dict, stopped: str) -> dict:
+def _describe(measurement: Measurement, best: Best, k: int, unit: float, levels, history: dict, stopped: str) -> dict:
+    settings = measurement.settings[k]
     return dict(
+        pixels="box" if measurement.response is None else "mean",
         noise=settings.noise, relative_noise=settings.relative_noise, strength=settings.strength, epsilon=settings.epsilon, rounds=settings.rounds,
         loss=settings.loss, iteration=int(best.iteration[k]), objective=float(best.objective[k]), residual=float(best.residual[k]),
         start_objective=float(history["objective"][0, k]), start_residual=float(history["residual"][0, k]),
@@ -151,23 +154,29 @@ def _fit_group(model, data, scale, options, settings, mask, init, notify):
         ended = ended or bool(notify(Status("start", count, max(steps, count))))
         return ended
 
-    with torch.no_grad():
-        start = start_image(model, data, options, settings, mask, init, in_start)
-    middle = time.perf_counter()
-
     def in_fit(iteration, total, residual):
         return notify(Status("fit", iteration, total, residual))
 
-    try:
-        best, levels, history, stopped = _play(model, data, start, scale, options.replace(num_iter=0) if ended else options, settings, mask, in_fit)
-    except NonFiniteError as error:
-        if error.best.image.isfinite().all():
-            error.result = FitResult(error.best.image * scale, start * scale)
-        raise
-    units = scale.flatten().tolist()
-    stopped = "callback" if ended else stopped
-    info = [_describe(s, best, k, units[k], levels, history, stopped) for k, s in enumerate(settings)]
-    return start, best.image, info, history, (middle - began, time.perf_counter() - middle)
+    with torch.no_grad():
+        parts = measurements(model, data, options, settings, mask, init, in_start)
+    spent = time.perf_counter() - began
+    for part in parts:
+        began = time.perf_counter()
+        with torch.no_grad():
+            start, part = start_image(part, options, mask, None if init is None else init[part.index], in_start)
+        middle = time.perf_counter()
+        unit = scale[part.index]
+        try:
+            best, levels, history, stopped = _play(part, start, unit, options.replace(num_iter=0) if ended else options, mask, in_fit)
+        except NonFiniteError as error:
+            if error.best.image.isfinite().all():
+                error.result = part.index, FitResult(error.best.image * unit, start * unit)
+            raise
+        units = unit.flatten().tolist()
+        stopped = "callback" if ended else stopped
+        info = [_describe(part, best, k, units[k], levels, history, stopped) for k in range(len(units))]
+        yield part.index, start, best.image, info, history, (spent + middle - began, time.perf_counter() - middle)
+        spent = 0.0
 
 
 def fit(
@@ -224,20 +233,21 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback) -> FitResult:
         index = torch.tensor(members, device=sinogram.device)
         unit = scale[index]
         given = None if init is None else init[index] / unit
+        parts = _fit_group(model, sinogram[index] / unit, unit, options, [settings[k] for k in members], mask, given, notify)
         try:
-            began, best, described, history, spent = _fit_group(
-                model, sinogram[index] / unit, unit, options, [settings[k] for k in members], mask, given, notify
-            )
+            for inner, began, best, described, history, spent in parts:
+                place = index[inner]
+                image[place], start[place] = best * scale[place], began * scale[place]
+                for k, entry in zip(place.tolist(), described, strict=True):
+                    info[k] = entry
+                histories.append((place.tolist(), history))
+                seconds += spent
         except NonFiniteError as error:
             if error.result is not None:  # with the groups done before; slices whose turn had not come are zero
-                image[index], start[index] = error.result.image, error.result.start
+                inner, result = error.result
+                image[index[inner]], start[index[inner]] = result.image, result.start
                 error.result = FitResult(image, start)
             raise
-        image[index], start[index] = best * unit, began * unit
-        for k, entry in zip(members, described, strict=True):
-            info[k] = entry
-        histories.append((members, history))
-        seconds += spent
     return FitResult(image, start, info, _merge_history(histories, batch), dict(start=seconds[0], fit=seconds[1]))
 
 

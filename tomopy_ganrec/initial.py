@@ -4,6 +4,7 @@ All take sinograms (B, angles, columns) and a forward model with ``domain_shape`
 ``back_project``, and return images (B, rows, cols) on the sinograms' device. They are scale-free: k times the data give k times the image.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Protocol
@@ -197,7 +198,7 @@ def edge_weights(x: torch.Tensor, epsilon: torch.Tensor, sigma: float = 0.7) -> 
 
 
 class TotalVariation:
-    """Total variation, plain or edge-reweighted: minimise ½ s² ‖A x − b‖² + λ ‖w · ∇x‖₁, optionally with x ≥ 0 and x = 0 outside a mask.
+    """Total variation, plain or edge-reweighted: minimise ½ s² ‖G(A x − b)‖² + λ ‖w · ∇x‖₁, optionally with x ≥ 0 and x = 0 outside a mask.
 
     The primal-dual algorithm of A. Chambolle and T. Pock, J. Math. Imaging Vis. 40, 120–145 (2011), with the dual step of the data term
     proportional to the ramp filter at each frequency of a projection. That balances the spectrum of AᵀA and converges 10 to 50 times
@@ -212,26 +213,53 @@ class TotalVariation:
         Ratio of the primal to the dual step; it changes the path, not the goal.
     nonnegative : bool
     mask : (rows, cols) tensor, optional
+    spectrum : tensor that broadcasts to (B, angles, columns // 2 + 1), optional
+        G: weight of the residual at each frequency along the detector, positive (`response.unblur`, `response.whitening`); none: 1.
+    along : float
+        Weight of the derivative along the missing frequencies, which lie at a right angle to the middle of the measured range; below 1 it lets
+        edges stand that no projection has seen. It needs ``model.theta`` unless it is 1.
+    across : float
+        Weight of the difference between neighbours of the batch, for slices of a stack; 0: they are independent.
     """
 
-    def __init__(self, model: ForwardModel, sinogram: torch.Tensor, rho=100.0, nonnegative=True, mask=None):
+    def __init__(
+        self, model: ForwardModel, sinogram: torch.Tensor, rho=100.0, nonnegative=True, mask=None, spectrum=None, along=1.0, across=0.0
+    ):
         self._model, self._b, self._nonnegative, self._mask = model, sinogram, nonnegative, mask
         self._columns = sinogram.shape[2]
         ramp = ramp_filter(self._columns, floor=0.02, device=sinogram.device).to(sinogram.dtype)
         self._s = math.sqrt(8.0 / operator_norm(model, sinogram))
         preconditioned = self._s**2 * operator_norm(model, sinogram, ramp)
-        self._tau, self._sigma_gradient = rho, 0.5 / (rho * 8.0)
+        bound = 8.0 * max(along, 1.0) ** 2 + 4.0 * across**2  # of the squared norm of the gradient
+        self._tau, self._sigma_gradient = rho, 0.5 / (rho * bound)
         self._sigma_data = 0.5 / (rho * preconditioned) * ramp
+        self._along, self._across = along, across
+        if along != 1:
+            turn = _middle(model.theta) + math.pi / 2
+            self._turn = math.cos(turn), -math.sin(turn)
         self.x = torch.zeros(sinogram.shape[0], *model.domain_shape).to(sinogram)
-        self._p, self._qx, self._qy = torch.zeros_like(sinogram), torch.zeros_like(self.x), torch.zeros_like(self.x)
+        self._p, self._q = torch.zeros_like(sinogram), [torch.zeros_like(self.x) for _ in range(3 if across else 2)]
         self._bar = self.x
+        self.weigh(spectrum)
+
+    def weigh(self, spectrum: torch.Tensor | None) -> "TotalVariation":
+        """Other weights of the residual's frequencies from now on."""
+        self._damping = 1 / (1 + self._sigma_data / (1.0 if spectrum is None else spectrum.square()))
+        return self
 
     def start(self, x: torch.Tensor) -> "TotalVariation":
         """Begin at an image of your own."""
         self.x = self._bar = x
         return self
 
-    def run(self, strength, iterations: int, weight=1.0, on_iteration: Callable | None = None) -> torch.Tensor:
+    def take(self, index: torch.Tensor, sinogram: torch.Tensor, spectrum: torch.Tensor | None = None) -> "TotalVariation":
+        """A solver for some slices of the batch (repeats allowed), which goes on from where this one is."""
+        other = copy.copy(self)
+        other._b = sinogram
+        other.x, other._bar, other._p, other._q = self.x[index], self._bar[index], self._p[index], [q[index] for q in self._q]
+        return other.weigh(spectrum)
+
+    def run(self, strength, iterations: int, weight=1.0, on_iteration: Callable | None = None, pull=None) -> torch.Tensor:
         """Iterate on from where the last call ended.
 
         Parameters
@@ -243,19 +271,22 @@ class TotalVariation:
             w.
         on_iteration : callable, optional
             Called without arguments after each iteration; a true answer stops.
+        pull : (tensor, tensor), optional
+            (μ, y): adds ½ ‖√μ F(x − y)‖² with μ (B or 1, rows, cols // 2 + 1) at each frequency of the orthonormal Fourier transform F. Its
+            proximal step is taken before the constraints', which is exact where they do not bind.
         """
         model, s, radius = self._model, self._s, strength * weight
         radius = radius.clamp(min=1e-12) if isinstance(radius, torch.Tensor) else max(radius, 1e-12)
-        damping = 1 / (1 + self._sigma_data)
+        if pull is not None:
+            hold = self._tau * pull[0]
+            pulled, hold = torch.fft.rfft2(pull[1]) * hold, 1 / (1 + hold)
         for _ in range(iterations):
             residual = (model.forward_project(self._bar) - self._b).mul_(s)
-            self._p = self._filter_sum(self._p, residual, damping)
-            gx, gy = gradient(self._bar)
-            qx, qy = gx.mul_(self._sigma_gradient).add_(self._qx), gy.mul_(self._sigma_gradient).add_(self._qy)
-            shrink = (torch.hypot(qx, qy) / radius).clamp_(min=1)
-            self._qx, self._qy = qx.div_(shrink), qy.div_(shrink)
-            step = (s * model.back_project(self._p)).sub_(divergence(self._qx, self._qy))
+            self._p = self._filter_sum(self._p, residual)
+            step = (s * model.back_project(self._p)).sub_(self._smooth(radius))
             new = self.x - self._tau * step
+            if pull is not None:
+                new = torch.fft.irfft2((torch.fft.rfft2(new) + pulled) * hold, s=new.shape[-2:])
             if self._nonnegative:
                 new = new.clamp_(min=0)
             if self._mask is not None:
@@ -265,8 +296,31 @@ class TotalVariation:
                 break
         return self.x
 
-    def _filter_sum(self, p, residual, damping):
-        spectrum = (torch.fft.rfft(p) + self._sigma_data * torch.fft.rfft(residual)) * damping
+    def _smooth(self, radius) -> torch.Tensor:
+        """The dual step of the gradient; minus the adjoint gradient of the dual."""
+        gx, gy = gradient(self._bar)
+        if self._along != 1:
+            c, d = self._turn
+            gx, gy = self._along * (c * gx + d * gy), c * gy - d * gx
+        parts = [gx, gy]
+        if self._across:
+            parts.append(F.pad(self._bar[1:] - self._bar[:-1], (0, 0, 0, 0, 0, 1)).mul_(self._across))
+        q = [part.mul_(self._sigma_gradient).add_(old) for part, old in zip(parts, self._q, strict=True)]
+        norm = torch.hypot(q[0], q[1]) if len(q) == 2 else torch.stack(q).norm(dim=0)
+        shrink = (norm / radius).clamp_(min=1)
+        self._q = [part.div_(shrink) for part in q]
+        qx, qy = self._q[:2]
+        if self._along != 1:
+            qx, qy = self._along * c * qx - d * qy, self._along * d * qx + c * qy
+        back = divergence(qx, qy)
+        if self._across:
+            qz = self._across * self._q[2]
+            back[:-1] += qz[:-1]
+            back[1:] -= qz[:-1]
+        return back
+
+    def _filter_sum(self, p, residual):
+        spectrum = (torch.fft.rfft(p) + self._sigma_data * torch.fft.rfft(residual)) * self._damping
         return torch.fft.irfft(spectrum, n=self._columns)
 
     def reweight(self, strength, epsilon, rounds=8, iterations=40, on_iteration: Callable | None = None) -> torch.Tensor:
@@ -275,6 +329,14 @@ class TotalVariation:
         for _ in range(rounds):
             self.run(strength, iterations, edge_weights(self.x, epsilon), on_iteration)
         return self.x
+
+
+def _middle(theta) -> float:
+    """The middle of the measured range, in radians: opposite to the middle of the largest gap of the half circle."""
+    folded = torch.as_tensor(theta, dtype=torch.float64).flatten().remainder(math.pi).sort().values
+    gaps = torch.diff(folded, append=folded[:1] + math.pi)
+    k = int(gaps.argmax())
+    return float(folded[k] + gaps[k] / 2) - math.pi / 2
 
 
 def total_variation(

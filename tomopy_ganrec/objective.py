@@ -5,8 +5,9 @@ import math
 import torch
 
 from . import losses
-from .initial import ForwardModel, edge_weights, operator_norm, ramp_filter
-from .settings import Settings
+from .initial import edge_weights, operator_norm, ramp_filter
+from .response import filtered
+from .start import Measurement
 
 __all__ = ["Best", "Objective", "Plateau"]
 
@@ -18,8 +19,9 @@ class Objective:
     ε·asinh(|∇x|/ε), and it is this penalty by which iterates are compared. Without reweighting it is the plain total variation.
     """
 
-    def __init__(self, model: ForwardModel, data: torch.Tensor, settings: list[Settings], top: torch.Tensor):
-        self._data, self._settings, columns = data, settings[0], data.shape[2]
+    def __init__(self, measurement: Measurement, top: torch.Tensor):
+        model, data, settings = measurement.model, measurement.data, measurement.settings
+        self._data, self._spectrum, self._settings, columns = data, measurement.spectrum, settings[0], data.shape[2]
         self._residual_scale = 2.0 / columns
         self._half_ramp = torch.sqrt(ramp_filter(2 * columns, 0.01, data.device).to(data.dtype) * columns / 6)
         self._strength = torch.tensor([s.strength for s in settings]).to(data)
@@ -37,7 +39,7 @@ class Objective:
         residual = model_sinogram - self._data
         if self._settings.loss == "l1":
             return self._settings.data_weight * losses.data_l1(self._residual_scale * residual, self._half_ramp)
-        return self._l2_weight * losses.data_l2(residual)
+        return self._l2_weight * losses.data_l2(residual if self._spectrum is None else filtered(residual, self._spectrum))
 
     def variation(self, image: torch.Tensor) -> torch.Tensor:
         return losses.weighted_variation(image, self._weight.to(image))

@@ -30,8 +30,10 @@ TOMOPY_KEYWORDS = frozenset(
 
 _CHOICES = {
     "preset": ("default", "paper"),
+    "quality": ("fast", "default", "best"),
     "init": ("tv", "sirt", "fbp", "none"),
     "loss": ("auto", "l1", "l2"),
+    "pixels": ("auto", "mean", "box"),
     "center_convention": ("edge", "index"),
     "backend": ("auto", "matrix", "astra", "astra_cuda"),
 }
@@ -46,12 +48,33 @@ class GanrecOptions:
     preset : {'default', 'paper'}
         'default': a classical start image, refined by a generator that adds to it, total variation and a discriminator. 'paper': the
         network, losses and normalisation of X. Yang et al., J. Synchrotron Rad. 27, 486 (2020), then scaled back to attenuation.
+    quality : {'fast', 'default', 'best'}
+        What may be spent: it sets `num_iter`, `reweight`, `learn` and `refine` where they are left open. 'fast': 4 rounds of reweighting and
+        no fit, about half of the default's time. 'best': also a network learned from the scan (`learn`) and a finer grid (`refine`), about ten
+        times the default's time; for wedges of 120° and less.
     num_iter : int or None, >= 0
-        Iterations of the fit; None: 100, with 'paper' 1000. 0 returns the start image.
+        Iterations of the fit; None: 100 ('fast': 0), with 'paper' 1000. 0 returns the start image.
     init : {'tv', 'sirt', 'fbp', 'none'}
         The start image. 'none': the given ``init_recon``, or the mean attenuation everywhere (zero with ``nonnegative=False``).
-    reweight : int, >= 0
+    reweight : int or None, >= 0
         Rounds of edge reweighting of the total variation in the start image; if not 0, the fit goes on reweighting. 0: plain total variation.
+        None: 8 ('fast': 4).
+    pixels : {'auto', 'mean', 'box'}
+        What a pixel is. 'mean': the mean of the object over its area, as with every real sample; the projector is corrected for it
+        (`response.pixel_response`), and what structure below the pixel leaves in the data is weighed as the error it is. 'box': the object is
+        constant in each pixel, as in data simulated from an image. 'auto' takes the one that explains the data better; a start other than
+        'tv' means 'box'.
+    learn : int or None, >= 0
+        Rounds in which a network learns from the scan itself what its missing wedge does (`learned.learn`), and repairs the image. None: 0
+        ('best': 4).
+    refine : int or None, >= 1
+        Reconstruct on a grid so many times finer and return the mean over each pixel. None: 1 ('best': 2 where there is little noise).
+    along : float, > 0
+        Weight of the total variation's derivative along the missing frequencies. Below 1 edges stand that no projection has seen, which suits
+        some objects and not others.
+    stack : int, >= 1
+        Neighbouring slices that are solved together, smooth across slices too; they must be in order. 1: each on its own. Much less noise for objects
+        that change little from slice to slice.
     noise : float or 'auto', >= 0
         Standard deviation of the data, in their units (line integrals). 'auto' reads it off the sinogram. It sets what is not given of
         `strength`, `epsilon` and `loss`.
@@ -104,8 +127,14 @@ class GanrecOptions:
 
     preset: str = "default"
     num_iter: int | None = None
+    quality: str = "default"
     init: str = "tv"
-    reweight: int = 8
+    reweight: int | None = None
+    pixels: str = "auto"
+    learn: int | None = None
+    refine: int | None = None
+    along: float = 1.0
+    stack: int = 1
     noise: float | str = "auto"
     strength: float | None = None
     epsilon: float | None = None
@@ -135,11 +164,11 @@ class GanrecOptions:
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"option {name}={value!r} is not known; choose one of {', '.join(map(repr, allowed))}")
-        for name, at_least in (("num_iter", 0), ("reweight", 0), ("patience", 0), ("seed", 0), ("batch_size", 1)):
+        for name, at_least in (("num_iter", 0), ("reweight", 0), ("patience", 0), ("seed", 0), ("batch_size", 1), ("learn", 0), ("refine", 1), ("stack", 1)):
             self._check_number(name, numbers.Integral, at_least)
         for name in ("noise", "strength", "adversarial", "levels_weight"):
             self._check_number(name, numbers.Real, 0)
-        for name in ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory"):
+        for name in ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory", "along"):
             self._check_number(name, numbers.Real, 0, exclusive=True)
         for name in ("nonnegative", "mask", "network", "progress"):
             value = getattr(self, name)
@@ -179,7 +208,19 @@ class GanrecOptions:
     @property
     def iterations(self) -> int:
         """Iterations of the fit."""
-        return self.num_iter if self.num_iter is not None else 1000 if self.preset == "paper" else 100
+        if self.num_iter is not None:
+            return self.num_iter
+        return 1000 if self.preset == "paper" else 0 if self.quality == "fast" else 100
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of edge reweighting."""
+        return self.reweight if self.reweight is not None else 4 if self.quality == "fast" else 8
+
+    @property
+    def lessons(self) -> int:
+        """Rounds of learning from the scan."""
+        return self.learn if self.learn is not None else 4 if self.quality == "best" else 0
 
     @classmethod
     def from_mapping(cls, *mappings: Mapping | None) -> "GanrecOptions":

@@ -189,6 +189,7 @@ class ParallelBeamProjector:
         self.pixel_size = float(pixel_size)
         self._geometry = Geometry(self.domain_shape, theta, self.columns, 0.0, float(pixel_size), int(rays_per_bin))
         self._requested, self._memory_limit = backend, memory_limit
+        self._resampled: dict = {}
         self._setup(torch.device(device), dtype)
 
     def _setup(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -213,6 +214,27 @@ class ParallelBeamProjector:
         (rows, cols), (angles, columns) = self.domain_shape, self.range_shape
         return f"ParallelBeamProjector({rows}×{cols} from {angles} angles × {columns} columns, {self.backend}, {self.dtype}, {self.device})"
 
+    def resampled(self, pixel_size: float | None = None, rays_per_bin: int | None = None) -> "ParallelBeamProjector":
+        """The same scan on a finer or coarser grid of the same extent, or with another number of rays in a column.
+
+        Made once for each pair of values and then remembered. Where the extent is no multiple of the pixel the grid is the next larger one.
+        """
+        pixel, rays = float(pixel_size or self.pixel_size), int(rays_per_bin or self._geometry.rays_per_bin)
+        if (pixel, rays) == (self.pixel_size, self._geometry.rays_per_bin):
+            return self
+        if (pixel, rays) not in self._resampled:
+            size = tuple(math.ceil(n * self.pixel_size / pixel - 1e-9) for n in self.domain_shape)
+            self._resampled[pixel, rays] = ParallelBeamProjector(
+                size, self.theta, self.columns, self.center, pixel, rays, self._requested, device=self.device, dtype=self.dtype,
+                memory_limit=self._memory_limit,
+            )  # fmt: skip
+        return self._resampled[pixel, rays]
+
+    @property
+    def rays_per_bin(self) -> int:
+        """Rays averaged in one detector column."""
+        return self._geometry.rays_per_bin
+
     def to(self, *args, device=None, dtype=None) -> "ParallelBeamProjector":
         """The same geometry on another device or in another precision; positional arguments are told apart by their type."""
         for value in args:
@@ -221,7 +243,7 @@ class ParallelBeamProjector:
             else:
                 device = value
         moved = object.__new__(ParallelBeamProjector)
-        moved.__dict__.update(self.__dict__)
+        moved.__dict__.update(self.__dict__, _resampled={})
         moved._setup(torch.device(device or self.device), dtype or self.dtype)
         return moved
 

@@ -1,0 +1,88 @@
+"""What the projector's pixels and rays do to line integrals that a real object and a real detector do not, and what remains of it.
+
+A detector column averages over its width, a pixel of a reconstruction is the mean of the object over its area; Joseph's projector interpolates
+between pixel values along lines of no width. In the Fourier space of a projection each of these is a factor, so that the data b of an object
+whose pixel means are x are, up to aliasing, b̂ = H · (A x)^ with a known H. Without it a reconstruction has to make up for H by itself: it
+rings at edges, and what it cannot explain acts like noise that grows with the frequency.
+"""
+
+import math
+
+import numpy as np
+import torch
+
+__all__ = ["filtered", "pixel_response", "residual_levels", "unblurred", "whitening"]
+
+LIMIT = 4.0  # of the response: near Nyquist aliasing rules, not the formula
+LOW, HIGH, REFERENCE = (0.03, 0.1), (0.2, 0.3), 0.25  # cycles per column
+
+
+def pixel_response(theta, columns: int, pixel_size: float = 1.0, rays_per_bin: int = 2) -> torch.Tensor:
+    """H(f, θ) = sinc f / (sinc(hfc) sinc(hfs) · sinc²(hfm) · ρ(f)): the detector column over the pixel's area, Joseph's interpolation and the rays.
+
+    c = |cos θ|, s = |sin θ|, m = max(c, s), h the pixel's side in columns, f in cycles per column, sinc x = sin πx / πx; ρ is the mean of the
+    phases of the rays in a column. Joseph's method interpolates linearly along the image axis that is more parallel to the detector: a triangle
+    of base 2hm in its projection (P. M. Joseph, IEEE Trans. Med. Imaging 1, 192–196, 1982).
+
+    Parameters
+    ----------
+    theta : (angles,) array_like
+        Radians.
+    columns : int
+    pixel_size : float
+        In columns.
+    rays_per_bin : int
+
+    Returns
+    -------
+    (angles, columns // 2 + 1) float32 tensor
+        1 at f = 0, at most 4.
+    """
+    theta = np.asarray(theta, np.float64)
+    f = np.fft.rfftfreq(columns)[None]
+    c, s = np.abs(np.cos(theta))[:, None], np.abs(np.sin(theta))[:, None]
+    offsets = (np.arange(rays_per_bin) + 0.5) / rays_per_bin - 0.5
+    rays = np.cos(2 * math.pi * f[..., None] * offsets).mean(-1)
+    h = pixel_size
+    response = np.sinc(f) / (np.sinc(h * f * c) * np.sinc(h * f * s) * np.sinc(h * f * np.maximum(c, s)) ** 2 * rays)
+    return torch.from_numpy(np.clip(response, 1 / LIMIT, LIMIT).astype(np.float32))
+
+
+def filtered(sinogram: torch.Tensor, spectrum: torch.Tensor) -> torch.Tensor:
+    """Each projection of (B, angles, columns) times a real `spectrum` along the detector."""
+    return torch.fft.irfft(torch.fft.rfft(sinogram) * spectrum, n=sinogram.shape[-1])
+
+
+def unblurred(sinogram: torch.Tensor, response: torch.Tensor) -> torch.Tensor:
+    """Data as the projector would give them for the pixel means: b̂ / H. With the weight H on its frequencies the noise stays as it was."""
+    return filtered(sinogram, 1 / response)
+
+
+def residual_levels(residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The standard deviation of white noise that has the power of a residual (B, angles, columns) at low frequencies (0.03 to 0.1 cycles per
+    column), and at middle ones (0.2 to 0.3): (B,), (B,).
+
+    Of what a total variation leaves, the first is the noise of the data, and what the second has above it is the error of the model: structure
+    below the pixel.
+    """
+    columns = residual.shape[-1]
+    length = max(columns, 64)  # a short detector has too few frequencies
+    power = torch.fft.rfft(residual, n=length).abs().square().mean(1) / columns
+    f = torch.fft.rfftfreq(length, device=residual.device)
+    low, high = (power[:, (f > band[0]) & (f <= band[1])].mean(1).sqrt() for band in (LOW, HIGH))
+    return low, high
+
+
+def whitening(low: torch.Tensor, high: torch.Tensor, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of the frequencies for noise of standard deviation `low` and a model error that grows in proportion to the frequency: (B, 1, F), and
+    the level to which they refer (B,).
+
+    W(f) = σ / √(low² + e² (f / ¼)²), σ² = low² + e² at a quarter cycle per column, at most 20 times its value there. Measured on the phantoms with
+    their true pixel means, the error rises about linearly with the frequency.
+    """
+    error = (high.square() - low.square()).clamp(min=0)
+    reference = (low.square() + error).sqrt()
+    f = torch.fft.rfftfreq(columns, device=low.device)[None, None] / REFERENCE
+    power = low.square()[:, None, None] + error[:, None, None] * f**2
+    weight = torch.where(power > 0, reference[:, None, None] / power.sqrt(), torch.ones_like(power))
+    return weight.clamp(max=20.0), reference
