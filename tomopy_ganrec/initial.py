@@ -187,14 +187,22 @@ def top_level(x: torch.Tensor, quantile=0.998) -> torch.Tensor:
     return flat.kthvalue(rank, dim=1).values[:, None, None]
 
 
-def edge_weights(x: torch.Tensor, epsilon: torch.Tensor, sigma: float = 0.7) -> torch.Tensor:
+def edge_weights(x: torch.Tensor, epsilon: torch.Tensor, sigma: float = 0.7, across: float = 0.0) -> torch.Tensor:
     """The weight of each pixel's gradient in the next round of a reweighted total variation: ε/√(g² + ε²), g the smoothed gradient.
 
     The weights of the log-sum penalty's majoriser: E. J. Candès, M. B. Wakin, S. P. Boyd, J. Fourier Anal. Appl. 14, 877–905 (2008). Real
-    edges are no longer paid for, streaks and noise are.
+    edges are no longer paid for, streaks and noise are. With `across` the slices are neighbours and their difference, times it, counts too.
     """
     gx, gy = gradient(x)
-    return epsilon / torch.sqrt(smooth(gx * gx + gy * gy, sigma) + epsilon**2)
+    squared = gx * gx + gy * gy
+    if across:
+        squared = squared + (across * _forward_across(x)).square()
+    return epsilon / torch.sqrt(smooth(squared, sigma) + epsilon**2)
+
+
+def _forward_across(x: torch.Tensor) -> torch.Tensor:
+    """Forward differences along the batch, 0 for the last slice."""
+    return F.pad(x[1:] - x[:-1], (0, 0, 0, 0, 0, 1))
 
 
 class TotalVariation:
@@ -222,9 +230,7 @@ class TotalVariation:
         Weight of the difference between neighbours of the batch, for slices of a stack; 0: they are independent.
     """
 
-    def __init__(
-        self, model: ForwardModel, sinogram: torch.Tensor, rho=100.0, nonnegative=True, mask=None, spectrum=None, along=1.0, across=0.0
-    ):
+    def __init__(self, model: ForwardModel, sinogram: torch.Tensor, rho=100.0, nonnegative=True, mask=None, spectrum=None, along=1.0, across=0.0):
         self._model, self._b, self._nonnegative, self._mask = model, sinogram, nonnegative, mask
         self._columns = sinogram.shape[2]
         ramp = ramp_filter(self._columns, floor=0.02, device=sinogram.device).to(sinogram.dtype)
@@ -235,7 +241,7 @@ class TotalVariation:
         self._sigma_data = 0.5 / (rho * preconditioned) * ramp
         self._along, self._across = along, across
         if along != 1:
-            turn = _middle(model.theta) + math.pi / 2
+            turn = middle_angle(model.theta) + math.pi / 2
             self._turn = math.cos(turn), -math.sin(turn)
         self.x = torch.zeros(sinogram.shape[0], *model.domain_shape).to(sinogram)
         self._p, self._q = torch.zeros_like(sinogram), [torch.zeros_like(self.x) for _ in range(3 if across else 2)]
@@ -304,7 +310,7 @@ class TotalVariation:
             gx, gy = self._along * (c * gx + d * gy), c * gy - d * gx
         parts = [gx, gy]
         if self._across:
-            parts.append(F.pad(self._bar[1:] - self._bar[:-1], (0, 0, 0, 0, 0, 1)).mul_(self._across))
+            parts.append(self._across * _forward_across(self._bar))
         q = [part.mul_(self._sigma_gradient).add_(old) for part, old in zip(parts, self._q, strict=True)]
         norm = torch.hypot(q[0], q[1]) if len(q) == 2 else torch.stack(q).norm(dim=0)
         shrink = (norm / radius).clamp_(min=1)
@@ -327,11 +333,11 @@ class TotalVariation:
         """Rounds of `run`, each with the edge weights of the image so far; `epsilon` is relative to the image's 99.8th percentile at the start."""
         epsilon = epsilon * top_level(self.x) + torch.finfo(self.x.dtype).tiny
         for _ in range(rounds):
-            self.run(strength, iterations, edge_weights(self.x, epsilon), on_iteration)
+            self.run(strength, iterations, edge_weights(self.x, epsilon, across=self._across), on_iteration)
         return self.x
 
 
-def _middle(theta) -> float:
+def middle_angle(theta) -> float:
     """The middle of the measured range, in radians: opposite to the middle of the largest gap of the half circle."""
     folded = torch.as_tensor(theta, dtype=torch.float64).flatten().remainder(math.pi).sort().values
     gaps = torch.diff(folded, append=folded[:1] + math.pi)

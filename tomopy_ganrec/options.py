@@ -53,7 +53,7 @@ class GanrecOptions:
         no fit, about half of the default's time. 'best': also a network learned from the scan (`learn`) and a finer grid (`refine`), about ten
         times the default's time; for wedges of 120° and less.
     num_iter : int or None, >= 0
-        Iterations of the fit; None: 100 ('fast': 0), with 'paper' 1000. 0 returns the start image.
+        Iterations of the fit; None: 100 (0 with 'fast', `learn` or `stack`), with 'paper' 1000. 0 returns the start image.
     init : {'tv', 'sirt', 'fbp', 'none'}
         The start image. 'none': the given ``init_recon``, or the mean attenuation everywhere (zero with ``nonnegative=False``).
     reweight : int or None, >= 0
@@ -66,15 +66,18 @@ class GanrecOptions:
         'tv' means 'box'.
     learn : int or None, >= 0
         Rounds in which a network learns from the scan itself what its missing wedge does (`learned.learn`), and repairs the image. None: 0
-        ('best': 4).
+        ('best': 3).
     refine : int or None, >= 1
         Reconstruct on a grid so many times finer and return the mean over each pixel. None: 1 ('best': 2 where there is little noise).
-    along : float, > 0
-        Weight of the total variation's derivative along the missing frequencies. Below 1 edges stand that no projection has seen, which suits
-        some objects and not others.
+    along : float or None, > 0
+        Weight of the total variation's derivative along the missing frequencies. Below 1 edges stand that no projection has seen. None: 0.7
+        for ranges of 80° and more with little noise, else 1.
     stack : int, >= 1
-        Neighbouring slices that are solved together, smooth across slices too; they must be in order. 1: each on its own. Much less noise for objects
-        that change little from slice to slice.
+        Neighbouring slices, in order, that are solved together, with total variation across slices too, and taught together by `learn`. 1: each on
+        its own. Much less noise in objects that change little from slice to slice. It takes the place of `batch_size`.
+    spread : int, >= 0
+        Reconstructions over which the standard deviation of each pixel is found (`spread.spread`), in the record that ``return_info=True`` gives:
+        ``slices[k]['spread']``. 0: none; 8 take about the time of a default reconstruction.
     noise : float or 'auto', >= 0
         Standard deviation of the data, in their units (line integrals). 'auto' reads it off the sinogram. It sets what is not given of
         `strength`, `epsilon` and `loss`.
@@ -133,8 +136,9 @@ class GanrecOptions:
     pixels: str = "auto"
     learn: int | None = None
     refine: int | None = None
-    along: float = 1.0
+    along: float | None = None
     stack: int = 1
+    spread: int = 0
     noise: float | str = "auto"
     strength: float | None = None
     epsilon: float | None = None
@@ -164,7 +168,17 @@ class GanrecOptions:
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"option {name}={value!r} is not known; choose one of {', '.join(map(repr, allowed))}")
-        for name, at_least in (("num_iter", 0), ("reweight", 0), ("patience", 0), ("seed", 0), ("batch_size", 1), ("learn", 0), ("refine", 1), ("stack", 1)):
+        for name, at_least in (
+            ("num_iter", 0),
+            ("reweight", 0),
+            ("patience", 0),
+            ("seed", 0),
+            ("batch_size", 1),
+            ("learn", 0),
+            ("refine", 1),
+            ("stack", 1),
+            ("spread", 0),
+        ):
             self._check_number(name, numbers.Integral, at_least)
         for name in ("noise", "strength", "adversarial", "levels_weight"):
             self._check_number(name, numbers.Real, 0)
@@ -210,7 +224,9 @@ class GanrecOptions:
         """Iterations of the fit."""
         if self.num_iter is not None:
             return self.num_iter
-        return 1000 if self.preset == "paper" else 0 if self.quality == "fast" else 100
+        if self.preset == "paper":
+            return 1000
+        return 0 if self.quality == "fast" or self.lessons or self.stack > 1 else 100
 
     @property
     def rounds(self) -> int:
@@ -218,9 +234,14 @@ class GanrecOptions:
         return self.reweight if self.reweight is not None else 4 if self.quality == "fast" else 8
 
     @property
+    def across(self) -> float:
+        """Weight of the total variation's derivative across the slices of a stack."""
+        return 1.0 if self.stack > 1 else 0.0
+
+    @property
     def lessons(self) -> int:
         """Rounds of learning from the scan."""
-        return self.learn if self.learn is not None else 4 if self.quality == "best" else 0
+        return self.learn if self.learn is not None else 3 if self.quality == "best" else 0
 
     @classmethod
     def from_mapping(cls, *mappings: Mapping | None) -> "GanrecOptions":

@@ -10,8 +10,8 @@ __all__ = ["FitResult", "Status"]
 
 @dataclass(frozen=True)
 class Status:
-    """What a callback sees: the `stage` ('start' or 'fit'), the `iteration` just done of `total` in that stage, and the relative data
-    `residual` ‖A x − b‖/‖b‖ of the worst slice (NaN in the start)."""
+    """What a callback sees: the `stage` ('start', 'fit', 'learn' or 'spread'), the `iteration` just done of `total` in that stage, and the relative
+    data `residual` ‖A x − b‖/‖b‖ of the worst slice (NaN but in the fit)."""
 
     stage: str
     iteration: int

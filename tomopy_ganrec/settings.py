@@ -13,11 +13,13 @@ from .options import GanrecOptions
 __all__ = ["Settings", "choose_settings", "refine_settings"]
 
 CLEAN = 1e-3  # relative noise below which data count as noise-free
+LOW_NOISE = 9e-3  # below which structure under the pixel, and edges along the missing frequencies, can be told from noise: about 3e4 photons
+ALONG, NARROW = 0.7, math.radians(80)  # weight of the derivative along the missing frequencies, and the range below which it stays 1
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The weights of one slice; `noise` in the data's units, the others relative to its scale."""
+    """The weights of one slice; `noise` in the data's units, the others relative to its scale. `level` is what the residual should be."""
 
     noise: float
     relative_noise: float
@@ -27,6 +29,8 @@ class Settings:
     rounds: int
     loss: str
     data_weight: float
+    level: float
+    along: float
 
 
 def choose_settings(model: ForwardModel, sinogram: torch.Tensor, scale: torch.Tensor, options: GanrecOptions) -> list[Settings]:
@@ -55,6 +59,7 @@ def choose_settings(model: ForwardModel, sinogram: torch.Tensor, scale: torch.Te
         noise = estimate_noise(sinogram, angle_positions, center).flatten().tolist()
     else:
         noise = [float(options.noise)] * sinogram.shape[0]
+    wedge = theta is not None and NARROW <= measured_range(theta) < math.radians(176)
     settings = []
     for sigma, unit in zip(noise, scale.flatten().tolist(), strict=True):
         relative = sigma / (unit * columns / 2)
@@ -63,16 +68,16 @@ def choose_settings(model: ForwardModel, sinogram: torch.Tensor, scale: torch.Te
         epsilon = options.epsilon if options.epsilon is not None else min(max(0.05 * (relative / 5e-3) ** 0.3, 0.04), 0.12)
         loss = ("l1" if clean and options.rounds else "l2") if options.loss == "auto" else options.loss
         data_weight = math.sqrt(128 / columns)
-        settings.append(Settings(sigma, relative, strength, epsilon, 100.0 if clean else 30.0, options.rounds, loss, data_weight))
+        along = options.along if options.along is not None else ALONG if relative < LOW_NOISE and wedge else 1.0
+        settings.append(Settings(sigma, relative, strength, epsilon, 100.0 if clean else 30.0, options.rounds, loss, data_weight, relative, along))
     return settings
 
 
 def refine_settings(settings: Settings, low: float, reference: float, theta, options: GanrecOptions) -> Settings:
     """The weights for reweighting data whose noise and model error are known (`response.residual_levels`, `response.whitening`).
 
-    λ = c·ν/√angles, ν = `reference`/(columns/2 of the data's scale), c = 10 (range/120°)^1.3, at most 10; ε = 0.02 √(`low`/0.005) between 0.02 and 0.04: both
-    found on all four phantoms at 128², one seed, ranges of 60 to 180°, noise-free, 1e5 and 1e4 photons, where together they stay within 0.01 of
-    the best of 16 pairs in most cells.
+    λ = c·`reference`/√angles with c = 10 (range/120°)^1.3, at most 10; ε = 0.02 √(`low`/0.005), 0.02 to 0.04. Both were found on the four
+    phantoms at 128² (seed 10; 60 to 180°; noise-free, 1e5 and 1e4 photons) among 16 pairs of c and ε.
 
     Parameters
     ----------
@@ -87,7 +92,7 @@ def refine_settings(settings: Settings, low: float, reference: float, theta, opt
     share = min(1.0, measured_range(theta) / math.radians(120))
     strength = options.strength if options.strength is not None else max(1e-4, 10 * share**1.3 * reference / math.sqrt(len(theta)))
     epsilon = options.epsilon if options.epsilon is not None else min(max(0.02 * math.sqrt(low / 5e-3), 0.02), 0.04)
-    return replace(settings, strength=strength, epsilon=epsilon, loss="l2" if options.loss == "auto" else options.loss)
+    return replace(settings, strength=strength, epsilon=epsilon, loss="l2" if options.loss == "auto" else options.loss, level=reference)
 
 
 def measured_range(theta) -> float:

@@ -17,6 +17,8 @@ from .result import Status
 
 __all__ = ["Cancelled", "cancel", "reconstruct", "resolve_device"]
 
+STAGES = {"start": (0.0, 0.3), "fit": (0.3, 0.7), "learn": (0.3, 0.7), "spread": (1.0, 0.0)}  # begin and length of each in the progress of a slice
+
 _device_locks: "defaultdict[str, threading.Lock]" = defaultdict(threading.Lock)
 _cancelled_before = 0.0
 
@@ -58,8 +60,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def batch_size(options: GanrecOptions, device: torch.device, rows: int, cols: int) -> int:
-    """Slices fitted at once: as given; else 1 on a CPU, where it makes a slice independent of the chunking, and on a GPU 8 of 256² and in
-    proportion."""
+    """Slices fitted at once: a stack, or as given; else 1 on a CPU, where it makes a slice independent of the chunking, and on a GPU 8 of 256² and
+    in proportion."""
+    if options.stack > 1:
+        return options.stack
     if options.batch_size != "auto":
         return options.batch_size
     if device.type == "cpu":
@@ -83,11 +87,13 @@ def _memory_errors(shape: tuple, size: tuple):
 
 
 def _progress(bar, done: int, count: int, status: Status) -> None:
-    """The bar counts slices; the start image is the first half of one, the fit the second."""
+    """The bar counts slices; how far one has come is a rough share by stage."""
     if bar is None:
         return
-    share = 0.5 * (status.iteration / status.total + (status.stage == "fit"))
-    bar.set_postfix_str("start image" if math.isnan(status.residual) else f"residual {status.residual:.2e}", refresh=False)
+    first, length = STAGES[status.stage]
+    share = first + length * status.iteration / status.total
+    label = {"start": "start image", "learn": "learning", "spread": "spread"}.get(status.stage)
+    bar.set_postfix_str(label if math.isnan(status.residual) else f"residual {status.residual:.2e}", refresh=False)
     bar.update(max(0.0, done + count * share - bar.n))
 
 

@@ -83,7 +83,7 @@ def methods() -> dict[str, Method]:
     astra, tomopy = peers.missing("astra"), peers.missing("tomopy")
     astra_cpu = bool(astra) or not import_astra().use_cuda()
     tv = "λ from the noise in the sinogram, 250 iterations, x ≥ 0"
-    start = f"{tv}; 8 rounds of 40 reweighted iterations, ε from the noise"
+    start = "250 iterations of TV for pixels as means; 8 rounds of 40 reweighted iterations; frequencies, λ and ε from its residual"
     own = f"{start}; 100 iterations of the fit"
     found = [
         Method("fbp", "FBP", "filtered back projection", "ramp filter, π / projections each, not clipped", solve.filtered_back_projection, 0.02),
@@ -116,24 +116,36 @@ def methods() -> dict[str, Method]:
             "pml_hybrid", "TomoPy pml_hybrid", "penalised maximum likelihood of TomoPy",
             "20 × 10 iterations, reg_par = 1, 0.1, data and image kept above 0", solve.pml_hybrid, 7.0, tomopy, cpu_only=True,
         ),
-        Method("tv", "TV", "total variation, solved by a ramp-preconditioned primal-dual algorithm", tv, solve.fitted(reweight=0, num_iter=0), 1.6),
+        Method(
+            "tv", "TV", "total variation, solved by a ramp-preconditioned primal-dual algorithm", tv,
+            solve.fitted(reweight=0, num_iter=0, pixels="box"), 1.6,
+        ),
         Method(
             "tv-oracle", "TV, best λ", "total variation with the weight that is nearest to the truth",
             "λ of highest MSSIM, in factors of 3 around the rule's", solve.tv_oracle, 6.0, oracle=True,
         ),
-        Method("ganrec", "GANrec", "this package's default", own, solve.fitted("ganrec-start"), 4.7, seeded=True),
-        Method("ganrec-start", "start of GANrec", "what the fit begins with: edge-reweighted total variation", start, solve.fitted(num_iter=0), 2.9),
+        Method("ganrec", "GANrec", "this package's default", own, solve.fitted("ganrec-start"), 9.0, seeded=True),
+        Method("ganrec-start", "start of GANrec", "what the fit begins with: edge-reweighted total variation", start, solve.fitted(num_iter=0), 6.0),
         Method(
-            "ganrec-no-discriminator", "GANrec without discriminator", "control: the same fit, adversarial=0", own, solve.fitted(adversarial=0), 4.5,
+            "ganrec-no-discriminator", "GANrec without discriminator", "control: the same fit, adversarial=0", own, solve.fitted(adversarial=0), 8.8,
             seeded=True,
         ),
         Method(
-            "ganrec-no-network", "GANrec without network", "control: free pixels only, network=False", own, solve.fitted(network=False), 4.3,
+            "ganrec-no-network", "GANrec without network", "control: free pixels only, network=False", own, solve.fitted(network=False), 8.0,
             seeded=True,
         ),
         Method(
             "ganrec-levels", "GANrec, levels", "levels='auto': grey levels found in the slice", f"{own}; levels='auto'",
-            solve.fitted(levels="auto"), 5.0, seeded=True,
+            solve.fitted(levels="auto"), 9.3, seeded=True,
+        ),
+        Method(
+            "ganrec-best", "GANrec, best", "quality='best': a network learned from the scan, a finer grid where there is little noise",
+            f"{start}; the same on a grid twice as fine below about 3e4 photons; 3 lessons for wedges below 176°", solve.fitted(quality="best"), 50.0,
+            seeded=True,
+        ),
+        Method(
+            "ganrec-best-unlearned", "GANrec, best, without learning", "control: quality='best', learn=0",
+            f"{start}; the same on a grid twice as fine below about 3e4 photons", solve.fitted(quality="best", learn=0, num_iter=0), 20.0,
         ),
         Method(
             "ganrec-paper", "GANrec, paper", "preset='paper': network, losses and normalisation of Yang et al. 2020", "1000 iterations",
@@ -143,7 +155,7 @@ def methods() -> dict[str, Method]:
     return {method.name: method for method in found}
 
 
-_EXTRA = ("tv-oracle", "ganrec-paper", "mlem")  # costly, or of interest to few
+_EXTRA = ("tv-oracle", "ganrec-best", "ganrec-best-unlearned", "ganrec-paper", "mlem")  # costly, or of interest to few
 
 
 def chosen(names=None) -> list[Method]:

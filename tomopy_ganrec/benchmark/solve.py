@@ -157,7 +157,9 @@ def tv_oracle(problem: Problem):
     """The weight of highest MSSIM on a grid of factors 3 around the rule's own, followed until it falls."""
 
     def at(factor):
-        result = fit(problem.projector, problem.sinogram, GanrecOptions(reweight=0, num_iter=0, strength=None if factor == 1 else factor * own))
+        result = fit(
+            problem.projector, problem.sinogram, GanrecOptions(reweight=0, num_iter=0, pixels="box", strength=None if factor == 1 else factor * own)
+        )
         return metrics.mssim(problem.truth, result.image[0].cpu().numpy()), result.image[0], result.info[0]["strength"]
 
     best = at(1)

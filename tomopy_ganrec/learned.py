@@ -1,0 +1,254 @@
+"""What the missing wedge does to a slice, learned by a network from the scan itself.
+
+A reconstruction that is turned by some angle is an object whose wedge is missing elsewhere: scanned again by the forward model and reconstructed in
+the same way, it shows what this scan's wedge does to an object like this one, next to what the object was. A small network learns to undo it, is
+asked about the real slice, and a last solve brings its answer into agreement with the data. The repaired slice is a better object to learn from, so
+this goes round a few times. No other image is ever seen.
+
+The idea is that of Y.-T. Liu et al., Nat. Commun. 13, 6482 (2022) (IsoNet, for subtomograms); here the pairs are reconstructions of simulated scans,
+not filtered images, so that the network learns what is wrong with exactly the image it will be given.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .initial import TotalVariation, edge_weights, fbp, middle_angle, top_level
+from .options import GanrecOptions
+from .response import filtered
+from .settings import measured_range
+from .start import Measurement, column
+
+__all__ = ["WedgeNetwork", "agree", "has_missing_wedge", "learn", "lessons_steps", "measured_frequencies", "turned", "turns"]
+
+COPIES = 8  # turned slices a round
+PLAIN, ROUNDS, ITERATIONS = 60, 4, 30  # of the reconstruction of a copy
+STEPS, RATE, PIXELS = 300, 3e-3, 128 * 128  # of the network's training in a round; pixels in a step
+SOLVE = 80  # iterations of the solve after each round
+PULL = 3.0  # of the network's image in the missing frequencies, in units of λ
+NEAREST = math.radians(25)  # a copy turned by less shows the network its own wedge
+
+
+def turns(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Rotations between 25° and 155°, one in each of `count`/2 equal parts, plus half turns at random, every second one mirrored:
+    (count, 2, 2) orthogonal matrices."""
+    k = torch.arange(count)
+    parts = (count + 1) // 2
+    share = (k // 2 + torch.rand(count, generator=generator)) / parts
+    angle = NEAREST + (math.pi - 2 * NEAREST) * share + math.pi * torch.randint(2, (count,), generator=generator)
+    c, s = angle.cos(), angle.sin()
+    mirror = torch.where(k % 2 == 1, -1.0, 1.0)
+    return torch.stack([torch.stack([c, -s * mirror], 1), torch.stack([s, c * mirror], 1)], 1)
+
+
+def turned(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+    """Images (n, rows, cols) at matrices (n, 2, 2) times the position (column, row) from the middle; zero outside. Bicubic."""
+    rows, cols = x.shape[-2:]
+    half = torch.tensor([cols / 2, rows / 2]).to(x)
+    affine = F.pad(matrices.to(x) * half / half[:, None], (0, 1))
+    grid = F.affine_grid(affine, [len(matrices), 1, rows, cols], align_corners=False)
+    return F.grid_sample(x[:, None], grid, mode="bicubic", padding_mode="zeros", align_corners=False)[:, 0]
+
+
+def measured_frequencies(theta, shape: tuple[int, int], matrices: torch.Tensor | None = None, softness=2.0) -> torch.Tensor:
+    """Which frequencies of an image a scan measures, by the Fourier slice theorem: 1 inside of the range of angles, down to 0 over `softness`
+    frequency steps beside it.
+
+    Parameters
+    ----------
+    theta : (angles,) array_like
+        Radians.
+    shape : (int, int)
+    matrices : (n, 2, 2) tensor, optional
+        For images turned by `turned`: the frequencies that come from measured ones.
+
+    Returns
+    -------
+    (n or 1, rows, cols // 2 + 1) tensor
+    """
+    rows, cols = shape
+    y, x = torch.meshgrid(torch.fft.fftfreq(rows), torch.fft.rfftfreq(cols), indexing="ij")
+    k = torch.stack([x, y], -1) * max(rows, cols)
+    k = torch.einsum("nij,abj->nabi", torch.eye(2)[None] if matrices is None else matrices.to(k), k)
+    angle = torch.atan2(-k[..., 1], k[..., 0]) - middle_angle(theta)
+    away = torch.remainder(angle + math.pi / 2, math.pi) - math.pi / 2
+    radius = k.norm(dim=-1)
+    inside = (1 - (away.abs() - measured_range(theta) / 2) * radius / softness).clamp(0, 1)
+    return torch.where(radius < 1.5, torch.ones_like(inside), inside)
+
+
+class _Block(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.1), nn.Conv2d(outputs, outputs, 3, padding=1), nn.LeakyReLU(0.1))
+
+
+class WedgeNetwork(nn.Module):
+    """Image and filtered back projection (n, 2, rows, cols) to repaired image (n, rows, cols): a U-Net whose output is added to the image, zero
+    before the first step.
+
+    On blocks of 2×2 pixels as `networks.UNet`, but one set of weights for all images, and without normalisation: grey values matter here.
+    """
+
+    def __init__(self, generator: torch.Generator, widths=(16, 32, 64)):
+        super().__init__()
+        self.down = nn.ModuleList(_Block(i, o) for i, o in zip((8, *widths[:-1]), widths, strict=True))
+        self.up = nn.ModuleList(_Block(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))
+        self.out = nn.Conv2d(widths[0], 4, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                bound = 0.0 if module is self.out else 1 / math.sqrt(module.weight[0].numel())
+                with torch.no_grad():
+                    module.weight.copy_((torch.rand(module.weight.shape, generator=generator) * 2 - 1) * bound)
+                    module.bias.zero_()
+
+    def forward(self, x):
+        rows, cols = x.shape[-2:]
+        skips, padded = [], F.pad(x, (0, cols % 2, 0, rows % 2), mode="replicate")
+        h = F.pixel_unshuffle(padded, 2)
+        for k, block in enumerate(self.down):
+            h = block(h if k == 0 else F.avg_pool2d(h, 2, ceil_mode=True))
+            skips.append(h)
+        skips.pop()
+        for block in self.up:
+            skip = skips.pop()
+            h = block(torch.cat([F.interpolate(h, size=skip.shape[-2:], mode="bilinear", align_corners=False), skip], 1))
+        return x[:, 0] + F.pixel_shuffle(self.out(h), 2)[:, 0, :rows, :cols]
+
+
+class _Teacher:
+    """Pairs of a damaged and an undamaged slice, and the network that learns from them."""
+
+    def __init__(self, measurement: Measurement, options: GanrecOptions, mask, seed: int):
+        self._m, self._options, self._mask = measurement, options, mask
+        self._model = measurement.model.resampled(rays_per_bin=1) if hasattr(measurement.model, "resampled") else measurement.model
+        self._generator = torch.Generator().manual_seed(seed)
+        data = measurement.data
+        self.network = WedgeNetwork(torch.Generator().manual_seed(seed + 1)).to(data)
+        self._optimizer = torch.optim.AdamW(self.network.parameters(), RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+        self._steps = 0
+        self._whitener = measurement.whitener
+
+    def _of(self, owner):
+        """The weights of the frequencies for slices by their place in the measurement."""
+        return self._whitener if self._whitener is None or len(self._whitener) == 1 else self._whitener[owner]
+
+    def inputs(self, image, sinogram):
+        """What the network sees of a slice: (n, 2, rows, cols)."""
+        back = fbp(self._m.model if sinogram is self._m.data else self._model, sinogram, self._m.model.theta)
+        return torch.stack([image, back if self._mask is None else back * self._mask], 1)
+
+    def lesson(self, x: torch.Tensor, notify: Callable):
+        """Turned slices as they are and as the scan shows them, and where the former can be believed."""
+        owner = torch.arange(COPIES) % len(x)
+        matrices = turns(COPIES, self._generator)
+        truth = turned(x[owner], matrices)
+        truth = truth.clamp(min=0) if self._options.nonnegative else truth
+        truth = truth if self._mask is None else truth * self._mask
+        sinogram = self._model.forward_project(truth)
+        noise = self._m.noise(owner, self._generator)  # with what the model leaves unexplained
+        sinogram = sinogram + (noise if self._m.response is None else filtered(noise, self._m.response))
+        settings = [self._m.settings[k] for k in owner.tolist()]
+        strength, epsilon = (column((getattr(s, n) for s in settings), x) for n in ("strength", "epsilon"))
+        spectrum = self._of(owner)
+        solver = TotalVariation(self._model, sinogram, settings[0].rho, self._options.nonnegative, self._mask, spectrum, settings[0].along)
+        solver.run(strength, PLAIN, on_iteration=notify)
+        solver.reweight(strength, epsilon, ROUNDS, ITERATIONS, notify)
+        return self.inputs(solver.x, sinogram), truth, measured_frequencies(self._m.model.theta, x.shape[1:], matrices).to(x)
+
+    def train(self, inputs, truth, believed, delta: float, peak: float, notify: Callable) -> None:
+        """Adam with decoupled weight decay (I. Loshchilov and F. Hutter, ICLR 2019) on the pseudo-Huber loss of what can be believed."""
+        count = max(1, min(COPIES, PIXELS // truth[0].numel()))
+        for step in range(STEPS):
+            rate = min(1.0, (self._steps + 1) / 20) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / STEPS)))
+            for group in self._optimizer.param_groups:
+                group["lr"] = peak * rate
+            chosen = torch.randperm(COPIES, generator=self._generator)[:count].to(truth.device)
+            answer = self.network(inputs[chosen])
+            error = (answer if self._mask is None else answer * self._mask) - truth[chosen]
+            error = torch.fft.irfft2(torch.fft.rfft2(error) * believed[chosen], s=error.shape[-2:])
+            loss = (delta * ((error.square() + delta * delta).sqrt() - delta)).mean()
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            self._steps += 1
+            if notify():
+                return
+
+
+def has_missing_wedge(model) -> bool:
+    """Whether a scan leaves out more than 4° of the half circle; a model without angles has nothing to be turned against."""
+    return hasattr(model, "theta") and measured_range(model.theta) < math.pi - math.radians(4)
+
+
+def lessons_steps(options: GanrecOptions) -> int:
+    """How many times `learn` calls `notify` for a slice or a stack."""
+    return options.lessons * (PLAIN + ROUNDS * ITERATIONS + STEPS + SOLVE)
+
+
+def learn(measurement: Measurement, x: torch.Tensor, options: GanrecOptions, mask, seed: int, notify: Callable, solve: Callable | None = None):
+    """Repair slices with a network that learns from them alone; all slices share it.
+
+    Parameters
+    ----------
+    measurement : Measurement
+        Of slices whose settings share ρ.
+    x : (B, rows, cols) tensor
+        Their images so far, in the measurement's units.
+    options : GanrecOptions
+    mask : (rows, cols) tensor or None
+    seed : int
+    notify : callable
+        Called after each iteration and step; a true answer ends it.
+    solve : callable, optional
+        (network's image, image so far) to the next image in agreement with the data; default: `agree` on the measurement's own grid.
+
+    Returns
+    -------
+    (B, rows, cols) tensor
+    """
+    ended = False
+
+    def tell():
+        nonlocal ended
+        ended = ended or bool(notify())
+        return ended
+
+    teacher = _Teacher(measurement, options, mask, seed)
+    first = x
+    delta = 0.1 * float(top_level(x).mean()) + torch.finfo(x.dtype).tiny
+    with torch.no_grad():
+        real = teacher.inputs(first, measurement.data)
+    before = None
+    for lesson_number in range(options.lessons):
+        with torch.no_grad():
+            lesson = teacher.lesson(x, tell)
+        if ended:
+            break
+        teacher.train(*lesson, delta, RATE * (1 - 0.5 * lesson_number / options.lessons), tell)
+        with torch.no_grad():
+            answer = teacher.network(real)
+            answer = answer if mask is None else answer * mask
+            last = lesson_number == options.lessons - 1
+            mixed = (answer + before) / 2 if last and before is not None else answer  # what two lessons agree on
+            before, answer = answer, mixed
+            x = solve(answer, x, tell) if solve else agree(measurement, answer, first, options, mask, tell)
+        if ended:
+            break
+    return x
+
+
+def agree(measurement: Measurement, answer: torch.Tensor, first: torch.Tensor, options: GanrecOptions, mask, notify: Callable, iterations=SOLVE):
+    """The image nearest to a network's answer in the frequencies that nobody has measured, and to the data in the others: edge-reweighted total
+    variation with the edges of the answer."""
+    strength, epsilon = (column((getattr(s, n) for s in measurement.settings), answer) for n in ("strength", "epsilon"))
+    first_settings = measurement.settings[0]
+    solver = TotalVariation(
+        measurement.model, measurement.data, first_settings.rho, options.nonnegative, mask, measurement.spectrum, first_settings.along, options.across
+    )
+    solver.start(answer.clamp(min=0) if options.nonnegative else answer)
+    missing = 1 - measured_frequencies(measurement.model.theta, answer.shape[1:]).to(answer)
+    weight = edge_weights(answer, epsilon * top_level(first) + torch.finfo(answer.dtype).tiny, across=options.across)
+    return solver.run(strength, iterations, weight, notify, (PULL * strength * missing, answer))
