@@ -1,5 +1,6 @@
 """Cases shared by the tests: a procedural shale, its sinogram and the projector that reconstructs it."""
 
+import copy
 import math
 from functools import cache
 from typing import NamedTuple
@@ -18,7 +19,14 @@ class Breaking:
     def __init__(self, model, iteration=math.inf, projection=math.inf):
         self._model, self._iteration, self._projection, self._fits, self._all = model, iteration, projection, 0, 0
         self.domain_shape, self.range_shape, self.theta, self.center = model.domain_shape, model.range_shape, model.theta, model.center
-        self.back_project = model.back_project
+        self.back_project, self.pixel_size = model.back_project, model.pixel_size
+
+    def resampled(self, *args, **kwargs):
+        """The same on another grid: it fails there, too, and goes on counting."""
+        other = copy.copy(self)
+        other._model = self._model.resampled(*args, **kwargs)
+        other.domain_shape, other.back_project = other._model.domain_shape, other._model.back_project
+        return other
 
     def forward_project(self, x):
         fits = x.requires_grad and torch.is_grad_enabled()

@@ -124,7 +124,7 @@ def test_an_unknown_method_names_the_known(name, hint):
 
 def test_choosing():
     assert [m.name for m in chosen(["ganrec", "fbp"])] == ["fbp", "ganrec"]  # in the order of tables
-    assert set(methods()) - {m.name for m in chosen()} == {"tv-oracle", "ganrec-paper", "mlem"}
+    assert set(methods()) - {m.name for m in chosen()} == {"tv-oracle", "ganrec-best", "ganrec-best-unlearned", "ganrec-paper", "mlem"}
     assert [m.name for m in chosen(["all"])] == list(methods()) == [m.name for m in chosen("all")]
 
 

@@ -11,12 +11,15 @@ import pytest
 from tomopy_ganrec.options import TOMOPY_KEYWORDS, GanrecOptions
 
 NAMES = [field.name for field in dataclasses.fields(GanrecOptions)]
-WHOLE = {"num_iter": 0, "reweight": 0, "patience": 0, "seed": 0, "batch_size": 1}  # with their least value
+# With their least value.
+WHOLE = {"num_iter": 0, "reweight": 0, "learn": 0, "refine": 1, "stack": 1, "spread": 0, "patience": 0, "seed": 0, "batch_size": 1}
 NOT_NEGATIVE = ("noise", "strength", "adversarial", "levels_weight")
-POSITIVE = ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory")
+POSITIVE = ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory", "along")
 SWITCHES = ("nonnegative", "mask", "network", "progress")
 CHOICES = {
     "preset": ("default", "paper"),
+    "quality": ("fast", "default", "best"),
+    "pixels": ("auto", "mean", "box"),
     "init": ("tv", "sirt", "fbp", "none"),
     "loss": ("auto", "l1", "l2"),
     "center_convention": ("edge", "index"),
@@ -155,7 +158,37 @@ def test_iterations_of_the_presets():
     assert GanrecOptions(num_iter=7, preset="paper").iterations == 7
 
 
-@pytest.mark.parametrize(("wrong", "right"), (("num_iters", "num_iter"), ("noize", "noise"), ("non_negative", "nonnegative"), ("Seed", "seed")))
+# As the docstring says: what each quality spends where nothing is given, (iterations, rounds, lessons).
+@pytest.mark.parametrize(("quality", "spent"), (("fast", (0, 4, 0)), ("default", (100, 8, 0)), ("best", (0, 8, 3))))
+def test_quality_sets_what_is_left_open(quality, spent):
+    options = GanrecOptions(quality=quality)
+    assert (options.iterations, options.rounds, options.lessons) == spent
+
+
+@pytest.mark.parametrize("quality", ("fast", "default", "best"))
+@pytest.mark.parametrize("value", (0, 3))
+def test_what_is_given_stands_whatever_the_quality(quality, value):
+    options = GanrecOptions(quality=quality, num_iter=value, reweight=value, learn=value)
+    assert (options.iterations, options.rounds, options.lessons) == (value, value, value)
+
+
+def test_learning_and_stacks_take_the_place_of_the_fit():
+    assert [GanrecOptions(**given).iterations for given in (dict(learn=1), dict(learn=0), dict(stack=2), dict(stack=1))] == [0, 100, 0, 100]
+    assert GanrecOptions(stack=2, learn=1, num_iter=7).iterations == 7
+
+
+def test_slices_of_a_stack_are_tied_and_single_ones_are_not():
+    assert GanrecOptions().across == 0 and GanrecOptions(stack=1).across == 0 and GanrecOptions(stack=2).across > 0
+
+
+def test_the_paper_preset_keeps_its_iterations_whatever_the_quality():
+    assert [GanrecOptions(preset="paper", quality=quality).iterations for quality in ("fast", "default", "best")] == [1000] * 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    (("num_iters", "num_iter"), ("noize", "noise"), ("non_negative", "nonnegative"), ("Seed", "seed"), ("pixel", "pixels"), ("stacks", "stack")),
+)
 def test_unknown_names_are_refused_with_the_nearest(wrong, right):
     with pytest.raises(TypeError, match=f"unknown option '{wrong}'.*{right}"):
         GanrecOptions.from_mapping({wrong: 1})

@@ -22,7 +22,7 @@ from .paper import fit_paper
 from .result import FitResult, Status
 from .settings import choose_settings
 from .spread import spread, spread_steps
-from .start import Measurement, constrained, measurements, start_image, start_iterations
+from .start import Measurement, constrained, measurements, start_image, start_iterations, trial_iterations
 
 __all__ = ["FitResult", "Status", "fit"]
 
@@ -198,8 +198,8 @@ def _spreads(part: Measurement, options: GanrecOptions, mask, notify: Callable):
 def _fit_group(model, data, scale, options, settings, mask, init, notify):
     """Slices that share ρ, rounds and loss: start, best, description of each, history and seconds."""
     began = time.perf_counter()
-    steps = start_iterations(options, settings[0].rounds)
-    count, ended = 0, False
+    trial, more = trial_iterations(model, options)
+    steps, count, ended = trial + more, 0, False
 
     def in_start():
         nonlocal count, ended
@@ -212,6 +212,7 @@ def _fit_group(model, data, scale, options, settings, mask, init, notify):
 
     with torch.no_grad():
         parts = measurements(model, data, options, settings, mask, init, in_start)
+    steps = trial + sum(start_iterations(part, options) for part in parts)
     spent = time.perf_counter() - began
     for part in parts:
         began = time.perf_counter()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -339,7 +340,7 @@ class TotalVariation:
 
 def middle_angle(theta) -> float:
     """The middle of the measured range, in radians: opposite to the middle of the largest gap of the half circle."""
-    folded = torch.as_tensor(theta, dtype=torch.float64).flatten().remainder(math.pi).sort().values
+    folded = torch.tensor(np.array(theta, np.float64)).flatten().remainder(math.pi).sort().values
     gaps = torch.diff(folded, append=folded[:1] + math.pi)
     k = int(gaps.argmax())
     return float(folded[k] + gaps[k] / 2) - math.pi / 2

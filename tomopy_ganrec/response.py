@@ -44,7 +44,9 @@ def pixel_response(theta, columns: int, pixel_size: float = 1.0, rays_per_bin: i
     offsets = (np.arange(rays_per_bin) + 0.5) / rays_per_bin - 0.5
     rays = np.cos(2 * math.pi * f[..., None] * offsets).mean(-1)
     h = pixel_size
-    response = np.sinc(f) / (np.sinc(h * f * c) * np.sinc(h * f * s) * np.sinc(h * f * np.maximum(c, s)) ** 2 * rays)
+    own = np.sinc(h * f * c) * np.sinc(h * f * s) * np.sinc(h * f * np.maximum(c, s)) ** 2 * rays
+    visible = (own > 0) & (h * f * np.maximum(c, s) < 1)  # beyond, a coarse pixel sees nothing but its side lobes
+    response = np.divide(np.sinc(f), own, out=np.full_like(own, LIMIT), where=visible)
     return torch.from_numpy(np.clip(response, 1 / LIMIT, LIMIT).astype(np.float32))
 
 
@@ -84,5 +86,5 @@ def whitening(low: torch.Tensor, high: torch.Tensor, columns: int) -> tuple[torc
     reference = (low.square() + error).sqrt()
     f = torch.fft.rfftfreq(columns, device=low.device)[None, None] / REFERENCE
     power = low.square()[:, None, None] + error[:, None, None] * f**2
-    weight = torch.where(power > 0, reference[:, None, None] / power.sqrt(), torch.ones_like(power))
+    weight = torch.where(reference[:, None, None] > 0, reference[:, None, None] / power.sqrt(), torch.ones_like(power))
     return weight.clamp(max=20.0), reference

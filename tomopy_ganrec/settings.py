@@ -98,4 +98,4 @@ def refine_settings(settings: Settings, low: float, reference: float, theta, opt
 def measured_range(theta) -> float:
     """The part of the half circle that has been measured, in radians: all but the largest gap, which counts as one step where it is no larger than
     twice the next."""
-    return float(angular_weights(torch.as_tensor(theta, dtype=torch.float64)).sum())
+    return float(angular_weights(torch.tensor(np.array(theta, np.float64))).sum())

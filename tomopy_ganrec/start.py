@@ -10,7 +10,7 @@ from .options import GanrecOptions
 from .response import filtered, pixel_response, residual_levels, unblurred, whitening
 from .settings import Settings, refine_settings
 
-__all__ = ["ROUND_ITERATIONS", "Measurement", "column", "constrained", "measurements", "start_image", "start_iterations"]
+__all__ = ["ROUND_ITERATIONS", "Measurement", "column", "constrained", "measurements", "start_image", "start_iterations", "trial_iterations"]
 
 TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS = 250, 40, 30, 120
 MEAN_ITERATIONS = 180  # of total variation before the noise is read off its residual
@@ -67,15 +67,24 @@ class Measurement:
     def take(self, index: torch.Tensor) -> "Measurement":
         """Some of the slices, by their place in this measurement."""
         data = self.data[index]
+        spectrum = self.spectrum if self.spectrum is None or len(self.spectrum) == 1 else self.spectrum[index]
         return replace(
-            self, index=self.index[index], data=data, settings=[self.settings[k] for k in index.tolist()],
-            solver=self.solver and self.solver.take(index, data, self.spectrum),
+            self, index=self.index[index], data=data, spectrum=spectrum, settings=[self.settings[k] for k in index.tolist()],
+            solver=self.solver and self.solver.take(index, data, spectrum),
         )  # fmt: skip
 
 
 def column(values, like: torch.Tensor) -> torch.Tensor:
     """A number for each slice, (B, 1, 1)."""
     return torch.tensor(list(values)).to(like)[:, None, None]
+
+
+def pixels_of(model: ForwardModel, options: GanrecOptions) -> str:
+    """'mean', 'box', or 'auto' where a trial has to show it."""
+    known = hasattr(model, "resampled")
+    if options.pixels == "mean" and not known:
+        raise ValueError("pixels='mean' needs a projector whose response is known, such as ParallelBeamProjector; use pixels='auto' or 'box'")
+    return "box" if not known or options.pixels == "auto" and options.init != "tv" else options.pixels
 
 
 def measurements(model, sinogram, options: GanrecOptions, settings: list[Settings], mask, init, notify) -> list[Measurement]:
@@ -87,9 +96,7 @@ def measurements(model, sinogram, options: GanrecOptions, settings: list[Setting
     """
     index = torch.arange(len(settings), device=sinogram.device)
     plain = Measurement(index, model, sinogram, None, None, [replace(s, along=options.along or 1.0) for s in settings])
-    kind = options.pixels
-    if not hasattr(model, "resampled") or kind == "auto" and options.init != "tv":
-        kind = "box"
+    kind = pixels_of(model, options)
     if kind == "box":
         return [plain]
     fine = model.resampled(rays_per_bin=2)
@@ -168,7 +175,17 @@ def learn_noise(measurement: Measurement, image: torch.Tensor, options: GanrecOp
     return replace(measurement, settings=settings, spectrum=measurement.response * weight)
 
 
-def start_iterations(options: GanrecOptions, rounds: int) -> int:
-    """How many times `notify` is called by `measurements` and `start_image`, at most."""
-    trial = TRIAL_ITERATIONS if options.pixels == "auto" else 0
-    return {"tv": TV_ITERATIONS + trial + rounds * ROUND_ITERATIONS, "sirt": SIRT_ITERATIONS}.get(options.init, 0)
+def start_iterations(measurement: Measurement, options: GanrecOptions) -> int:
+    """How many times `notify` is called by `start_image`."""
+    if options.init != "tv":
+        return SIRT_ITERATIONS if options.init == "sirt" else 0
+    rounds = measurement.settings[0].rounds
+    plain = MEAN_ITERATIONS if measurement.response is not None and rounds else TV_ITERATIONS
+    return plain - (TRIAL_ITERATIONS if measurement.solver is not None else 0) + rounds * ROUND_ITERATIONS
+
+
+def trial_iterations(model: ForwardModel, options: GanrecOptions) -> tuple[int, int]:
+    """How many times `notify` is called by `measurements`, and what `start_image` may add to it at most."""
+    if pixels_of(model, options) != "auto":
+        return 0, 0
+    return 2 * TRIAL_ITERATIONS, TV_ITERATIONS - TRIAL_ITERATIONS + options.rounds * ROUND_ITERATIONS

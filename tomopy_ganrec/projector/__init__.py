@@ -219,11 +219,12 @@ class ParallelBeamProjector:
 
         Made once for each pair of values and then remembered. Where the extent is no multiple of the pixel the grid is the next larger one.
         """
-        pixel, rays = float(pixel_size or self.pixel_size), int(rays_per_bin or self._geometry.rays_per_bin)
+        pixel = self.pixel_size if pixel_size is None else float(pixel_size)
+        rays = self.rays_per_bin if rays_per_bin is None else rays_per_bin
         if (pixel, rays) == (self.pixel_size, self._geometry.rays_per_bin):
             return self
         if (pixel, rays) not in self._resampled:
-            size = tuple(math.ceil(n * self.pixel_size / pixel - 1e-9) for n in self.domain_shape)
+            size = tuple(math.ceil(n * self.pixel_size / pixel - 1e-9) if pixel > 0 else n for n in self.domain_shape)
             self._resampled[pixel, rays] = ParallelBeamProjector(
                 size, self.theta, self.columns, self.center, pixel, rays, self._requested, device=self.device, dtype=self.dtype,
                 memory_limit=self._memory_limit,
