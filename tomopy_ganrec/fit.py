@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from . import losses
-from .finer import FinerGrid, finer_steps, refinement
+from .finish import finish, spreads
 from .game import Game, NonFiniteError, annealed
 from .initial import ForwardModel, data_scale, field_of_view, top_level
-from .learned import agree, has_missing_wedge, learn, lessons_steps
 from .levels import find_levels, has_levels
 from .networks import Discriminator, UNet
 from .objective import Best, Objective, Plateau
@@ -21,7 +20,6 @@ from .options import GanrecOptions
 from .paper import fit_paper
 from .result import FitResult, Status
 from .settings import choose_settings
-from .spread import spread, spread_steps
 from .start import Measurement, constrained, measurements, start_image, start_iterations, trial_iterations
 
 __all__ = ["FitResult", "Status", "fit"]
@@ -145,56 +143,6 @@ def _describe(measurement: Measurement, best: Best, k: int, unit: float, levels,
     )  # fmt: skip
 
 
-def _finish(part: Measurement, best: Best, options: GanrecOptions, mask, notify: Callable) -> bool:
-    """The finer grid and the network's lessons, where they are asked for: `best` takes their image. Whether the caller has ended it."""
-    factor, lessons = refinement(part, options), options.lessons if has_missing_wedge(part.model) else 0
-    if factor == 1 and not lessons:
-        return False
-    total = lessons_steps(options) * (lessons > 0) + (factor > 1) * finer_steps(part)
-    count, ended = 0, False
-
-    def tell():
-        nonlocal count, ended
-        count += 1
-        ended = ended or bool(notify(Status("learn", count, max(total, count))))
-        return ended
-
-    start, given = best.image, 0
-    with torch.no_grad():
-        grid = FinerGrid.begin(part, start, factor, options, tell) if factor > 1 else None
-
-    def on_fine_grid(answer, x, tell):
-        nonlocal given
-        given += 1
-        return grid.agree(answer, tell) if given == lessons else agree(part, answer, start, options, mask, tell)
-
-    if lessons and not ended:
-        best.image = learn(part, start, options, mask, options.seed, tell, on_fine_grid if grid else None)
-    if grid and (ended or not lessons):
-        best.image = grid.mean()
-    with torch.no_grad():
-        best.residual = part.residual(part.model.forward_project(best.image)).flatten(1).norm(dim=1) / part.data.flatten(1).norm(dim=1)
-    return ended
-
-
-def _spreads(part: Measurement, options: GanrecOptions, mask, notify: Callable):
-    """The spread of each slice, until the caller ends it."""
-    total, count, ended = spread_steps() * len(part.settings), 0, False
-
-    def tell():
-        nonlocal count, ended
-        count += 1
-        ended = ended or bool(notify(Status("spread", count, max(total, count))))
-        return ended
-
-    for k in range(len(part.settings)):
-        with torch.no_grad():
-            found = spread(part, k, options, mask, options.spread, tell)
-        if ended:
-            return
-        yield found
-
-
 def _fit_group(model, data, scale, options, settings, mask, init, notify):
     """Slices that share ρ, rounds and loss: start, best, description of each, history and seconds."""
     began = time.perf_counter()
@@ -228,11 +176,13 @@ def _fit_group(model, data, scale, options, settings, mask, init, notify):
             raise
         units = unit.flatten().tolist()
         if not ended and stopped != "callback":
-            ended = _finish(part, best, options, mask, notify)
+            best.image, ended = finish(part, best.image, options, mask, notify)
+            with torch.no_grad():
+                best.residual = part.relative_residual(best.image)
         stopped = "callback" if ended else stopped
         info = [_describe(part, best, k, units[k], levels, history, stopped) for k in range(len(units))]
-        if options.spread and not ended:
-            for entry, deviation, value in zip(info, _spreads(part, options, mask, notify), units, strict=False):
+        if not ended:
+            for entry, deviation, value in zip(info, spreads(part, options, mask, notify), units, strict=False):
                 entry["spread"] = (deviation * value).cpu().numpy()
         yield part.index, start, best.image, info, history, (spent + middle - began, time.perf_counter() - middle)
         spent = 0.0

@@ -50,6 +50,11 @@ class Measurement:
         residual = model_sinogram - self.data
         return residual if self.response is None else filtered(residual, self.response)
 
+    def relative_residual(self, image: torch.Tensor) -> torch.Tensor:
+        """‖A x − b‖/‖b‖ of each slice: (n,)."""
+        norm = self.data.flatten(1).norm(dim=1) + torch.finfo(image.dtype).tiny
+        return self.residual(self.model.forward_project(image)).flatten(1).norm(dim=1) / norm
+
     @property
     def whitener(self) -> torch.Tensor | None:
         """Weights of the frequencies of what the detector sees, (n or 1, 1, columns // 2 + 1)."""
