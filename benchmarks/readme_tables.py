@@ -1,7 +1,7 @@
-"""Draws the README's tables from the results in ``benchmarks/results``, between its lines ``.. begin NAME`` and ``.. end NAME``.
+"""Draws the tables of README.rst and docs/quality.rst from ``benchmarks/results``, between the lines ``.. begin NAME`` and ``.. end NAME``.
 
-    python benchmarks/readme_tables.py            # rewrites README.rst
-    python benchmarks/readme_tables.py --check    # only says whether it is up to date
+    python benchmarks/readme_tables.py            # rewrites them
+    python benchmarks/readme_tables.py --check    # only says whether they are up to date
 
 The results were made by the commands that each table names; ``tomopy-ganrec benchmark`` writes them as ``results.csv``.
 """
@@ -17,7 +17,10 @@ from tomopy_ganrec.benchmark.tables import case_parts, escape, markup_table, met
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 NOISE = ("noise-free", "1e5 photons", "1e4 photons")
-WHEN = ("fbp", "gridrec-padded", "astra-mlem", "astra-sirt", "tv", "ganrec", "ganrec-levels")
+WHEN = ("gridrec-padded", "mlem", "astra-sirt", "tv", "ganrec")
+PARTS = (
+    "tv", "tv-oracle", "ganrec-start", "ganrec-no-network", "ganrec-no-discriminator", "ganrec", "ganrec-best-unlearned", "ganrec-best"
+)  # fmt: skip
 
 
 def _short(value: float, digits: int) -> str:
@@ -44,11 +47,12 @@ def angles() -> str:
     return markup_table(["method", *(f"{w}°" for w in wedges)], body, "rst") + f"\n{slices} slices; ``preset='paper'`` on one.\n"
 
 
-def when() -> str:
-    """MSSIM of each method over object and wedge, for three kinds of noise in one cell; the best of each is bold."""
-    summaries = summarize(read_csv(RESULTS / "objects_128_subpixel.csv"))
+def _objects(rows, columns, bold=True) -> tuple[str, float]:
+    """MSSIM of each method over object and wedge, for three kinds of noise in one cell, the best of each bold; and the largest standard deviation
+    over objects of TV and GANrec."""
+    summaries = summarize(rows)
     labels = {s["method"]: s["label"] for s in summaries}
-    columns = [name for name in WHEN if name in labels]
+    columns = [name for name in columns if name in labels]
     found, rank = {}, {}
     objects = list(dict.fromkeys(s["object"] for s in summaries))
     for s in summaries:
@@ -69,24 +73,35 @@ def when() -> str:
                 if method in ("tv", "ganrec"):
                     largest = max(largest, s["mssim_std"] or 0.0)
                 text = _short(s["mssim"], 3)
-                texts.append(f"**{text}**" if round(s["mssim"], 3) == best[noise] else text)
-            cells.append(" / ".join(texts))
+                texts.append(f"**{text}**" if bold and round(s["mssim"], 3) == best[noise] else text)
+            cells.append(" / ".join(texts) if set(texts) != {"–"} else "")
         body.append([*key, *cells])
-    note = f"\nStandard deviation over the two objects: at most {_short(largest, 3)} for TV and GANrec.\n"
-    return markup_table(["object", "wedge", *(escape(labels[m], "rst") for m in columns)], body, "rst") + note
+    return markup_table(["object", "wedge", *(escape(labels[m], "rst") for m in columns)], body, "rst"), largest
 
 
-TABLES = {"angles": angles, "when": when}
+def when() -> str:
+    """Methods that a user has, mean over objects."""
+    table, largest = _objects(read_csv(RESULTS / "objects_128_subpixel.csv"), WHEN)
+    return table + f"\nStandard deviation over the objects: at most {_short(largest, 3)} for TV and GANrec.\n"
 
 
-def drawn(text: str) -> str:
-    """The README with its tables drawn anew."""
-    for name, table in TABLES.items():
+def ablation() -> str:
+    """GANrec part by part, on one object of each kind."""
+    rows = [row for row in read_csv(RESULTS / "objects_128_subpixel.csv") if row["object_seed"] == 1000]
+    return _objects(rows, PARTS, bold=False)[0]
+
+
+DOCUMENTS = {"README.rst": {"angles": angles, "when": when}, "docs/quality.rst": {"ablation": ablation}}
+
+
+def drawn(text: str, tables: dict) -> str:
+    """A document with its tables drawn anew."""
+    for name, table in tables.items():
         text, count = re.subn(
             rf"(?ms)^\.\. begin {name}\n.*?^\.\. end {name}\n", lambda m, t=table, n=name: f".. begin {n}\n\n{t()}\n.. end {n}\n", text
         )
         if count != 1:
-            raise SystemExit(f"README.rst needs the lines '.. begin {name}' and '.. end {name}' once; they were found {count} times")
+            raise SystemExit(f"the lines '.. begin {name}' and '.. end {name}' are needed once; they were found {count} times")
     return text
 
 
@@ -94,12 +109,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    readme = ROOT / "README.rst"
-    old = readme.read_text()
-    new = drawn(old)
-    if arguments.check:
-        sys.exit(0 if new == old else "README.rst is not up to date: run python benchmarks/readme_tables.py")
-    readme.write_text(new)
+    for name, tables in DOCUMENTS.items():
+        old = (ROOT / name).read_text()
+        new = drawn(old, tables)
+        if not arguments.check:
+            (ROOT / name).write_text(new)
+        elif new != old:
+            sys.exit(f"{name} is not up to date: run python benchmarks/readme_tables.py")
 
 
 if __name__ == "__main__":

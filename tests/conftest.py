@@ -97,3 +97,24 @@ def small_case(shale_case):
 def breaking():
     """`Breaking`: a forward model that fails on the way."""
     return Breaking
+
+
+@pytest.fixture
+def begun():
+    """A function (case, **options) that gives a `Measurement`, its start image, the options and the mask: where the learning of a fit begins."""
+    from tomopy_ganrec.initial import data_scale, field_of_view
+    from tomopy_ganrec.options import GanrecOptions
+    from tomopy_ganrec.settings import choose_settings
+    from tomopy_ganrec.start import measurements, start_image
+
+    def begin(case, **options):
+        options = GanrecOptions(**options)
+        mask = field_of_view(case.model) if options.mask else None
+        scale = data_scale(case.model, case.sinogram, mask)
+        settings = choose_settings(case.model, case.sinogram, scale, options)
+        with torch.no_grad():
+            parts = measurements(case.model, case.sinogram / scale, options, settings, mask, None, lambda: False)
+            image, measurement = start_image(parts[0], options, mask)
+        return measurement, image, options, mask
+
+    return begin

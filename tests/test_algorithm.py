@@ -1,6 +1,7 @@
 """The door: TomoPy's way of calling, `recon`, and what bad input gets."""
 
 import os
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -184,6 +185,68 @@ def test_progress_bar_ends_full(sinograms, theta, capsys):
     recon(sinograms, theta, sinogram_order=True, **QUICK)
     captured = capsys.readouterr()
     assert captured.err == "" and captured.out == ""
+
+
+# Stacks
+
+
+def test_a_stack_larger_than_the_volume(sinograms, theta):
+    expected = recon(sinograms, theta, sinogram_order=True, stack=3, **QUICK)
+    np.testing.assert_array_equal(recon(sinograms, theta, sinogram_order=True, stack=8, **QUICK), expected)
+    for k in range(3):  # in their order: they are scaled 1, 2 and 3
+        assert expected[k].sum() == pytest.approx((k + 1) * blobs().sum(), rel=0.05)
+
+
+def test_a_volume_is_cut_into_stacks(sinograms, theta):
+    tomo = np.concatenate([sinograms, sinograms[:2]])
+    found = recon(tomo, theta, sinogram_order=True, stack=2, **QUICK)
+    parts = [recon(tomo[s], theta, sinogram_order=True, stack=2, **QUICK) for s in (slice(0, 2), slice(2, 4), slice(4, 5))]
+    np.testing.assert_array_equal(found, np.concatenate(parts))
+
+
+def test_stacks_of_different_centres_do_not_mix(sinograms, theta):
+    tomo, centers = np.concatenate([sinograms[:2], sinograms[:2]]), [16.0, 16.0, 15.2, 15.2]
+    found = recon(tomo, theta, centers, sinogram_order=True, stack=4, **QUICK)
+    parts = [recon(tomo[s], theta, centers[s], sinogram_order=True, stack=4, **QUICK) for s in (slice(0, 2), slice(2, 4))]
+    np.testing.assert_array_equal(found, np.concatenate(parts))
+
+
+@pytest.mark.parametrize("centers", ([16.0] * 7, [16.0, 16.0, 15.0, 16.0, 16.0, 16.0, 15.0], [15.0, 16.0] * 3 + [15.0]))
+def test_only_neighbours_are_stacked(theta, centers, monkeypatch):
+    from tomopy_ganrec import volume
+    from tomopy_ganrec.result import FitResult
+
+    seen = []
+
+    def fit(model, sinogram, options, **kwargs):
+        seen.append([int(v) for v in sinogram[:, 0, 0]])
+        images = sinogram[:, :1, :1].expand(-1, N, N).clone()
+        return FitResult(images, images, [{"residual": 0.0}] * len(images))
+
+    monkeypatch.setattr(volume, "fit", fit)
+    tomo = np.arange(7, dtype=np.float32)[:, None, None] * np.ones((1, ANGLES, N), np.float32)
+    found = recon(tomo, theta, centers, sinogram_order=True, stack=2)
+    assert found[:, 0, 0].tolist() == list(range(7)) and sorted(sum(seen, [])) == list(range(7))
+    assert all(len(stack) <= 2 and (np.diff(stack) == 1).all() for stack in seen)
+    assert all(len({centers[k] for k in stack}) == 1 for stack in seen)
+
+
+def test_progress_and_stages_of_all_that_may_be_asked_for(sinograms, theta, capsys, monkeypatch):
+    from tomopy_ganrec import learned
+
+    for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
+        monkeypatch.setattr(learned, name, value)
+    seen = []
+    options = dict(QUICK, stack=2, learn=1, refine=2, spread=2, pixels="mean", progress=True, callback=seen.append)
+    image, info = recon(sinograms[..., :20, :], theta[:20], sinogram_order=True, return_info=True, **options)
+    shown = capsys.readouterr().err
+    assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "fit", "learn", "spread"]
+    assert all(1 <= s.iteration <= s.total for s in seen)
+    assert "100%" in shown and "learning" in shown and "spread" in shown
+    shares = [int(part) for part in re.findall(r"(\d+)%", shown)]
+    assert shares == sorted(shares)  # it never goes back
+    assert np.isfinite(image).all() and all(np.isfinite(s["spread"]).all() for s in info.slices)
+    assert "3 slices on" in str(info)
 
 
 @pytest.mark.parametrize(

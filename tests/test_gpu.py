@@ -331,6 +331,66 @@ def test_benchmark_methods_agree_with_the_cpu(astra, name):
     assert score["cuda"] == pytest.approx(score["cpu"], abs=0.02)
 
 
+# What quality='best' adds
+
+
+@pytest.fixture(scope="module")
+def subpixel():
+    """64² shale over 120°, noise-free, with structure below the pixel: truth, sinogram and angles."""
+    from tomopy_ganrec.benchmark.cases import Case, Wedge
+
+    return *Case("shale", 64, "120", None).slice(), Wedge("120").theta
+
+
+def reconstruct_on(device, sinograms, theta, **options):
+    from tomopy_ganrec import recon
+
+    return recon(np.asarray(sinograms), theta, sinogram_order=True, device=device, return_info=True, **options)
+
+
+def test_best_agrees_with_the_cpu(subpixel):
+    from tomopy_ganrec import metrics
+
+    truth, sinogram, theta = subpixel
+    images = {device: reconstruct_on(device, sinogram[None], theta, quality="best", learn=1)[0][0] for device in ("cpu", "cuda")}
+    score = {device: metrics.mssim(truth, image) for device, image in images.items()}
+    # The requirement. The same seeds draw the same copies, noise and weights on the CPU; training amplifies sums in another order.
+    assert score["cuda"] == pytest.approx(score["cpu"], abs=0.01)
+
+
+def test_slices_learn_each_on_its_own_on_the_gpu(subpixel):
+    """On a GPU slices are fitted eight at once: without a stack they must not be taught together."""
+    from tomopy_ganrec import metrics
+
+    truth, sinogram, theta = subpixel
+    other = np.ascontiguousarray(sinogram[:, ::-1])  # the object mirrored in its axis
+    options = dict(pixels="mean", learn=1)
+    together = reconstruct_on("cuda", np.stack([sinogram, other, other, other]), theta, **options)[0][0]
+    alone = reconstruct_on("cuda", sinogram[None], theta, **options)[0][0]
+    assert metrics.mssim(truth, together) == pytest.approx(metrics.mssim(truth, alone), abs=0.01)
+
+
+def test_spread_on_the_gpu(subpixel):
+    truth, sinogram, theta = subpixel
+    found = {}
+    for device in ("cpu", "cuda"):
+        info = reconstruct_on(device, sinogram[None], theta, num_iter=0, reweight=1, pixels="mean", noise=0.05, spread=4)[1]
+        found[device] = info.slices[0]["spread"]
+    assert isinstance(found["cuda"], np.ndarray) and found["cuda"].shape == (64, 64)
+    # The same noise, drawn on the CPU; sums in another order.
+    assert difference(found["cuda"], found["cpu"]) <= 0.05
+
+
+def test_stack_on_the_gpu(subpixel):
+    truth, sinogram, theta = subpixel
+    noisy = sinogram + 0.2 * np.random.default_rng(0).standard_normal((3, *sinogram.shape)).astype(np.float32)
+    images = {device: reconstruct_on(device, noisy, theta, stack=3, pixels="mean", reweight=2)[0] for device in ("cpu", "cuda")}
+    # A convex problem twice reweighted, in float32 with sums in another order.
+    assert difference(images["cuda"], images["cpu"]) <= 1e-2
+    taught, info = reconstruct_on("cuda", noisy, theta, stack=3, pixels="mean", reweight=1, learn=1, refine=2, spread=2)
+    assert np.isfinite(taught).all() and all(np.isfinite(s["spread"]).all() for s in info.slices)
+
+
 def test_benchmark_command_on_the_gpu(tmp_path):
     import json
 

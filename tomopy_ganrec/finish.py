@@ -32,13 +32,12 @@ def finish(part: Measurement, image: torch.Tensor, options: GanrecOptions, mask,
 
     A stack is one body and has one network. Other slices each have their own, so that what becomes of one does not depend on its batch.
     """
-    factor, lessons = refinement(part, options), options.lessons if has_missing_wedge(part.model) else 0
-    if factor == 1 and not lessons:
-        return image, False
+    lessons = options.lessons if has_missing_wedge(part.model) else 0
     bodies = [part] if options.stack > 1 else [part.take(torch.tensor([k], device=image.device)) for k in range(len(image))]
-    one = (lessons_steps(options) if lessons else 0) + (finer_steps(part) if factor > 1 else 0)
-    tell, done, image = _Steps("learn", one * len(bodies), notify), 0, image.clone()
-    for body in bodies:
+    factors = [refinement(body, options) for body in bodies]
+    total = sum((lessons_steps(options) if lessons else 0) + (finer_steps(part) if factor > 1 else 0) for factor in factors)
+    tell, done, image = _Steps("learn", total, notify), 0, image.clone()
+    for body, factor in zip(bodies, factors, strict=True):
         where = slice(done, done + len(body.data))
         image[where] = _improved(body, image[where], options.replace(learn=lessons), factor, mask, tell)
         done = where.stop
@@ -50,7 +49,9 @@ def finish(part: Measurement, image: torch.Tensor, options: GanrecOptions, mask,
 def _improved(body: Measurement, image: torch.Tensor, options: GanrecOptions, factor: int, mask, tell: _Steps) -> torch.Tensor:
     with torch.no_grad():
         grid = FinerGrid.begin(body, image, factor, options, tell) if factor > 1 else None
-    if tell.ended or not options.lessons:
+    if tell.ended:
+        return image
+    if not options.lessons:
         return grid.mean() if grid else image
     given = 0
 

@@ -231,6 +231,9 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback) -> FitResult:
     notify = callback or (lambda status: None)
     mask = field_of_view(model, sinogram.device).to(sinogram) if options.mask else None
     scale = data_scale(model, sinogram, mask)
+    if options.stack > 1:  # neighbours are compared, in the same units; a slice without signal has none of its own
+        signal = sinogram.flatten(1).any(1)
+        scale = (scale[signal] if signal.any() else scale).mean(0, keepdim=True).expand_as(scale).contiguous()
     settings = choose_settings(model, sinogram, scale, options)
     if options.stack > 1:  # one regularisation for all, by the slice of middle noise
         settings = [sorted(settings, key=lambda s: s.relative_noise)[len(settings) // 2]] * len(settings)

@@ -29,7 +29,7 @@ PLAIN, ROUNDS, ITERATIONS = 60, 4, 30  # of the reconstruction of a copy
 STEPS, RATE, PIXELS = 300, 3e-3, 128 * 128  # of the network's training in a round; pixels in a step
 SOLVE = 80  # iterations of the solve after each round
 PULL = 3.0  # of the network's image in the missing frequencies, in units of λ
-NEAREST = math.radians(25)  # a copy turned by less shows the network its own wedge
+NEAREST = math.radians(25)  # a copy turned by less shows the network its own wedge (a mirrored one still may)
 
 
 def turns(count: int, generator: torch.Generator) -> torch.Tensor:
@@ -37,10 +37,10 @@ def turns(count: int, generator: torch.Generator) -> torch.Tensor:
     (count, 2, 2) orthogonal matrices."""
     k = torch.arange(count)
     parts = (count + 1) // 2
-    share = (k // 2 + torch.rand(count, generator=generator)) / parts
+    share = (k // 2 + torch.rand(count, generator=generator, dtype=torch.float32)) / parts
     angle = NEAREST + (math.pi - 2 * NEAREST) * share + math.pi * torch.randint(2, (count,), generator=generator)
-    c, s = angle.cos(), angle.sin()
-    mirror = torch.where(k % 2 == 1, -1.0, 1.0)
+    c, s = angle.float().cos(), angle.float().sin()
+    mirror = torch.where(k % 2 == 1, -1.0, 1.0).to(c)
     return torch.stack([torch.stack([c, -s * mirror], 1), torch.stack([s, c * mirror], 1)], 1)
 
 
@@ -80,9 +80,14 @@ def measured_frequencies(theta, shape: tuple[int, int], matrices: torch.Tensor |
     return torch.where(radius < 1.5, torch.ones_like(inside), inside)
 
 
+def _conv(inputs: int, outputs: int, size: int) -> nn.Conv2d:
+    """A convolution whose weights are still to be set: torch's own would be drawn from the global random state."""
+    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, padding=size // 2, dtype=torch.float32)
+
+
 class _Block(nn.Sequential):
     def __init__(self, inputs: int, outputs: int):
-        super().__init__(nn.Conv2d(inputs, outputs, 3, padding=1), nn.LeakyReLU(0.1), nn.Conv2d(outputs, outputs, 3, padding=1), nn.LeakyReLU(0.1))
+        super().__init__(_conv(inputs, outputs, 3), nn.LeakyReLU(0.1), _conv(outputs, outputs, 3), nn.LeakyReLU(0.1))
 
 
 class WedgeNetwork(nn.Module):
@@ -96,12 +101,12 @@ class WedgeNetwork(nn.Module):
         super().__init__()
         self.down = nn.ModuleList(_Block(i, o) for i, o in zip((8, *widths[:-1]), widths, strict=True))
         self.up = nn.ModuleList(_Block(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))
-        self.out = nn.Conv2d(widths[0], 4, 1)
+        self.out = _conv(widths[0], 4, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 bound = 0.0 if module is self.out else 1 / math.sqrt(module.weight[0].numel())
                 with torch.no_grad():
-                    module.weight.copy_((torch.rand(module.weight.shape, generator=generator) * 2 - 1) * bound)
+                    module.weight.copy_((torch.rand(module.weight.shape, generator=generator, dtype=torch.float32) * 2 - 1) * bound)
                     module.bias.zero_()
 
     def forward(self, x):
@@ -169,7 +174,7 @@ class _Teacher:
             answer = self.network(inputs[chosen])
             error = (answer if self._mask is None else answer * self._mask) - truth[chosen]
             error = torch.fft.irfft2(torch.fft.rfft2(error) * believed[chosen], s=error.shape[-2:])
-            loss = (delta * ((error.square() + delta * delta).sqrt() - delta)).mean()
+            loss = (delta * delta * (((error / delta).square() + 1).sqrt() - 1)).mean()
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
@@ -228,6 +233,8 @@ def learn(measurement: Measurement, x: torch.Tensor, options: GanrecOptions, mas
         if ended:
             break
         teacher.train(*lesson, delta, RATE * (1 - 0.5 * lesson_number / options.lessons), tell)
+        if ended:
+            break
         with torch.no_grad():
             answer = teacher.network(real)
             answer = answer if mask is None else answer * mask

@@ -70,7 +70,7 @@ def residual_levels(residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     columns = residual.shape[-1]
     length = max(columns, 64)  # a short detector has too few frequencies
     power = torch.fft.rfft(residual, n=length).abs().square().mean(1) / columns
-    f = torch.fft.rfftfreq(length, device=residual.device)
+    f = torch.fft.rfftfreq(length, device=residual.device, dtype=residual.dtype)
     low, high = (power[:, (f > band[0]) & (f <= band[1])].mean(1).sqrt() for band in (LOW, HIGH))
     return low, high
 
@@ -84,7 +84,7 @@ def whitening(low: torch.Tensor, high: torch.Tensor, columns: int) -> tuple[torc
     """
     error = (high.square() - low.square()).clamp(min=0)
     reference = (low.square() + error).sqrt()
-    f = torch.fft.rfftfreq(columns, device=low.device)[None, None] / REFERENCE
+    f = torch.fft.rfftfreq(columns, device=low.device, dtype=low.dtype)[None, None] / REFERENCE
     power = low.square()[:, None, None] + error[:, None, None] * f**2
     weight = torch.where(reference[:, None, None] > 0, reference[:, None, None] / power.sqrt(), torch.ones_like(power))
     return weight.clamp(max=20.0), reference

@@ -97,12 +97,14 @@ def _progress(bar, done: int, count: int, status: Status) -> None:
     bar.update(max(0.0, done + count * share - bar.n))
 
 
-def _batches(centers: np.ndarray, size: int):
+def _batches(centers: np.ndarray, size: int, neighbours: bool = False):
     """(centre, indices of slices) with at most `size` slices each."""
     for center in np.unique(centers):
         members = np.flatnonzero(centers == center)
-        for first in range(0, len(members), size):
-            yield float(center), members[first : first + size]
+        runs = np.split(members, np.flatnonzero(np.diff(members) > 1) + 1) if neighbours else [members]
+        for run in runs:
+            for first in range(0, len(run), size):
+                yield float(center), run[first : first + size]
 
 
 def reconstruct(tomo: np.ndarray, centers: np.ndarray, theta: np.ndarray, size: tuple[int, int], options: GanrecOptions, init=None):
@@ -142,7 +144,7 @@ def reconstruct(tomo: np.ndarray, centers: np.ndarray, theta: np.ndarray, size: 
 
     try:
         with _memory_errors(tomo.shape, size):
-            for center, members in _batches(centers, batch_size(options, device, *size)):
+            for center, members in _batches(centers, batch_size(options, device, *size), options.stack > 1):
                 with _device_locks[str(device)]:  # chunks of one call queue for the device instead of fighting over it
                     projector = ParallelBeamProjector(
                         size, theta, tomo.shape[2], center, backend=options.backend, device=device, memory_limit=options.projector_memory
