@@ -94,7 +94,7 @@ class GanrecOptions:
         Nothing lies outside the disc that the detector sees in a full turn. Turn off for a sample wider than the detector.
     levels : None, 'auto' or sequence of float
         Grey levels of a segmented material in attenuation per pixel, or 'auto' to find them. None (default) assumes nothing: levels help a lot
-        where they exist and hurt where they do not.
+        where they exist; 'auto' leaves alone, with a warning, what has none.
     network : bool
         False leaves only the free pixels of the generator: a control.
     adversarial : float, >= 0
