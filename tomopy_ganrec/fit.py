@@ -195,7 +195,7 @@ def fit(
 
     The image returned is, for each slice, the iterate (the start image among them) of lowest objective: data term + the penalty that the
     total variation descends, without the discriminator's part; with levels, of those after the levels have come in fully. An iterate whose data
-    residual is above 1.6 times that of the start does not count.
+    residual is above 1.6 times that of the start does not count. `GanrecOptions.refine` and `learn` take it from there (`finish.finish`).
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ def reconstruct(tomo: np.ndarray, centers: np.ndarray, theta: np.ndarray, size: 
     bar = None
     if options.progress:
         bar = tqdm(total=tomo.shape[0], desc="ganrec", unit="slice", bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}")
-    done = 0
+    done, projector = 0, None
 
     def notify(status: Status):
         if _cancelled_before >= began:
@@ -146,9 +146,10 @@ def reconstruct(tomo: np.ndarray, centers: np.ndarray, theta: np.ndarray, size: 
         with _memory_errors(tomo.shape, size):
             for center, members in _batches(centers, batch_size(options, device, *size), options.stack > 1):
                 with _device_locks[str(device)]:  # chunks of one call queue for the device instead of fighting over it
-                    projector = ParallelBeamProjector(
-                        size, theta, tomo.shape[2], center, backend=options.backend, device=device, memory_limit=options.projector_memory
-                    )
+                    if projector is None or projector.center != center:  # what it has measured and resampled serves all slices of a centre
+                        projector = ParallelBeamProjector(
+                            size, theta, tomo.shape[2], center, backend=options.backend, device=device, memory_limit=options.projector_memory
+                        )
                     sinogram = torch.from_numpy(np.array(tomo[members], np.float32)).to(device)
                     start = None if init is None else torch.from_numpy(np.array(init[members], np.float32)).to(device)
                     result = fit(projector, sinogram, options, init=start, callback=notify)

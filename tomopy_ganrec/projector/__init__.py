@@ -53,7 +53,7 @@ class Geometry:
 class _Cache:
     """The backends last used, by geometry, device and precision; bounded in number and in memory."""
 
-    def __init__(self, entries: int = 16, nbytes: float = 2e9):
+    def __init__(self, entries: int = 16, nbytes: float = 4e9):
         self._entries, self._nbytes, self._items, self._lock = entries, nbytes, OrderedDict(), RLock()
 
     def get(self, key, build: Callable):
@@ -166,7 +166,7 @@ class ParallelBeamProjector:
         *,
         device="cpu",
         dtype=torch.float32,
-        memory_limit=1e9,
+        memory_limit=2e9,
     ):
         size = (size, size) if isinstance(size, numbers.Integral) else tuple(size)
         if len(size) != 2:
