@@ -1,6 +1,6 @@
 """Draws ``docs/quality.png``: cells where GANrec gains most and least over total variation, and how sure it says it is of each pixel.
 
-    python benchmarks/quality_figure.py           # about six minutes of one core
+python benchmarks/quality_figure.py           # about six minutes of one core
 """
 
 from pathlib import Path

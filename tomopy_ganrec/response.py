@@ -11,10 +11,10 @@ import math
 import numpy as np
 import torch
 
-__all__ = ["filtered", "pixel_response", "residual_levels", "unblurred", "whitening"]
+__all__ = ["HIGH", "MIDDLE", "filtered", "pixel_response", "residual_level", "residual_levels", "unblurred", "whitening"]
 
 LIMIT = 4.0  # of the response: near Nyquist aliasing rules, not the formula
-LOW, HIGH, REFERENCE = (0.03, 0.1), (0.2, 0.3), 0.25  # cycles per column
+LOW, MIDDLE, HIGH, REFERENCE = (0.03, 0.1), (0.1, 0.2), (0.2, 0.3), 0.25  # cycles per column
 
 
 def pixel_response(theta, columns: int, pixel_size: float = 1.0, rays_per_bin: int = 2) -> torch.Tensor:
@@ -60,19 +60,22 @@ def unblurred(sinogram: torch.Tensor, response: torch.Tensor) -> torch.Tensor:
     return filtered(sinogram, 1 / response)
 
 
-def residual_levels(residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The standard deviation of white noise that has the power of a residual (B, angles, columns) at low frequencies (0.03 to 0.1 cycles per
-    column), and at middle ones (0.2 to 0.3): (B,), (B,).
-
-    Of what a total variation leaves, the first is the noise of the data, and what the second has above it is the error of the model: structure
-    below the pixel.
-    """
+def residual_level(residual: torch.Tensor, band: tuple[float, float]) -> torch.Tensor:
+    """The standard deviation of white noise with the power of a residual (B, angles, columns) between two frequencies, in cycles per column: (B,)."""
     columns = residual.shape[-1]
     length = max(columns, 64)  # a short detector has too few frequencies
     power = torch.fft.rfft(residual, n=length).abs().square().mean(1) / columns
     f = torch.fft.rfftfreq(length, device=residual.device, dtype=residual.dtype)
-    low, high = (power[:, (f > band[0]) & (f <= band[1])].mean(1).sqrt() for band in (LOW, HIGH))
-    return low, high
+    return power[:, (f > band[0]) & (f <= band[1])].mean(1).sqrt()
+
+
+def residual_levels(residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`residual_level` at low frequencies (0.03 to 0.1 cycles per column) and at middle ones (0.2 to 0.3): (B,), (B,).
+
+    Of what a total variation leaves, the first is the noise of the data, and what the second has above it is the error of the model: structure
+    below the pixel.
+    """
+    return residual_level(residual, LOW), residual_level(residual, HIGH)
 
 
 def whitening(low: torch.Tensor, high: torch.Tensor, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
