@@ -278,8 +278,8 @@ for axis in axes:
 plt.show()
 
 # %% [markdown]
-# In the copy with outputs (`minutes`: 96², one particle, 10⁵ photons), GANrec's slices have a slightly higher MSSIM than TV's (0.770 and 0.766; 0.787 with both
-# levels given), TV has the smaller RMSE, and their pores agree with the true ones about equally well (Dice 0.77; SART and PML-hybrid 0.71). GANrec's envelope is
-# the nearest to the true one, but it overestimates the pore fraction most of the iterative methods: 0.470, where 0.415 is true. SART's 0.412 is
+# In the copy with outputs (`minutes`: 96², one particle, 10⁵ photons), GANrec's slices have a higher MSSIM than TV's (0.792 and 0.766; 0.810 with both
+# levels given), about the same RMSE, and their pores agree with the true ones about equally well (Dice 0.76 and 0.77; SART and PML-hybrid 0.71). Its envelope is
+# the nearest to the true one, and its pore fraction, 0.432 where 0.415 is true, is nearer than TV's 0.441. SART's 0.412 is
 # almost right, by false and missed pores that cancel. With 110° missing, no method here recovers the shape of single pores along the beam. `levels='auto'`
 # makes hardly a difference here. One particle and one noise level: the differences between TV and GANrec may turn with another.

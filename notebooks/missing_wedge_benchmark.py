@@ -219,7 +219,8 @@ display(figures.slices(hard, tables.kept([row for row in hard_rows if row["metho
 
 # %% [markdown]
 # In the copy with outputs TV is best at 180° (0.9956, GANrec 0.9940) and GANrec at 120° (0.9748, TV 0.9431); `levels='auto'` loses against GANrec without
-# levels at both. One slice of one object: differences of a few thousandths may turn with another.
+# levels at both. One slice of one object: differences of a few thousandths may turn with another. This copy was made before pixels were means; on sub-pixel
+# truth the default has gained .01 to .02 since (README, second table), and levels no longer lose.
 
 # %% [markdown]
 # ## Everything in one page

@@ -83,7 +83,7 @@ def methods() -> dict[str, Method]:
     astra, tomopy = peers.missing("astra"), peers.missing("tomopy")
     astra_cpu = bool(astra) or not import_astra().use_cuda()
     tv = "λ from the noise in the sinogram, 250 iterations, x ≥ 0"
-    start = "250 iterations of TV for pixels as means; 8 rounds of 40 reweighted iterations; frequencies, λ and ε from its residual"
+    start = "180 iterations of TV for pixels as means; 8 rounds of 40 reweighted iterations; frequencies, λ and ε from its residual"
     own = f"{start}; 100 iterations of the fit"
     found = [
         Method("fbp", "FBP", "filtered back projection", "ramp filter, π / projections each, not clipped", solve.filtered_back_projection, 0.02),
