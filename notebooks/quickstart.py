@@ -185,8 +185,7 @@ for key in ("noise", "strength", "iteration", "start_residual", "residual", "lev
 # ## Segmented material: `levels='auto'`
 #
 # For a material of a few grey levels, `levels='auto'` finds them in the start image and draws pixels towards them. That helps where pixels are full
-# of one material. Where grains end inside pixels, or the material is textured, the levels are wrong for those pixels and the result can be
-# worse. So it is off by default. Both cases, measured:
+# of one material. Where grains end inside pixels it helps less, and a material without such levels is noticed and left alone, with a warning. Off by default. Both, measured:
 
 # %%
 full_truth, full_sinogram = Case("shale", SIZE, "120", None, "pixel").slice()  # each pixel is filled by one material
