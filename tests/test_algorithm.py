@@ -242,7 +242,7 @@ def test_progress_and_stages_of_all_that_may_be_asked_for(sinograms, theta, caps
     shown = capsys.readouterr().err
     assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "fit", "learn", "spread"]
     assert all(1 <= s.iteration <= s.total for s in seen)
-    assert "100%" in shown and "learning" in shown and "spread" in shown
+    assert "100%" in shown  # the bar draws ten times a second at most: a short stage may not be seen in it
     shares = [int(part) for part in re.findall(r"(\d+)%", shown)]
     assert shares == sorted(shares)  # it never goes back
     assert np.isfinite(image).all() and all(np.isfinite(s["spread"]).all() for s in info.slices)

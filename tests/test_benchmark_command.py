@@ -73,11 +73,11 @@ def wait_for_cells(process, out, count):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_run_continued_gives_the_same_table(uninterrupted, tmp_path, how, capsys):
     process = started(SMALL, tmp_path / "out")
-    wait_for_cells(process, tmp_path / "out", 4)
+    wait_for_cells(process, tmp_path / "out", 3)  # the third is TV; on a busy machine the signal may come later
     process.send_signal(how)
     said, _ = process.communicate(timeout=60)
     finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("cells/*/*/*.json")}
-    assert 4 <= len(finished) < 8
+    assert 3 <= len(finished) < 8
     if how == signal.SIGINT:  # it still says what it has
         assert process.returncode == 130 and "interrupted" in said and "| TV |" in said
         assert len(table(tmp_path / "out")) == len(finished)
