@@ -345,8 +345,7 @@ plt.show()
 # - Total variation and ganrec are far ahead of FBP and MLEM. ganrec is nearer to its own full range (0.116, total variation 0.132) and to that of each
 #   other method, and predicts the projections it has not seen better (0.047 and 0.056).
 # - ganrec's edges are sharper: along the row above, total variation spreads the boundaries over several columns, ganrec over one or two. But a sharp
-#   edge is not for that in the right place: in the detail, compare the course of the boundary with the full range. Single bright or dark pixels along
-#   edges, as at the crack, are ganrec's own.
+#   edge is not for that in the right place: in the detail, compare the course of the boundary with the full range.
 # - Both lose contrast across the boundaries that the wedge does not see: along that row the bright band is too dark and the grey beside it too
 #   bright. What is not measured is filled in by what the method prefers.
 # - One slice of one scan. For several objects with a known truth see the tables in the README and the notebook `missing_wedge_benchmark`.
