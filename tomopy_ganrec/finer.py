@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from .initial import TotalVariation, field_of_view
+from .initial import field_of_view
 from .learned import agree, measured_frequencies
 from .options import GanrecOptions
 from .response import filtered, pixel_response, unblurred
 from .settings import LOW_NOISE
-from .start import ROUND_ITERATIONS, Measurement, column
+from .start import ROUND_ITERATIONS, Measurement, column, solver_of
 
 __all__ = ["FinerGrid", "finer_steps", "refinement"]
 
@@ -66,8 +66,7 @@ class FinerGrid:
             spectrum=measurement.spectrum / measurement.response * response,
         )  # fmt: skip
         mask = field_of_view(model, image.device).to(image) if options.mask else None
-        solver = TotalVariation(model, data, settings[0].rho, options.nonnegative, mask, fine.spectrum, settings[0].along, options.across)
-        solver.start(_up(image, factor))
+        solver = solver_of(fine, options, mask, _up(image, factor))
         strength, epsilon = (column((getattr(s, name) for s in settings), image) for name in ("strength", "epsilon"))
         solver.run(strength, WARM, on_iteration=notify)
         solver.reweight(strength, epsilon, settings[0].rounds, ROUND_ITERATIONS, notify)

@@ -20,7 +20,7 @@ from .initial import TotalVariation, edge_weights, fbp, middle_angle, top_level
 from .options import GanrecOptions
 from .response import filtered
 from .settings import measured_range
-from .start import Measurement, column
+from .start import Measurement, column, solver_of
 
 __all__ = ["WedgeNetwork", "agree", "has_missing_wedge", "learn", "lessons_steps", "measured_frequencies", "turned", "turns"]
 
@@ -251,11 +251,7 @@ def agree(measurement: Measurement, answer: torch.Tensor, first: torch.Tensor, o
     """The image nearest to a network's answer in the frequencies that nobody has measured, and to the data in the others: edge-reweighted total
     variation with the edges of the answer."""
     strength, epsilon = (column((getattr(s, n) for s in measurement.settings), answer) for n in ("strength", "epsilon"))
-    first_settings = measurement.settings[0]
-    solver = TotalVariation(
-        measurement.model, measurement.data, first_settings.rho, options.nonnegative, mask, measurement.spectrum, first_settings.along, options.across
-    )
-    solver.start(answer.clamp(min=0) if options.nonnegative else answer)
+    solver = solver_of(measurement, options, mask, answer.clamp(min=0) if options.nonnegative else answer)
     missing = 1 - measured_frequencies(measurement.model.theta, answer.shape[1:]).to(answer)
     weight = edge_weights(answer, epsilon * top_level(first) + torch.finfo(answer.dtype).tiny, across=options.across)
     return solver.run(strength, iterations, weight, notify, (PULL * strength * missing, answer))

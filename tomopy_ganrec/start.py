@@ -10,7 +10,17 @@ from .options import GanrecOptions
 from .response import HIGH, MIDDLE, filtered, pixel_response, residual_level, residual_levels, unblurred, whitening
 from .settings import Settings, refine_settings
 
-__all__ = ["ROUND_ITERATIONS", "Measurement", "column", "constrained", "measurements", "start_image", "start_iterations", "trial_iterations"]
+__all__ = [
+    "ROUND_ITERATIONS",
+    "Measurement",
+    "column",
+    "constrained",
+    "measurements",
+    "solver_of",
+    "start_image",
+    "start_iterations",
+    "trial_iterations",
+]
 
 TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS = 250, 40, 30, 120
 MEAN_ITERATIONS = 180  # of total variation before the noise is read off its residual
@@ -115,7 +125,7 @@ def measurements(model, sinogram, options: GanrecOptions, settings: list[Setting
     quiet = torch.tensor([s.relative_noise < QUIET for s in settings], device=sinogram.device)
     tried = []
     for one in (mean, plain):
-        solver = _solver(one, options, mask, init)
+        solver = solver_of(one, options, mask, init)
         solver.run(strength, TRIAL_ITERATIONS, on_iteration=notify)
         residual = one.residual(one.model.forward_project(solver.x))
         levels.append(torch.where(quiet, residual_level(residual, MIDDLE), residual_level(residual, HIGH)))
@@ -127,7 +137,8 @@ def measurements(model, sinogram, options: GanrecOptions, settings: list[Setting
     return [one.take(torch.nonzero(chosen)[:, 0]) for one, chosen in zip(tried, (~box, box), strict=True) if chosen.any()]
 
 
-def _solver(measurement: Measurement, options: GanrecOptions, mask, init) -> TotalVariation:
+def solver_of(measurement: Measurement, options: GanrecOptions, mask, init) -> TotalVariation:
+    """Total variation of the data as the measurement explains them, at `init` or at zero."""
     first = measurement.settings[0]
     solver = TotalVariation(
         measurement.model, measurement.data, first.rho, options.nonnegative, mask, measurement.spectrum, first.along, options.across
@@ -160,7 +171,7 @@ def start_image(
     learning = measurement.response is not None and settings[0].rounds > 0
     solver, iterations = measurement.solver, MEAN_ITERATIONS if learning else TV_ITERATIONS
     if solver is None:
-        solver = _solver(measurement, options, mask, init)
+        solver = solver_of(measurement, options, mask, init)
     else:
         iterations -= TRIAL_ITERATIONS
     solver.run(column((s.strength for s in settings), sinogram), iterations, on_iteration=notify)
