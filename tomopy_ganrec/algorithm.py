@@ -4,15 +4,21 @@ Units are those of TomoPy: data are line integrals (−log of the transmission),
 """
 
 import contextlib
+import hashlib
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from importlib.metadata import version
 
 import numpy as np
 import torch
 
+from .calls import Call, give_back_threads, joined
 from .checks import check_centers, check_init, check_projections, check_theta
+from .devices import resolve_devices
 from .options import GanrecOptions
-from .volume import reconstruct, resolve_device
+from .outputs import Output, output_of
+from .sources import source_of
+from .volume import reconstruct, warm_every
 
 __all__ = ["ReconInfo", "ganrec", "recon", "register", "unregister"]
 
@@ -76,7 +82,14 @@ def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, option
     ValueError, TypeError, RuntimeError, MemoryError
         For data, options or a machine that will not do; `recon` is left as it was.
     """
-    settings = GanrecOptions.from_mapping(options, kwargs)
+    try:
+        _ganrec(tomo, center, recon, theta, GanrecOptions.from_mapping(options, kwargs))
+    except BaseException:
+        give_back_threads()
+        raise
+
+
+def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
     tomo, image = np.asarray(tomo), recon
     if tomo.ndim == 2 and recon.ndim == 2:  # nchunk=0: one slice, a scalar centre
         tomo, image = tomo[None], recon[None]
@@ -88,7 +101,11 @@ def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, option
     init = _given_init(image)
     if init is not None:
         init = check_init(init, image.shape)
-    image[...] = reconstruct(tomo, centers, theta, image.shape[1:], settings, init)[0]
+    source, output = source_of(tomo, sinogram_order=True), output_of(None, image.shape)
+    output.begin({})
+    with joined(image, settings.progress) as call:
+        reconstruct(source, centers, theta, image.shape[1:], settings, output, call, init, warm_every(settings, source))
+    image[...] = output.result()
 
 
 @contextlib.contextmanager
@@ -116,6 +133,9 @@ def recon(
     return_info=False,
     num_gridx=None,
     num_gridy=None,
+    out=None,
+    resume=True,
+    client=None,
     **kwargs,
 ):
     """Reconstruct a volume with GANrec; the call of ``tomopy.recon``, for those without TomoPy.
@@ -123,7 +143,8 @@ def recon(
     Parameters
     ----------
     tomo : (angles, slices, columns) array_like
-        Line integrals. With ``sinogram_order=True`` (slices, angles, columns). Not changed.
+        Line integrals. With ``sinogram_order=True`` (slices, angles, columns). Not changed. What lies on disk (``numpy.memmap``, an HDF5 or Zarr
+        dataset, a Dask array, `io.open_projections`) is read batch by batch.
     theta : (angles,) array_like
         Radians.
     center : float or (slices,) array_like, optional
@@ -142,36 +163,81 @@ def recon(
     return_info : bool
     num_gridx, num_gridy : int, optional
         Rows and columns of a slice; default: the detector's columns.
+    out : str, Path or float32 array, optional
+        Where the slices go as they are finished: ``'rec.h5'`` (dataset ``exchange/data``), a folder of TIFFs, or an array to fill; or an
+        `outputs.output_of`.
+    resume : bool
+        Go on with an `out` that the same call has begun, killed or not, doing only what is missing; False refuses one that exists.
+    client : dask.distributed.Client, optional
+        Let the workers of a Dask cluster reconstruct (`cluster.reconstruct_on`).
     **kwargs
         Options as keywords; they come before `options`.
 
     Returns
     -------
-    (slices, num_gridx, num_gridy) float32 array
+    (slices, num_gridx, num_gridy) float32 array, or the Path of `out`
         Attenuation per detector column. With `return_info` also a `ReconInfo`.
 
     Raises
     ------
     ValueError, TypeError, RuntimeError, MemoryError
         For data, options or a machine that will not do: the message says what was given, what is allowed and what to do.
+    OSError
+        For data that cannot be read or an `out` that cannot be written; finished slices are kept there.
     """
     if algorithm not in (None, "ganrec", ganrec):
         raise ValueError(f"algorithm={algorithm!r}: this function reconstructs with 'ganrec'; use tomopy.recon for other algorithms")
     settings = GanrecOptions.from_mapping(None if nchunk in (None, 0) else {"batch_size": nchunk}, options, kwargs)
-    tomo = np.asarray(tomo)
-    if tomo.ndim == 3 and not sinogram_order:
-        tomo = tomo.swapaxes(0, 1)
-    check_projections(tomo)
-    slices, angles, columns = tomo.shape
+    source = source_of(tomo, sinogram_order)
+    if source.nbytes_in_memory:
+        check_projections(np.asarray(tomo))
+    slices, angles, columns = source.shape
     theta = check_theta(theta, angles)
     centers = check_centers(center, slices, columns, settings.center_convention)
     size = int(columns if num_gridx is None else num_gridx), int(columns if num_gridy is None else num_gridy)
     if min(size) < 1:
         raise ValueError(f"num_gridx={num_gridx}, num_gridy={num_gridy}: a slice needs at least one row and one column")
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
-    with _threads(ncore):
-        image, records = reconstruct(tomo, centers, theta, size, settings, init)
-    return (image, ReconInfo(settings, str(resolve_device(settings.device)), records)) if return_info else image
+    devices = [] if client is not None else resolve_devices(settings)
+    output = out if isinstance(out, Output) else output_of(out, (slices, *size))
+    every = warm_every(settings, source, "auto")
+    output.begin(_identity(source, theta, centers, settings, init, every), resume)
+    call = Call(slices, settings.progress)
+    try:
+        call.enter()
+        with _threads(ncore):
+            if client is None:
+                reconstruct(source, centers, theta, size, settings, output, call, init, every)
+            else:
+                from .cluster import reconstruct_on
+
+                devices = reconstruct_on(client, source, centers, theta, size, settings, output, call, init, every)
+    finally:
+        call.leave(True)
+        output.close()
+    image = output.result()
+    return (image, ReconInfo(settings, ", ".join(map(str, devices)), output.records)) if return_info else image
+
+
+# What may differ between the calls that make one output: it moves no slice by more than 1e-4.
+_FREE = ("progress", "callback", "device", "gpu_list", "batch_size", "projector_memory", "warm_start")
+
+
+def _identity(source, theta, centers, settings: GanrecOptions, init, every: int) -> dict:
+    """What an output that is to be taken up must agree in."""
+
+    def digest(array):
+        return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+
+    return dict(
+        data=source.identity(),
+        theta=digest(theta),
+        center=digest(centers),
+        init_recon=None if init is None else digest(init),
+        every=every,
+        options={f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in _FREE},
+        version=version("tomopy_ganrec"),
+    )
 
 
 def _tomopy():

@@ -2,14 +2,17 @@
 
 import argparse
 import ast
+import contextlib
 import sys
 from dataclasses import fields
+from pathlib import Path
 
 from .options import GanrecOptions
 
 __all__ = ["main"]
 
 _OWN = ("progress", "callback")  # set by the command itself
+_ALSO = {"gpu_list": ["--gpus"]}  # other names
 
 
 def _value(text: str):
@@ -33,13 +36,22 @@ def _parser() -> argparse.ArgumentParser:
     recon.add_argument("--center", type=float, help="rotation axis on the detector in columns (default: its middle); see --center-convention")
     recon.add_argument("--slices", type=_slices, metavar="FIRST:LAST", help="slices FIRST to LAST-1 (default: all)")
     recon.add_argument("--angles", metavar="FROM:TO", help="use projections with FROM <= theta < TO, in degrees")
-    recon.add_argument("--out", required=True, metavar="PATH", help="a folder for TIFFs, or a file ending in .h5")
-    recon.add_argument("--reader", default="auto", choices=("auto", "dxchange", "h5py"))
+    recon.add_argument(
+        "--out", required=True, metavar="PATH", help="a folder for TIFFs, or a file ending in .h5; slices are there as they are finished"
+    )
+    recon.add_argument("--resume", action="store_true", help="go on with an --out that the same command has begun")
+    recon.add_argument(
+        "--scheduler", metavar="ADDRESS", help="let the workers of this Dask scheduler reconstruct: its address, or its scheduler file"
+    )
+    recon.add_argument(
+        "--reader", default="auto", choices=("auto", "dxchange", "h5py"), help="auto and h5py read slices as they are needed, dxchange all at once"
+    )
     recon.add_argument("--quiet", action="store_true", help="no progress bar")
     options = recon.add_argument_group("options of the reconstruction", "described in tomopy_ganrec.GanrecOptions; values as in Python")
     for field in fields(GanrecOptions):
         if field.name not in _OWN:
-            options.add_argument(f"--{field.name.replace('_', '-')}", type=_value, metavar="VALUE", help=f"default: {field.default!r}")
+            names = [f"--{field.name.replace('_', '-')}", *_ALSO.get(field.name, ())]
+            options.add_argument(*names, type=_value, metavar="VALUE", help=f"default: {field.default!r}")
     commands.add_parser("benchmark", help="compare methods on phantoms or on a scan; tables, figures and a page", add_help=False)
     demo = commands.add_parser("demo", help="a shale slice from 0-120 degrees by FBP, MLEM, TV and GANrec")
     demo.add_argument("--size", type=int, default=256)
@@ -62,14 +74,45 @@ def _recon(arguments) -> None:
     options = GanrecOptions.from_mapping(chosen)  # before torch is loaded and the file is read
     from . import io
     from .algorithm import recon
+    from .outputs import output_of
+    from .scanfile import open_projections
 
-    projections, theta = io.read_projections(arguments.file, arguments.slices, arguments.angles, arguments.reader)
-    volume, info = recon(projections, theta, arguments.center, options=chosen, return_info=True, progress=not arguments.quiet)
-    names = io.write_slices(volume, arguments.out, arguments.slices[0] if arguments.slices else 0)
+    read = (arguments.file, arguments.slices, arguments.angles)
+    projections, theta = io.read_projections(*read, "dxchange") if arguments.reader == "dxchange" else open_projections(*read)
+    _, slices, columns = projections.shape
+    first = arguments.slices[0] if arguments.slices else 0
+    output = output_of(arguments.out, (slices, columns, columns), first)
+    with _client(arguments.scheduler) as client:
+        try:
+            path, info = recon(
+                projections, theta, arguments.center, options=chosen, return_info=True, progress=not arguments.quiet,
+                out=output, resume=arguments.resume, client=client,
+            )  # fmt: skip
+        except FileExistsError as error:
+            raise FileExistsError(f"{error}. On the command line: --resume") from error
     print(info)
     for record in info.slices if options.levels is not None else ():
         print("levels:", ", ".join(f"{level:.4g}" for level in record["levels"]) or "none found")
-    print(f"wrote {names[0]}" + (f" … {names[-1].name}" if len(names) > 1 else ""))
+    names = [f"recon_{first + k:05d}.tiff" for k in range(slices)] if path.is_dir() else []
+    print(f"wrote {path / names[0] if names else path}" + (f" … {names[-1]}" if len(names) > 1 else ""))
+
+
+@contextlib.contextmanager
+def _client(address: str | None):
+    """A client of the Dask scheduler at an address or in a scheduler file; None for none."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("--scheduler needs Dask: pip install 'tomopy_ganrec[distributed]'") from error
+    try:
+        client = Client(scheduler_file=address) if Path(address).is_file() else Client(address, timeout=10)
+    except (OSError, ValueError) as error:  # also a time-out
+        raise RuntimeError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from error
+    with client:
+        yield client
 
 
 def _joined(words) -> list[str]:

@@ -5,6 +5,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from .paper import fit_paper
 from .result import FitResult, Status
 from .settings import choose_settings
 from .start import Measurement, constrained, measurements, start_image, start_iterations, trial_iterations
+from .warm import FAR, carried, distance, known_measurement, warm_image, warm_steps
 
 __all__ = ["FitResult", "Status", "fit"]
 
@@ -72,7 +74,8 @@ def _play(measurement: Measurement, start, scale, options: GanrecOptions, mask, 
     generator = Generator(start, options, mask)
     judge = Discriminator(batch, torch.Generator().manual_seed(options.seed + 1)).to(data) if options.adversarial > 0 else None
     pixel_rate = options.pixel_rate or (1e-2 if not tv_start else 2e-3 if options.levels is None else 5e-3)
-    groups = [dict(params=[generator.pixels], lr=pixel_rate)]
+    # The gradient of a pixel is of order 1 / pixels; below a hundredth of that Adam does not turn rounding into full steps.
+    groups = [dict(params=[generator.pixels], lr=pixel_rate, eps=0.16 / start[0].numel())]
     if generator.network is not None:
         groups.append(dict(params=generator.network.parameters(), lr=options.learning_rate or (5e-4 if tv_start else 2e-3)))
     game = Game(groups, judge, options.discriminator_rate or 1e-4)
@@ -132,64 +135,119 @@ def _not_finite(iteration: int, best: Best) -> NonFiniteError:
     return error
 
 
-def _describe(measurement: Measurement, best: Best, k: int, unit: float, levels, history: dict, stopped: str) -> dict:
+def _describe(measurement: Measurement, best: Best, k: int, unit: float, levels, history: dict, stopped: str, warm: int) -> dict:
     settings = measurement.settings[k]
     return dict(
         pixels="box" if measurement.response is None else "mean",
         noise=settings.noise, relative_noise=settings.relative_noise, strength=settings.strength, epsilon=settings.epsilon, rounds=settings.rounds,
-        loss=settings.loss, iteration=int(best.iteration[k]), objective=float(best.objective[k]), residual=float(best.residual[k]),
+        loss=settings.loss, level=settings.level, low=settings.low, along=settings.along, warm=warm > 0, warm_rounds=warm,
+        iteration=int(best.iteration[k]), objective=float(best.objective[k]), residual=float(best.residual[k]),
         start_objective=float(history["objective"][0, k]), start_residual=float(history["residual"][0, k]),
         levels=None if levels is None else [v * unit for v in levels[k].tolist() if not math.isnan(v)], stopped=stopped,
     )  # fmt: skip
 
 
-def _fit_group(model, data, scale, options, settings, mask, init, notify):
-    """Slices that share ρ, rounds and loss: start, best, description of each, history and seconds."""
-    began = time.perf_counter()
-    trial, more = trial_iterations(model, options)
-    steps, count, ended = trial + more, 0, False
+@dataclass(frozen=True)
+class _Group:
+    """Slices of a batch that share ρ, rounds and loss, in units of `scale`; with `near`, the records of their neighbours, `init` is the neighbours'
+    image."""
 
-    def in_start():
-        nonlocal count, ended
-        count += 1
-        ended = ended or bool(notify(Status("start", count, max(steps, count))))
-        return ended
+    index: torch.Tensor
+    data: torch.Tensor
+    scale: torch.Tensor
+    settings: list
+    init: torch.Tensor | None
+    near: list | None = None
+
+    def take(self, chosen: torch.Tensor) -> "_Group":
+        """Some of the slices, from nothing."""
+        return _Group(self.index[chosen], self.data[chosen], self.scale[chosen], [self.settings[k] for k in chosen.tolist()], None)
+
+
+def _cold_starts(model, group: _Group, options: GanrecOptions, mask, steps: "_StartSteps"):
+    """(slices of the batch, measurement, start image, warm rounds) of slices that begin at nothing or at the image given."""
+    trial, more = trial_iterations(model, options)
+    steps.total = steps.count + trial + more
+    with torch.no_grad():
+        parts = measurements(model, group.data, options, group.settings, mask, group.init, steps)
+    steps.total = steps.count + sum(start_iterations(part, options) for part in parts)
+    for part in parts:
+        with torch.no_grad():
+            start, part = start_image(part, options, mask, None if group.init is None else group.init[part.index], steps)
+        yield group.index[part.index], part, start, torch.zeros(len(start), dtype=torch.long)
+
+
+@torch.no_grad()
+def _warm_start(model, group: _Group, options: GanrecOptions, mask, steps: "_StartSteps"):
+    """As `_cold_starts` those that their neighbours' image serves, or None; and which it does not serve."""
+    steps.total = steps.count + warm_steps(options)
+    part = known_measurement(model, group.data, group.settings, group.near[0]["pixels"])
+    target = torch.tensor([record["start_residual"] for record in group.near]).to(group.data)
+    served = distance(part, group.init, target) <= FAR
+    if not served.any():
+        return None, ~served
+    some = torch.nonzero(served)[:, 0]
+    image, rounds, lost = warm_image(part.take(some), options, mask, group.init[some], target[some], steps)
+    served[some[lost]] = False
+    kept = torch.nonzero(served)[:, 0]
+    found = (group.index[kept], part.take(kept), image[~lost], rounds[~lost]) if len(kept) else None
+    return found, ~served
+
+
+class _StartSteps:
+    """Tells the caller of each iteration of the start images, and remembers whether it has ended them."""
+
+    def __init__(self, notify: Callable):
+        self._notify, self.total, self.count, self.ended = notify, 0, 0, False
+
+    def __call__(self) -> bool:
+        self.count += 1
+        self.ended = self.ended or bool(self._notify(Status("start", self.count, max(self.total, self.count))))
+        return self.ended
+
+
+def _starts(model, groups: list[_Group], options: GanrecOptions, mask, steps: _StartSteps):
+    """The start images of all groups, slices whose neighbours cannot help among those from nothing: (starts, whether they are warm)."""
+    for group in groups:
+        if group.near is not None:
+            found, left = _warm_start(model, group, options, mask, steps)
+            if found is not None:
+                yield found
+            group = group.take(torch.nonzero(left)[:, 0]) if left.any() else None
+        if group is not None:
+            yield from _cold_starts(model, group, options, mask, steps)
+
+
+def _improve(part: Measurement, start, unit, options: GanrecOptions, mask, notify: Callable, ended: bool, rounds):
+    """From a start image to the reconstruction of slices that share a measurement: the best image, description of each, and history."""
 
     def in_fit(iteration, total, residual):
         return notify(Status("fit", iteration, total, residual))
 
-    with torch.no_grad():
-        parts = measurements(model, data, options, settings, mask, init, in_start)
-    steps = trial + sum(start_iterations(part, options) for part in parts)
-    spent = time.perf_counter() - began
-    for part in parts:
-        began = time.perf_counter()
+    chosen = options.replace(num_iter=0) if ended else options.replace(num_iter=options.warm_iterations) if rounds.any() else options
+    best, levels, history, stopped = _play(part, start, unit, chosen, mask, in_fit)
+    if not ended and stopped != "callback":
+        best.image, ended = finish(part, best.image, options, mask, notify)
         with torch.no_grad():
-            start, part = start_image(part, options, mask, None if init is None else init[part.index], in_start)
-        middle = time.perf_counter()
-        unit = scale[part.index]
-        try:
-            best, levels, history, stopped = _play(part, start, unit, options.replace(num_iter=0) if ended else options, mask, in_fit)
-        except NonFiniteError as error:
-            if error.best.image.isfinite().all():
-                error.result = part.index, FitResult(error.best.image * unit, start * unit)
-            raise
-        units = unit.flatten().tolist()
-        if not ended and stopped != "callback":
-            best.image, ended = finish(part, best.image, options, mask, notify)
-            with torch.no_grad():
-                best.residual = part.relative_residual(best.image)
-        stopped = "callback" if ended else stopped
-        info = [_describe(part, best, k, units[k], levels, history, stopped) for k in range(len(units))]
-        if not ended:
-            for entry, deviation, value in zip(info, spreads(part, options, mask, notify), units, strict=False):
-                entry["spread"] = (deviation * value).cpu().numpy()
-        yield part.index, start, best.image, info, history, (spent + middle - began, time.perf_counter() - middle)
-        spent = 0.0
+            best.residual = part.relative_residual(best.image)
+    stopped = "callback" if ended else stopped
+    units, rounds = unit.flatten().tolist(), rounds.tolist()
+    info = [_describe(part, best, k, units[k], levels, history, stopped, rounds[k]) for k in range(len(units))]
+    if not ended:
+        for entry, deviation, value in zip(info, spreads(part, options, mask, notify), units, strict=False):
+            entry["spread"] = (deviation * value).cpu().numpy()
+    return best.image, info, history
 
 
 def fit(
-    model: ForwardModel, sinogram: torch.Tensor, options: GanrecOptions | None = None, *, init: torch.Tensor | None = None, callback=None
+    model: ForwardModel,
+    sinogram: torch.Tensor,
+    options: GanrecOptions | None = None,
+    *,
+    init: torch.Tensor | None = None,
+    callback=None,
+    near=None,
+    state=None,
 ) -> FitResult:
     """Reconstruct a batch of independent slices.
 
@@ -210,6 +268,11 @@ def fit(
         Where the start image begins (``init='tv'`` or ``'sirt'``), or the start image itself (``init='none'``).
     callback : callable, optional
         Called with a `Status` after each iteration; a true answer ends the run with what it has.
+    near : list of (dict or None), optional
+        For a warm start: for each slice the record (`FitResult.info`) of a neighbour that is done, and in `init` the neighbours' image. It saves
+        most of the start image and of the fit. A slice with None, or that its neighbours' image does not explain, begins at nothing.
+    state : list of dict, optional
+        For ``preset='paper'``: the weights with which each slice begins, from ``FitResult.states`` of another batch of as many.
 
     Returns
     -------
@@ -222,47 +285,70 @@ def fit(
     """
     # The caller's no_grad or inference_mode is not for the fit.
     with torch.inference_mode(False), torch.enable_grad():
-        return _fit(model, sinogram.detach().clone(), options or GanrecOptions(), None if init is None else init.detach().clone(), callback)
+        return _fit(
+            model, sinogram.detach().clone(), options or GanrecOptions(), None if init is None else init.detach().clone(), callback, near, state
+        )
 
 
-def _fit(model, sinogram, options: GanrecOptions, init, callback) -> FitResult:
+def _fit(model, sinogram, options: GanrecOptions, init, callback, near, state) -> FitResult:
     if options.preset == "paper":
-        return fit_paper(model, sinogram, options, callback)
+        return fit_paper(model, sinogram, options, callback, state)
+    began = time.perf_counter()
     notify = callback or (lambda status: None)
     mask = field_of_view(model, sinogram.device).to(sinogram) if options.mask else None
     scale = data_scale(model, sinogram, mask)
     if options.stack > 1:  # neighbours are compared, in the same units; a slice without signal has none of its own
         signal = sinogram.flatten(1).any(1)
         scale = (scale[signal] if signal.any() else scale).mean(0, keepdim=True).expand_as(scale).contiguous()
+    batch = len(sinogram)
+    image, start = (torch.zeros(batch, *model.domain_shape).to(sinogram) for _ in range(2))
+    info, histories, seconds = [None] * batch, [], dict(start=0.0, fit=0.0)
+    steps = _StartSteps(notify)
+    for index, part, begun, rounds in _starts(model, _groups(model, sinogram, scale, options, init, near), options, mask, steps):
+        seconds["start"] += time.perf_counter() - began
+        began, unit = time.perf_counter(), scale[index]
+        start[index] = begun * unit
+        try:
+            best, described, history = _improve(part, begun, unit, options, mask, notify, steps.ended, rounds)
+        except NonFiniteError as error:
+            if error.best.image.isfinite().all():  # with the parts done before; slices whose turn had not come are zero
+                image[index] = error.best.image * unit
+                error.result = FitResult(image, start)
+            raise
+        image[index] = best * unit
+        for k, entry in zip(index.tolist(), described, strict=True):
+            info[k] = entry
+        histories.append((index.tolist(), history))
+        seconds["fit"] += time.perf_counter() - began
+        began = time.perf_counter()
+    return FitResult(image, start, info, _merge_history(histories, batch), seconds)
+
+
+def _groups(model, sinogram, scale, options: GanrecOptions, init, near) -> list[_Group]:
     settings = choose_settings(model, sinogram, scale, options)
     if options.stack > 1:  # one regularisation for all, by the slice of middle noise
         settings = [sorted(settings, key=lambda s: s.relative_noise)[len(settings) // 2]] * len(settings)
     groups = defaultdict(list)
-    for k, s in enumerate(settings):
-        groups[s.rho, s.rounds, s.loss, s.along].append(k)
-    batch = len(settings)
-    image, start = (torch.zeros(batch, *model.domain_shape).to(sinogram) for _ in range(2))
-    info, histories, seconds = [None] * batch, [], np.zeros(2)
-    for members in groups.values():
-        index = torch.tensor(members, device=sinogram.device)
-        unit = scale[index]
-        given = None if init is None else init[index] / unit
-        parts = _fit_group(model, sinogram[index] / unit, unit, options, [settings[k] for k in members], mask, given, notify)
-        try:
-            for inner, began, best, described, history, spent in parts:
-                place = index[inner]
-                image[place], start[place] = best * scale[place], began * scale[place]
-                for k, entry in zip(place.tolist(), described, strict=True):
-                    info[k] = entry
-                histories.append((place.tolist(), history))
-                seconds += spent
-        except NonFiniteError as error:
-            if error.result is not None:  # with the groups done before; slices whose turn had not come are zero
-                inner, result = error.result
-                image[index[inner]], start[index[inner]] = result.image, result.start
-                error.result = FitResult(image, start)
-            raise
-    return FitResult(image, start, info, _merge_history(histories, batch), dict(start=seconds[0], fit=seconds[1]))
+    for k, own in enumerate(settings):
+        warm = None if near is None or near[k] is None else carried(own, near[k], options)
+        s = warm or own
+        groups[s.rho, s.rounds, s.loss, s.along, near[k]["pixels"] if warm else None].append((k, s))
+    found = []
+    for (*_, pixels), members in groups.items():
+        places = [k for k, _ in members]
+        index = torch.tensor(places, device=sinogram.device)
+        given = init is not None and (near is None or pixels)
+        found.append(
+            _Group(
+                index,
+                sinogram[index] / scale[index],
+                scale[index],
+                [s for _, s in members],
+                init[index] / scale[index] if given else None,
+                [near[k] for k in places] if pixels else None,
+            )  # fmt: skip
+        )
+    return found
 
 
 def _merge_history(parts, batch: int) -> dict:

@@ -49,11 +49,48 @@ def _h5py():
     return h5py
 
 
-def _read_h5py(path: Path, sino, group: str):
-    """Projections, flats, darks (None where absent) and theta in degrees (None) from the Data Exchange layout."""
+def _tifffile():
+    try:
+        import tifffile
+    except ImportError as error:
+        raise ImportError("writing TIFFs needs tifffile: pip install 'tomopy_ganrec[io]'") from error
+    return tifffile
+
+
+def inspect_scan(path: Path, slices, group: str):
+    """The shape of ``{group}/data`` and the slices as integers (None for all), after refusing what is not there; nothing is read."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    if not _h5py().is_hdf5(path):
+        raise ValueError(f"{path} is not an HDF5 file; this function reads Data Exchange files (exchange/data …)")
     with _h5py().File(path, "r") as file:
         if f"{group}/data" not in file:
             raise ValueError(f"{path} holds no dataset '{group}/data'; its top level has {', '.join(file) or 'nothing'}. Is it a Data Exchange file?")
+        shape = file[f"{group}/data"].shape
+    if len(shape) != 3:
+        raise ValueError(f"{group}/data of {path} has shape {shape}; Data Exchange files hold (angles, slices, columns) there")
+    if slices is not None:
+        slices = tuple(int(s) for s in slices)
+        if not 0 <= slices[0] < slices[1] <= shape[1]:
+            raise ValueError(f"slices {slices[0]}:{slices[1]} are not among the {shape[1]} of {path}; give first < last, counted from 0")
+    return shape, slices
+
+
+def chosen_angles(path: Path, theta, count: int, wedge):
+    """Which of `count` projections a wedge keeps, and their angles in radians; `theta` in degrees, None where the file has none."""
+    if theta is None:
+        logger.warning("%s holds no angles: %d projections are taken to lie evenly over 180 degrees", path, count)
+        theta = np.linspace(0, 180, count, endpoint=False)
+    theta = np.asarray(theta, np.float64)
+    if len(theta) != count:
+        raise ValueError(f"{path} holds {count} projections but {len(theta)} angles")
+    keep = select_angles(theta, wedge)
+    return keep, np.deg2rad(theta[keep])
+
+
+def _read_h5py(path: Path, sino, group: str):
+    """Projections, flats, darks (None where absent) and theta in degrees (None) from the Data Exchange layout."""
+    with _h5py().File(path, "r") as file:
         rows = slice(*sino) if sino else slice(None)
 
         def read(name):
@@ -71,6 +108,13 @@ def _read_dxchange(path: Path, sino, group: str):
     rows = (None, sino) if sino else None
     data, flat, dark = (dxchange.read_hdf5(str(path), f"/{group}/{name}", slc=rows) for name in ("data", "data_white", "data_dark"))
     return data, flat, dark, dxchange.read_hdf5(str(path), f"/{group}/theta")
+
+
+def check_fields(shape, **fields) -> None:
+    """Refuse flat and dark fields, given by their shapes, whose slices and columns are not those of the projections (`shape`)."""
+    for name, field in fields.items():
+        if len(field) != 3 or tuple(field[1:]) != tuple(shape[1:]):
+            raise ValueError(f"the {name} fields have shape {field}, the projections {shape}; slices and columns must agree")
 
 
 def normalize(projections, flat=None, dark=None, minus_log=True) -> np.ndarray:
@@ -94,9 +138,7 @@ def normalize(projections, flat=None, dark=None, minus_log=True) -> np.ndarray:
     if flat is not None:
         flat = np.asarray(flat, np.float32)
         dark = np.zeros_like(flat[:1]) if dark is None else np.asarray(dark, np.float32)
-        for name, frames in (("flat", flat), ("dark", dark)):
-            if frames.ndim != 3 or frames.shape[1:] != transmission.shape[1:]:
-                raise ValueError(f"the {name} fields have shape {frames.shape}, the projections {transmission.shape}; slices and columns must agree")
+        check_fields(transmission.shape, flat=flat.shape, dark=dark.shape)
         try:
             prep = importlib.import_module("tomopy.prep.normalize")
         except ImportError:
@@ -139,18 +181,9 @@ def read_projections(path, slices=None, angles=None, reader="auto", group="excha
         For a file that is missing, not HDF5 or laid out otherwise, a selection that leaves nothing, a reader that is not installed.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     if reader not in ("auto", "dxchange", "h5py"):
         raise ValueError(f"reader={reader!r} is not known; choose 'auto', 'dxchange' or 'h5py'")
-    if not _h5py().is_hdf5(path):
-        raise ValueError(f"{path} is not an HDF5 file; this function reads Data Exchange files (exchange/data …)")
-    with _h5py().File(path, "r") as file:
-        shape = file[f"{group}/data"].shape if f"{group}/data" in file else None
-    if slices is not None:
-        slices = tuple(int(s) for s in slices)
-        if shape is not None and not 0 <= slices[0] < slices[1] <= shape[1]:
-            raise ValueError(f"slices {slices[0]}:{slices[1]} are not among the {shape[1]} of {path}; give first < last, counted from 0")
+    _, slices = inspect_scan(path, slices, group)
     if reader == "auto":
         try:
             _dxchange()
@@ -158,16 +191,9 @@ def read_projections(path, slices=None, angles=None, reader="auto", group="excha
         except ImportError as error:
             logger.info("reading with h5py: %s", error)
             reader = "h5py"
-    read = _read_dxchange if reader == "dxchange" and shape is not None else _read_h5py
-    data, flat, dark, theta = read(path, slices, group)
-    if theta is None:
-        logger.warning("%s holds no angles: %d projections are taken to lie evenly over 180 degrees", path, len(data))
-        theta = np.linspace(0, 180, len(data), endpoint=False)
-    theta = np.asarray(theta, np.float64)
-    if len(theta) != len(data):
-        raise ValueError(f"{path} holds {len(data)} projections but {len(theta)} angles")
-    keep = select_angles(theta, angles)
-    return normalize(np.asarray(data)[keep], flat, dark, minus_log), np.deg2rad(theta[keep])
+    data, flat, dark, theta = (_read_dxchange if reader == "dxchange" else _read_h5py)(path, slices, group)
+    keep, theta = chosen_angles(path, theta, len(data), angles)
+    return normalize(np.asarray(data)[keep], flat, dark, minus_log), theta
 
 
 def select_angles(degrees, wedge) -> np.ndarray:
@@ -210,10 +236,7 @@ def write_slices(volume, path, first=0) -> list[Path]:
             data = file.create_dataset("exchange/data", data=volume)
             data.attrs["units"], data.attrs["first_slice"] = "attenuation per pixel", first
         return [path]
-    try:
-        import tifffile
-    except ImportError as error:
-        raise ImportError("writing TIFFs needs tifffile: pip install 'tomopy_ganrec[io]'") from error
+    tifffile = _tifffile()
     path.mkdir(parents=True, exist_ok=True)
     names = [path / f"recon_{first + k:05d}.tiff" for k in range(len(volume))]
     for name, image in zip(names, volume, strict=True):

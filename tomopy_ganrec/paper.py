@@ -41,20 +41,36 @@ def scale_and_offset(model: ForwardModel, image: torch.Tensor, sinogram: torch.T
     return _least_squares(model.forward_project(image), model.forward_project(view.expand_as(image)), sinogram)
 
 
-def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=None):
-    """The paper's fit of a batch; the arguments are those of `fit`.
+def slice_states(module: torch.nn.Module, slices: int) -> list[dict]:
+    """The weights of each slice of a batch: those of slice k are the k-th of equal parts along the first axis (`networks`)."""
+    parts = {name: value.detach().cpu().unflatten(0, (slices, -1)) for name, value in module.state_dict().items()}
+    return [{name: value[k].clone() for name, value in parts.items()} for k in range(slices)]
+
+
+def load_slice_states(module: torch.nn.Module, states: list[dict]) -> None:
+    """Undo `slice_states`."""
+    module.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
+
+
+def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=None, state=None):
+    """The paper's fit of a batch; the arguments are those of `fit`. `state`: the weights with which each slice begins (`FitResult.states`), those of
+    the slice before it; then `GanrecOptions.warm_iter` iterations do.
 
     Two-step normalisation: the generated slice goes to the range 0–1, its sinogram to mean 0 and variance 1 and then to the range 0–1, as the
     measured one does. The generator minimises the cross entropy of the discriminator's verdict plus λ times the L1 distance; the iterate of
     lowest L1 distance is kept and its grey values are mapped to attenuation by a least-squares scale and offset.
     """
-    began, batch, total = time.perf_counter(), sinogram.shape[0], options.iterations
+    began, batch, total = time.perf_counter(), sinogram.shape[0], options.warm_iterations if state else options.iterations
     view = field_of_view(model, sinogram.device).to(sinogram)
     mask = view if options.mask else torch.ones_like(view)
     measured = unit_range(standardized(sinogram))
     seed = torch.Generator().manual_seed(options.seed)
     generator = PaperGenerator(batch, model.range_shape, model.domain_shape, seed).to(sinogram)
     judge = PaperDiscriminator(batch, seed).to(sinogram) if options.adversarial > 0 else None
+    if state:
+        load_slice_states(generator, [s["generator"] for s in state])
+        if judge is not None:
+            load_slice_states(judge, [s["judge"] for s in state])
     rates = options.learning_rate or AUTHORS_RATES["generator"], options.discriminator_rate or AUTHORS_RATES["discriminator"]
     game = Game([dict(params=generator.parameters(), lr=rates[0])], judge, rates[1])
     norm = sinogram.flatten(1).norm(dim=1) + torch.finfo(sinogram.dtype).tiny
@@ -74,11 +90,13 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
         image = attenuation(best_image, best_projected)
         residual = (model.forward_project(image) - sinogram).flatten(1).norm(dim=1) / norm
         info = [
-            dict(iteration=int(i), objective=float(d), residual=float(r), loss="l1", levels=None, stopped=stopped)
+            dict(iteration=int(i), objective=float(d), residual=float(r), loss="l1", levels=None, stopped=stopped, warm=bool(state))
             for i, d, r in zip(best_iteration, best_distance, residual, strict=True)
         ]
         curves = {k: np.stack(v) for k, v in history.items() if v}
-        return FitResult(image, start, info, curves, dict(start=0.0, fit=time.perf_counter() - began))
+        weights = [slice_states(network, batch) if network is not None else [None] * batch for network in (generator, judge)]
+        states = [dict(generator=g, judge=d) for g, d in zip(*weights, strict=True)]
+        return FitResult(image, start, info, curves, dict(start=0.0, fit=time.perf_counter() - began), states)
 
     for iteration in range(total + 1):
         image = unit_range(generator(measured[:, None])[:, 0]) * mask

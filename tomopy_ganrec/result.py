@@ -30,11 +30,13 @@ class FitResult:
     info : list of dict
         For each slice its settings (noise, strength, epsilon, rounds, loss), the ``iteration`` returned (0 is the start), its ``objective`` and
         relative data ``residual``, those of the start (``start_objective``, ``start_residual``), the ``levels`` found, and why the run
-        ``stopped``: 'finished', 'plateau' or 'callback'.
+        ``stopped``: 'finished', 'plateau' or 'callback'; whether it began ``warm``, and with how many ``warm_rounds``.
     history : dict of str to (iterations, B) float arrays
         ``objective``, ``residual`` and, with a discriminator, ``discriminator``; NaN where a slice had stopped.
     seconds : dict
         Of the ``start`` and the ``fit``.
+    states : list of dict or None
+        With ``preset='paper'`` the networks' weights of each slice, for the next one.
     """
 
     image: torch.Tensor
@@ -42,3 +44,4 @@ class FitResult:
     info: list = field(default_factory=list)
     history: dict = field(default_factory=dict)
     seconds: dict = field(default_factory=dict)
+    states: list | None = None

@@ -19,7 +19,8 @@ ALONG, NARROW = 0.7, math.radians(80)  # weight of the derivative along the miss
 
 @dataclass(frozen=True)
 class Settings:
-    """The weights of one slice; `noise` in the data's units, the others relative to its scale. `level` is what the residual should be."""
+    """The weights of one slice; `noise` in the data's units, the others relative to its scale. `level` is what the residual should be, `low` its part
+    that is noise."""
 
     noise: float
     relative_noise: float
@@ -31,6 +32,7 @@ class Settings:
     data_weight: float
     level: float
     along: float
+    low: float
 
 
 def choose_settings(model: ForwardModel, sinogram: torch.Tensor, scale: torch.Tensor, options: GanrecOptions) -> list[Settings]:
@@ -69,7 +71,8 @@ def choose_settings(model: ForwardModel, sinogram: torch.Tensor, scale: torch.Te
         loss = ("l1" if clean and options.rounds else "l2") if options.loss == "auto" else options.loss
         data_weight = math.sqrt(128 / columns)
         along = options.along if options.along is not None else ALONG if relative < LOW_NOISE and wedge else 1.0
-        settings.append(Settings(sigma, relative, strength, epsilon, 100.0 if clean else 30.0, options.rounds, loss, data_weight, relative, along))
+        rho = 100.0 if clean else 30.0
+        settings.append(Settings(sigma, relative, strength, epsilon, rho, options.rounds, loss, data_weight, relative, along, relative))
     return settings
 
 
@@ -92,7 +95,7 @@ def refine_settings(settings: Settings, low: float, reference: float, theta, opt
     share = min(1.0, measured_range(theta) / math.radians(120))
     strength = options.strength if options.strength is not None else max(1e-4, 10 * share**1.3 * reference / math.sqrt(len(theta)))
     epsilon = options.epsilon if options.epsilon is not None else min(max(0.02 * math.sqrt(low / 5e-3), 0.02), 0.04)
-    return replace(settings, strength=strength, epsilon=epsilon, loss="l2" if options.loss == "auto" else options.loss, level=reference)
+    return replace(settings, strength=strength, epsilon=epsilon, loss="l2" if options.loss == "auto" else options.loss, level=reference, low=low)
 
 
 def measured_range(theta) -> float:

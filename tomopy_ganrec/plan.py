@@ -1,0 +1,99 @@
+"""Which slices are reconstructed together, in which order, and from which neighbours each begins."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["CHAIN", "Task", "plan"]
+
+CHAIN = 32  # slices of a chain of preset='paper', unless warm_start says otherwise
+
+
+@dataclass(frozen=True)
+class Task:
+    """Slices of one centre that go through one fit.
+
+    Attributes
+    ----------
+    slices : tuple of int
+    center : float
+    near : tuple of (int, int)
+        For each slice the two neighbours it begins from, the nearer one first; empty: from nothing.
+    """
+
+    slices: tuple[int, ...]
+    center: float
+    near: tuple[tuple[int, int], ...] = ()
+
+    def halves(self) -> tuple["Task", "Task"]:
+        """The same slices as two tasks."""
+        middle = (len(self.slices) + 1) // 2
+        return tuple(Task(self.slices[part], self.center, self.near[part]) for part in (slice(middle), slice(middle, None)))
+
+
+def plan(centers, batch: int, every: int = 1, stack: int = 1, chain: bool = False) -> list[Task]:
+    """The tasks of a volume, each after those that it needs.
+
+    Cold ones come first, all over the volume: every `every`-th slice and the last. Those between follow by halving: the slice in the middle from the
+    two at the ends, then the ones in the middle of these. No slice is more than ``every / 2`` from a neighbour, and most have one on either side.
+
+    Parameters
+    ----------
+    centers : (slices,) array_like
+        A task has one centre: slices with another go elsewhere.
+    batch : int
+        Slices a task at most. No task has one slice where two can share: a batch of one adds in another order.
+    every : int
+        1: all cold.
+    stack : int
+        Above 1: runs of so many neighbours, all cold.
+    chain : bool
+        Each slice from the one before it, in chains of `every`; the k-th slices of up to `batch` chains share a task.
+    """
+    centers = np.asarray(centers, np.float64)
+    count = len(centers)
+    if stack > 1:
+        return [Task(tuple(run), center) for center, run in _runs(centers, stack)]
+    if chain:
+        return _chains(centers, batch, every)
+    anchors = list(range(0, count, max(1, every)))
+    if anchors[-1] != count - 1:
+        anchors.append(count - 1)
+    tasks = _batches(centers, batch, [(k, ()) for k in anchors])
+    gaps = list(zip(anchors, anchors[1:], strict=False))
+    while gaps := [(a, b) for a, b in gaps if b - a > 1]:
+        middles = [(a + b) // 2 for a, b in gaps]
+        tasks += _batches(centers, batch, [(m, (a, b) if m - a <= b - m else (b, a)) for m, (a, b) in zip(middles, gaps, strict=True)])
+        gaps = [pair for m, (a, b) in zip(middles, gaps, strict=True) for pair in ((a, m), (m, b))]
+    return tasks
+
+
+def _batches(centers, batch: int, members) -> list[Task]:
+    """(slice, neighbours) pairs as tasks of one centre each and of about equal length."""
+    tasks = []
+    for center in np.unique(centers[[k for k, _ in members]]):
+        same = [pair for pair in members if centers[pair[0]] == center]
+        for part in np.array_split(np.arange(len(same)), -(-len(same) // batch)):
+            chosen = [same[k] for k in part]
+            tasks.append(Task(tuple(k for k, _ in chosen), float(center), tuple(near for _, near in chosen if near)))
+    return tasks
+
+
+def _runs(centers, length: int):
+    """(centre, neighbouring slices) with at most `length` slices each."""
+    for center in np.unique(centers):
+        members = np.flatnonzero(centers == center)
+        for run in np.split(members, np.flatnonzero(np.diff(members) > 1) + 1):
+            for first in range(0, len(run), length):
+                yield float(center), [int(k) for k in run[first : first + length]]
+
+
+def _chains(centers, batch: int, every: int) -> list[Task]:
+    firsts = np.arange(0, len(centers), max(1, every))
+    tasks = []
+    for group in np.array_split(firsts, -(-len(firsts) // batch)):
+        for step in range(max(1, every)):
+            members = [(int(k) + step, (int(k) + step - 1,) * 2 if step else ()) for k in group if k + step < min(k + every, len(centers))]
+            if members:
+                tasks += _batches(centers, batch, members)
+    return tasks

@@ -1,0 +1,327 @@
+"""Where the sinograms come from: arrays in memory, and files too large for it, under one name and read a few slices at a time."""
+
+import hashlib
+import mmap
+import os
+import pickle
+from dataclasses import dataclass
+
+import numpy as np
+
+from .checks import check_projections
+
+__all__ = ["MappedFile", "Source", "file_behind", "read_slices", "source_of"]
+
+
+@dataclass(frozen=True)
+class MappedFile:
+    """Where the values of a memory-mapped array lie in its file, so that another process maps the same ones.
+
+    Attributes
+    ----------
+    filename : str
+    offset, span : int
+        First byte of the file that belongs to the array, and how many from there on hold all of it.
+    start : int
+        Byte of the array's first element, counted from `offset`.
+    dtype : numpy.dtype
+    shape, strides : tuple of int
+        Strides in bytes, so that views, steps and any order of the axes are the same after reopening.
+    writable : bool
+        What is written into the array goes to the file.
+    """
+
+    filename: str
+    offset: int
+    span: int
+    start: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    writable: bool
+
+    def open(self, mode: str = "r") -> np.ndarray:
+        """Map it again; `mode` as for numpy.memmap."""
+        raw = np.memmap(self.filename, np.uint8, mode, self.offset, (self.span,))
+        return np.ndarray(self.shape, self.dtype, raw, self.start, self.strides)
+
+
+def file_behind(array: np.ndarray) -> MappedFile | None:
+    """The file that a numpy.memmap, or a view of one, shows; None for arrays whose values are in memory only.
+
+    A view such as ``mapped[10:20]`` keeps the attribute `offset` of the whole, so the place is found from the addresses.
+    """
+    owner = array
+    while owner is not None and not (isinstance(owner, np.memmap) and owner._mmap is not None):
+        owner = getattr(owner, "base", None)
+    if owner is None or owner.mode == "c" or owner.filename is None or not os.path.isfile(owner.filename) or not array.size:
+        return None  # 'c': changes are kept in memory
+    mapped = np.frombuffer(owner._mmap, np.uint8)
+    ends = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
+    start = array.__array_interface__["data"][0] - mapped.__array_interface__["data"][0]
+    low, high = start + sum(e for e in ends if e < 0), start + sum(e for e in ends if e > 0) + array.itemsize
+    if low < 0 or high > mapped.size:
+        return None
+    offset = owner.offset - owner.offset % mmap.ALLOCATIONGRANULARITY + low
+    return MappedFile(
+        os.path.abspath(owner.filename), offset, high - low, start - low, array.dtype, array.shape, array.strides, array.flags.writeable
+    )
+
+
+def read_slices(read, indices):
+    """Read an increasing list of slices in as few pieces as plain slicing allows.
+
+    Parameters
+    ----------
+    read : callable
+        Given a `slice`, reads it.
+    indices : (n,) int array
+        Strictly increasing.
+
+    Yields
+    ------
+    slice, and what `read` gave for it
+        The slice says which of `indices` these are.
+    """
+    steps = np.diff(indices)
+    if indices.size > 1 and (steps == steps[0]).all():
+        yield slice(0, indices.size), read(slice(int(indices[0]), int(indices[-1]) + 1, int(steps[0])))
+        return
+    ends = np.flatnonzero(steps > 1) + 1
+    for first, last in zip([0, *ends], [*ends, indices.size], strict=True):
+        yield slice(int(first), int(last)), read(slice(int(indices[first]), int(indices[last - 1]) + 1))
+
+
+class Source:
+    """Sinograms that are read a few at a time. Made by `source_of`; this class serves anything with a shape, a dtype and slicing.
+
+    A copy that has been pickled to another process reads by itself, from the same file, where there is one.
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+        Slices, angles, columns.
+    dtype : numpy.dtype
+        Of the storage; `read` gives float32.
+    kind : str
+        ``'array'``, ``'memmap'``, ``'hdf5'``, ``'zarr'``, ``'dask'``, or the name of the type.
+    what : str
+        For messages.
+    nbytes_in_memory : int
+        Bytes the data occupy in memory all the time; 0 for what is on disk.
+    """
+
+    nbytes_in_memory = 0
+
+    def __init__(self, array, sinogram_order: bool, kind: str, what: str):
+        self._array, self.sinogram_order, self.kind, self.what = array, bool(sinogram_order), kind, what
+        self.dtype, shape = np.dtype(array.dtype), tuple(int(n) for n in array.shape)
+        if np.issubdtype(self.dtype, np.complexfloating):
+            raise TypeError(
+                f"{what} holds complex numbers ({self.dtype}); a reconstruction needs real line integrals: take the part that is wanted first, "
+                "e.g. its phase or −log of its modulus"
+            )
+        if not np.issubdtype(self.dtype, np.number) or self.dtype.kind == "m":
+            raise TypeError(f"{what} holds values of type {self.dtype}; give line integrals as numbers, float32 at best")
+        if len(shape) == 3 and not sinogram_order:
+            shape = shape[1], shape[0], shape[2]
+        if len(shape) != 3 or shape[0] < 1 or min(shape[1:]) < 2:
+            check_projections(np.broadcast_to(np.float32(0), shape))  # refuses each of these by its shape alone
+        self.shape: tuple[int, int, int] = shape
+
+    def __repr__(self):
+        return f"<{type(self).__name__}: {self.what}, (slices, angles, columns) = {self.shape}, {self.dtype}>"
+
+    def _take(self, key: tuple) -> np.ndarray:
+        """What the storage gives for a tuple of slices."""
+        return np.asarray(self._array[key])
+
+    def read(self, indices) -> np.ndarray:
+        """Read some slices, and nothing else.
+
+        Parameters
+        ----------
+        indices : (n,) int array_like
+            In any order; best neighbours, or evenly spaced: those are read in one go.
+
+        Returns
+        -------
+        (n, angles, columns) float32 array
+            New, C-contiguous.
+
+        Raises
+        ------
+        IndexError
+            For slices that are not there.
+        OSError
+            Where the storage fails; the cause is chained.
+        """
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or indices.size and not np.issubdtype(indices.dtype, np.integer):
+            raise IndexError(f"indices of shape {indices.shape} and type {indices.dtype}; give a one-dimensional array of slice numbers")
+        if indices.size and not 0 <= indices.min() <= indices.max() < self.shape[0]:
+            raise IndexError(f"slices {indices.min()} to {indices.max()} are not among the {self.shape[0]} of {self.what}, counted from 0")
+        out = np.empty((indices.size, *self.shape[1:]), np.float32)
+        if not indices.size:
+            return out
+        wanted, places = np.unique(indices, return_inverse=True)
+        sorted_already = np.array_equal(wanted, indices)
+        target = out if sorted_already else np.empty((wanted.size, *self.shape[1:]), np.float32)
+        for part, block in read_slices(self._read_one, wanted):
+            target[part] = block
+        if not sorted_already:
+            np.take(target, places, axis=0, out=out)
+        return out
+
+    def _read_one(self, rows: slice) -> np.ndarray:
+        """(n, angles, columns) of the storage's type, perhaps a view."""
+        try:
+            block = self._take((rows,) if self.sinogram_order else (slice(None), rows))
+            block = block if self.sinogram_order else block.swapaxes(0, 1)
+            expected = (len(range(rows.start, rows.stop, rows.step or 1)), *self.shape[1:])
+            if block.shape != expected:
+                raise ValueError(f"the storage gave the shape {block.shape} where (slices, angles, columns) = {expected} was asked for")
+        except MemoryError:
+            raise
+        except Exception as error:
+            which = f"slice {rows.start}" if rows.stop - rows.start == 1 else f"slices {rows.start} to {rows.stop - 1}"
+            reason = str(error) or type(error).__name__
+            raise OSError(f"{which} of {self.what} cannot be read: {reason}") from error
+        return block
+
+    def identity(self) -> dict:
+        """What tells these data from others, at the cost of reading three slices.
+
+        Returns
+        -------
+        dict
+            For JSON: ``kind``, ``shape`` (slices, angles, columns), ``dtype``, and ``sha256`` of the first, the middle and the last slice in float32.
+        """
+        digest = hashlib.sha256()
+        for index in sorted({0, self.shape[0] // 2, self.shape[0] - 1}):
+            digest.update(self.read([index]).astype("<f4", copy=False).data)
+        return {"kind": self.kind, "shape": list(self.shape), "dtype": str(self.dtype), "sha256": digest.hexdigest()}
+
+
+class ArraySource(Source):
+    """A NumPy array: in memory, or memory-mapped, and then reopened from its file in another process."""
+
+    def __init__(self, array, sinogram_order: bool):
+        self._mapped = file_behind(array)
+        kind, what = ("memmap", f"the memory-mapped file {self._mapped.filename}") if self._mapped else ("array", "the array")
+        super().__init__(array, sinogram_order, kind, what)
+
+    @property
+    def nbytes_in_memory(self) -> int:
+        return 0 if self._mapped else self._array.nbytes
+
+    def _take(self, key):
+        if self._array is None:
+            self._array = self._mapped.open()
+        return self._array[key]
+
+    def __getstate__(self):
+        if self._mapped is None:
+            return self.__dict__
+        if self._mapped.writable and self._array is not None:
+            _flush(self._array)
+        return dict(self.__dict__, _array=None)
+
+
+class Hdf5Source(Source):
+    """An h5py.Dataset: read through the open file it belongs to, in another process through a file opened there at the first reading."""
+
+    def __init__(self, dataset, sinogram_order: bool):
+        if not dataset:
+            raise ValueError("the HDF5 dataset belongs to a file that has been closed; call from within the `with h5py.File(…)` block")
+        self._filename, self._name, self._process = dataset.file.filename, dataset.name, os.getpid()
+        if os.path.isfile(self._filename):
+            self._filename = os.path.abspath(self._filename)
+        super().__init__(dataset, sinogram_order, "hdf5", f"the HDF5 dataset {self._name} of {self._filename}")
+
+    def _take(self, key):
+        if self._array is None or self._process != os.getpid():  # HDF5 files must not be shared over a fork
+            import h5py
+
+            self._array, self._process = h5py.File(self._filename, "r")[self._name], os.getpid()
+        if not self._array:
+            raise OSError("the file has been closed; keep it open until the reconstruction is done: call from within the `with h5py.File(…)` block")
+        return self._array[key]
+
+    def __getstate__(self):
+        if self._name is None or not os.path.isfile(self._filename):
+            raise pickle.PicklingError(
+                f"{self.what} cannot be opened by another process, as it has no name or no file on disk; give a dataset of a file, or an array"
+            )
+        return dict(self.__dict__, _array=None)
+
+
+class DaskSource(Source):
+    """A dask array: computes the slices asked for in this process, whatever scheduler or cluster is active."""
+
+    def _take(self, key):
+        return np.asarray(self._array[key].compute(scheduler="threads"))
+
+
+def _flush(array) -> None:
+    """Write what a view of a writable memmap has changed, for readers on other machines."""
+    while not isinstance(array, np.memmap):
+        array = array.base
+    array.flush()
+
+
+def _library(array) -> str:
+    """The package an array's class comes from, without importing it: ``'h5py'``, ``'zarr'`` …"""
+    known = {"Dataset": ("h5py",), "Array": ("zarr", "dask")}
+    for cls in type(array).__mro__:
+        package = cls.__module__.partition(".")[0]
+        if package in known.get(cls.__name__, ()):
+            return package
+    return ""
+
+
+def _sliceable(tomo) -> bool:
+    """Whether it is an array in NumPy's terms; lists are not, nor are tensors, whose types NumPy does not know."""
+    try:
+        np.dtype(tomo.dtype)
+    except (AttributeError, TypeError):
+        return False
+    return hasattr(tomo, "shape") and hasattr(tomo, "__getitem__")
+
+
+def source_of(tomo, sinogram_order: bool = False) -> Source:
+    """One way to read sinograms, whatever holds them.
+
+    Parameters
+    ----------
+    tomo : (angles, slices, columns) array or array_like
+        numpy.ndarray, numpy.memmap, h5py.Dataset, zarr.Array, dask.array.Array, what `tomopy_ganrec.scanfile.open_projections` gives, nested lists,
+        or anything with `shape`, `dtype` and slicing. With ``sinogram_order=True`` (slices, angles, columns). Nothing is read here but lists.
+    sinogram_order : bool
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ValueError
+        For a shape that no projections have.
+    TypeError
+        For complex numbers, and what is no number at all.
+    """
+    if isinstance(tomo, Source):
+        return tomo
+    library = _library(tomo)
+    if library == "h5py":
+        return Hdf5Source(tomo, sinogram_order)
+    if not _sliceable(tomo):
+        tomo = np.asarray(tomo)
+    if isinstance(tomo, np.ndarray):
+        return ArraySource(tomo, sinogram_order)
+    if library == "dask":
+        return DaskSource(tomo, sinogram_order, "dask", "the dask array")
+    if library == "zarr":
+        return Source(tomo, sinogram_order, "zarr", f"the zarr array {getattr(tomo, 'store_path', None) or tomo.store}")
+    kind, name = type(tomo).__name__, getattr(tomo, "filename", None)
+    return Source(tomo, sinogram_order, kind, f"the {kind}" + (f" of {name}" if name else ""))
