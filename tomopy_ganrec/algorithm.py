@@ -190,7 +190,7 @@ def recon(
     settings = GanrecOptions.from_mapping(None if nchunk in (None, 0) else {"batch_size": nchunk}, options, kwargs)
     source = source_of(tomo, sinogram_order)
     if source.nbytes_in_memory:
-        check_projections(np.asarray(tomo))
+        check_projections(np.asarray(tomo) if sinogram_order else np.asarray(tomo).swapaxes(0, 1))
     slices, angles, columns = source.shape
     theta = check_theta(theta, angles)
     centers = check_centers(center, slices, columns, settings.center_convention)
@@ -200,7 +200,7 @@ def recon(
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
     devices = [] if client is not None else resolve_devices(settings)
     output = out if isinstance(out, Output) else output_of(out, (slices, *size))
-    every = warm_every(settings, source, "auto")
+    every = warm_every(settings, source, "auto" if init is None else 0)  # on request only: neighbours take the place of what is given
     output.begin(_identity(source, theta, centers, settings, init, every), resume)
     call = Call(slices, settings.progress)
     try:

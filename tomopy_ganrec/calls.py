@@ -48,7 +48,7 @@ class Call:
 
     def __init__(self, slices: int, progress: bool):
         self._slices, self._bar, self._shares, self._finished = slices, None, {}, 0
-        self._stopped, self._left = False, math.inf
+        self._stopped, self._failed, self._left = False, False, math.inf
         self.active = 0
         if progress:
             bar_format = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
@@ -67,7 +67,7 @@ class Call:
     def over(self) -> bool:
         """Whether no chunk can be missing."""
         idle = self.active == 0 and time.monotonic() - self._left > LINGER
-        return self.active == 0 and self._finished >= self._slices or self._stopped and idle
+        return self.active == 0 and (self._finished >= self._slices or self._failed and not self._stopped) or self._stopped and idle
 
     def enter(self) -> None:
         """A chunk begins."""
@@ -78,10 +78,11 @@ class Call:
     def leave(self, failed: bool) -> None:
         """A chunk has ended."""
         self.active -= 1
+        self._failed = self._failed or failed
         self._left = time.monotonic()
         if self.active == 0:
             _running.discard(self)
-            if failed or self._stopped or self._finished >= self._slices:
+            if self._failed or self._stopped or self._finished >= self._slices:
                 self.close()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["normalize", "read_projections", "select_angles", "write_slices"]
+__all__ = ["normalize", "open_projections", "read_projections", "select_angles", "write_slices"]  # noqa: F822
 
 logger = logging.getLogger(__name__)
 
@@ -242,3 +242,11 @@ def write_slices(volume, path, first=0) -> list[Path]:
     for name, image in zip(names, volume, strict=True):
         tifffile.imwrite(name, image)
     return names
+
+
+def __getattr__(name):
+    if name == "open_projections":  # it needs this module
+        from .scanfile import open_projections
+
+        return open_projections
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,9 +15,9 @@ __all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estima
 
 MOST_ON_CPU, MOST_ON_GPU = 8, 32  # slices at once: beyond them the caches of a CPU are full, and the launches of a GPU paid for
 SHARE = 0.6  # of the free memory that 'auto' may fill
-# Measured on a CPU, 128² and 256², 60 and 120 angles, 1 to 8 slices: the matrix is .87 of its upper bound, and a slice at work takes 75 times its
-# image and sinogram (gradients, dual variables, edge weights, spectra and the network's activations); the rest is the allocator's.
-FILLED, COPIES, BASE = 0.87, 75, 20e6
+# Measured on a CPU, 64² to 256², 60 and 120 angles, 1 to 8 slices: the share of a matrix's upper bound that is filled, by rays in a column; a slice at
+# work takes 75 times its image and sinogram (gradients, dual variables, edge weights, spectra and the network's activations).
+FILLED, COPIES, BASE = {1: 0.86, 2: 0.74}, 75, 5e6
 LEARNING = 4  # slices that the lessons of one are like
 PAPER_WEIGHTS, PAPER_MAPS = 5, 900  # copies of a paper network's weights (gradients, two moments, a state to carry on), and of an image in its maps
 
@@ -62,9 +62,9 @@ def _projector_bytes(options: GanrecOptions, angles: int, columns: int, size: tu
         kinds.append((refine, 2))
     found = 0.0
     for factor, rays in kinds:
-        need = estimated_bytes(size[0] * factor, size[1] * factor, angles, columns, rays)
+        need = estimated_bytes(size[0] * factor, size[1] * factor, angles, columns, rays, pixel_size=1 / factor)
         if options.backend == "matrix" or options.backend == "auto" and need <= options.projector_memory:
-            found += FILLED * need
+            found += FILLED[rays] * need
     return found
 
 

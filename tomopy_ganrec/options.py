@@ -55,10 +55,10 @@ class GanrecOptions:
     num_iter : int or None, >= 0
         Iterations of the fit; None: 100 (0 with 'fast', `learn` or `stack`), with 'paper' 1000. 0 returns the start image.
     warm_start : int, 'auto' or None, >= 0
-        Reconstruct every so-manieth slice from nothing and those between from their neighbours' images, at about a quarter of the cost. 0 or 1: all
-        from nothing. 'auto': by how much the sinograms of neighbours differ, at most 16; a slice that its neighbours do not explain is started from
-        nothing as well. None: 'auto' in `tomopy_ganrec.recon`, 0 inside ``tomopy.recon``, where a slice knows its own chunk only. Not with `stack`. With
-        'paper' the networks' weights go from slice to slice instead, in chains of so many (32).
+        Reconstruct one slice of so many from nothing, and those between from their neighbours' images at a quarter of the cost. 0 or 1: all from
+        nothing. 'auto': by how much the sinograms of neighbours differ, at most 16. A slice that its neighbours do not explain is started from
+        nothing anyhow. None: 'auto' in `tomopy_ganrec.recon`, 0 inside ``tomopy.recon``, where a chunk does not know the others. Not with
+        `stack`. With 'paper' the networks' weights go from slice to slice instead, in chains of so many (32).
     warm_iter : int or None, >= 0
         Iterations of the fit for slices that start warm. None: 25, with `levels` or another `init` 50, with 'paper' 100.
     init : {'tv', 'sirt', 'fbp', 'none'}
@@ -229,7 +229,8 @@ class GanrecOptions:
 
     def _checked_gpus(self) -> tuple[int, ...]:
         gpus = [self.gpu_list] if isinstance(self.gpu_list, numbers.Integral) else self.gpu_list
-        good = isinstance(gpus, Sequence | np.ndarray) and len(gpus) and all(isinstance(k, numbers.Integral) and k >= 0 for k in gpus)
+        good = isinstance(gpus, Sequence | np.ndarray) and np.ndim(gpus) == 1 and len(gpus)
+        good = good and all(isinstance(k, numbers.Integral) and not isinstance(k, bool) and k >= 0 for k in gpus)
         if not good or isinstance(gpus, str | bytes) or len(set(map(int, gpus))) < len(gpus):
             raise ValueError(f"option gpu_list={self.gpu_list!r} must hold the numbers of different GPUs, such as [0, 1], or be None")
         if self.device not in ("auto", "cuda"):

@@ -55,8 +55,8 @@ def warm_every(options: GanrecOptions, source, default: int | str = 0) -> int:
     distance at which they differ by no more than a warm start bears (`warm.FAR`).
     """
     chosen = default if options.warm_start is None else options.warm_start
-    if options.stack > 1:
-        return 1
+    if options.stack > 1 or options.preset != "paper" and options.init != "tv" and not options.warm_iterations:
+        return 1  # in the last case nothing would compare the neighbours' image with the data
     if options.preset == "paper" and chosen == "auto":
         return CHAIN
     if chosen != "auto":

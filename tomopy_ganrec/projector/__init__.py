@@ -47,7 +47,7 @@ class Geometry:
     @property
     def matrix_bytes(self) -> int:
         """Upper estimate of the float32 matrix and its transpose."""
-        return estimated_bytes(*self.size, len(self.theta), self.columns, self.rays_per_bin)
+        return estimated_bytes(*self.size, len(self.theta), self.columns, self.rays_per_bin, pixel_size=self.pixel_size)
 
 
 class _Cache:

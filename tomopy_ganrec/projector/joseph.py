@@ -8,6 +8,8 @@ Held as CSR with 32-bit indices, the matrix and its transpose both, because the 
 slower. The back projection is therefore the exact adjoint.
 """
 
+import itertools
+import math
 import warnings
 
 import numpy as np
@@ -15,9 +17,11 @@ import scipy.sparse
 import torch
 
 
-def estimated_bytes(rows: int, cols: int, angles: int, columns: int, rays_per_bin: int = 1, itemsize: int = 4) -> int:
-    """Upper estimate of the memory of matrix and transpose: each ray meets at most max(rows, cols) lines, two pixels on each."""
-    return 2 * (itemsize + 4) * 2 * angles * columns * rays_per_bin * max(rows, cols)
+def estimated_bytes(rows: int, cols: int, angles: int, columns: int, rays_per_bin: int = 1, itemsize: int = 4, pixel_size: float = 1.0) -> int:
+    """Upper estimate of the memory of matrix and transpose: each column meets at most max(rows, cols) lines, two pixels on each and those between its
+    rays."""
+    between = math.ceil(math.sqrt(2) * (1 - 1 / rays_per_bin) / pixel_size - 1e-9)
+    return 2 * (itemsize + 4) * min(2 * rays_per_bin, 2 + between) * angles * columns * max(rows, cols)
 
 
 def joseph_matrix(size, theta, columns, center, pixel_size=1.0, rays_per_bin=1, dtype=np.float32) -> scipy.sparse.csr_matrix:
@@ -47,37 +51,36 @@ def joseph_matrix(size, theta, columns, center, pixel_size=1.0, rays_per_bin=1, 
         column projects to a dimensionless line integral.
     """
     rows, cols = size
-    rays = columns * rays_per_bin
-    t = ((np.arange(rays) + 0.5) / rays_per_bin - center) / pixel_size  # in grid pixels
+    offsets = (np.arange(rays_per_bin) + 0.5) / rays_per_bin  # of the rays in a column
+    t = (np.arange(columns) + offsets[0] - center) / pixel_size  # of the first of them, in grid pixels
     row_axis, col_axis = np.arange(rows) - (rows - 1) / 2, np.arange(cols) - (cols - 1) / 2
-    samples = rays * 2 * max(rows, cols)
+    samples = estimated_bytes(rows, cols, 1, columns, rays_per_bin, 4, pixel_size) // 16
     # room for the most that each angle can hold: growing lists would copy everything once more
     indices, values = np.empty(len(theta) * samples, np.int32), np.empty(len(theta) * samples, dtype)
     pointer, filled = np.zeros(len(theta) * columns + 1, np.int64), 0
     for k, angle in enumerate(np.asarray(theta, np.float64)):
         c, s = np.cos(angle), np.sin(angle)
         if abs(c) >= abs(s):  # one sample in every row, interpolated along it
-            position = (t[:, None] + row_axis * s) / c + (cols - 1) / 2
+            position, step = (t[:, None] + row_axis * s) / c + (cols - 1) / 2, 1 / (c * pixel_size)
             length, start, stride, limit = pixel_size / abs(c), np.arange(rows) * cols, 1, cols
         else:  # one sample in every column
-            position = (col_axis * c - t[:, None]) / s + (rows - 1) / 2
+            position, step = (col_axis * c - t[:, None]) / s + (rows - 1) / 2, -1 / (s * pixel_size)
             length, start, stride, limit = pixel_size / abs(s), np.arange(cols), cols, rows
-        low = np.floor(position)
-        high_weight = (position - low).astype(dtype)
-        low = low.astype(np.int32)
-        index = np.empty((*low.shape, 2), np.int32)
-        weight = np.empty((*low.shape, 2), dtype)
-        index[..., 0] = low * stride + start
-        index[..., 1] = index[..., 0] + stride
-        weight[..., 0], weight[..., 1] = 1 - high_weight, high_weight
+        # the rays of a column share pixels: each pixel from the first that one of them reads to the last has the sum of their weights
+        reads = (offsets - offsets[0]) * step
+        low = np.floor(position + reads.min())
+        within = (position - low).astype(dtype)
+        weight = np.zeros((*low.shape, math.ceil(np.ptp(reads) - 1e-9) + 2), dtype)
+        for slot, read in itertools.product(range(weight.shape[-1]), reads.astype(dtype)):
+            weight[..., slot] += np.maximum(0, 1 - np.abs(within + (read - slot)))
         weight *= length / rays_per_bin
-        inside = np.empty(weight.shape, bool)
-        inside[..., 0] = (low >= 0) & (low < limit)
-        inside[..., 1] = (low >= -1) & (low < limit - 1)
+        pixel = low.astype(np.int32)[..., None] + np.arange(weight.shape[-1], dtype=np.int32)
+        inside = (weight > 0) & (pixel >= 0) & (pixel < limit)
+        index = pixel * np.int32(stride) + start[:, None].astype(np.int32)
         pointer[k * columns + 1 : (k + 1) * columns + 1] = inside.reshape(columns, -1).sum(1)
         kept = np.flatnonzero(inside)
         np.take(index.ravel(), kept, out=indices[filled : filled + kept.size])
-        np.take(weight.ravel(), kept, out=values[filled : filled + kept.size])
+        values[filled : filled + kept.size] = weight.ravel()[kept]
         filled += kept.size
     if filled > np.iinfo(np.int32).max:
         raise ValueError(f"the projection matrix would hold {filled} values, more than 32-bit indices can count; use backend='astra'")
