@@ -155,7 +155,7 @@ def recon(
     init_recon : (slices, num_gridx, num_gridy) array_like, optional
         Where the start image begins; with ``init='none'`` the start image itself. Not changed.
     ncore : int, optional
-        CPU threads that torch may use.
+        CPU threads that torch may use; the workers of a `client` use all they have.
     nchunk : int, optional
         Slices fitted at once, as the option ``batch_size``.
     options : dict, optional
@@ -169,7 +169,7 @@ def recon(
     resume : bool
         Go on with an `out` that the same call has begun, killed or not, doing only what is missing; False refuses one that exists.
     client : dask.distributed.Client, optional
-        Let the workers of a Dask cluster reconstruct (`cluster.reconstruct_on`).
+        Let the workers of a Dask cluster reconstruct (`cluster.reconstruct_on`). Not with the option ``callback``.
     **kwargs
         Options as keywords; they come before `options`.
 

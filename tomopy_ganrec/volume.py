@@ -247,6 +247,8 @@ def reconstruct(
     """
     devices = resolve_devices(options)
     batch = batch_size(options, devices[0], source.shape[1:], size)
+    if options.batch_size == "auto" and len(devices) > 1:  # something for each of them
+        batch = max(2, min(batch, -(-len(centers) // len(devices))))
     chain = options.preset == "paper" and every > 1
     tasks, states = open_tasks(plan(centers, batch, every, options.stack, chain), output.done), states_for(output) if chain else None
     call.done(None, int(output.done.sum()))

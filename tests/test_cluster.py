@@ -1,0 +1,366 @@
+"""Slices on a Dask cluster: the same result, whatever happens to workers, scheduler and caller."""
+
+import _thread
+import importlib
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("distributed")
+pytest.importorskip("h5py")
+import h5py
+from distributed import Client, LocalCluster
+
+import tomopy_ganrec
+from tomopy_ganrec import cluster as module
+from tomopy_ganrec import recon, remote
+from tomopy_ganrec.calls import Cancelled
+from tomopy_ganrec.game import NonFiniteError
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.plan import plan
+from tomopy_ganrec.projector import ParallelBeamProjector
+from tomopy_ganrec.result import FitResult
+from tomopy_ganrec.sources import source_of
+
+SIZE, SLICES = 24, 12
+THETA = np.deg2rad(np.arange(0, 120, 8.0))
+QUICK = dict(num_iter=2, reweight=1, pixels="box", sinogram_order=True)
+SLOW = dict(QUICK, num_iter=20, batch_size=2)  # some seconds in one process, in six tasks: time to be interrupted
+LONG = 40.0  # seconds a run may take on a busy machine before a test gives up
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def connected(cluster):
+    with Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
+def client(connected):
+    """Of two workers that have loaded what they need: one that is loading hears nothing for seconds."""
+    connected.wait_for_workers(2, LONG)
+    connected.run(importlib.import_module, "tomopy_ganrec.remote")
+    return connected
+
+
+@pytest.fixture(scope="module")
+def sinogram():
+    """Discs that move and grow from slice to slice, (slices, angles, columns)."""
+    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    shape = [(np.hypot(x - 3, y + k / 4) < 4 + k / 4) * 0.5 + (np.hypot(x + 4, y - 2) < 5) * 0.3 for k in range(SLICES)]
+    return ParallelBeamProjector(SIZE, THETA, SIZE).forward_project(torch.tensor(np.array(shape), dtype=torch.float32)).numpy()
+
+
+@pytest.fixture(scope="module")
+def slow_reference(sinogram):
+    return recon(sinogram, THETA, **SLOW)
+
+
+@pytest.fixture
+def mapped(sinogram, tmp_path):
+    """The sinograms in a file, to be changed at will."""
+    np.save(tmp_path / "sinogram.npy", sinogram)
+    return np.load(tmp_path / "sinogram.npy", mmap_mode="r+")
+
+
+def content(path):
+    with h5py.File(path) as file:
+        return file["exchange/data"][:]
+
+
+def finished(path) -> list[int]:
+    """The slices in the order in which they were entered as finished, each as often as that happened."""
+    try:
+        lines = path.with_name(path.name + ".progress.jsonl").read_text().splitlines()[1:]
+    except FileNotFoundError:
+        return []
+    return [k for line in lines for k in json.loads(line)["slices"]]
+
+
+def until(what, seconds=LONG):
+    """Wait for something, and say how long it took."""
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def at_work(client) -> dict:
+    """What the threads of each worker are at, by the workers' own account."""
+    return {worker: keys for worker, keys in client.run(lambda dask_worker: list(dask_worker.active_threads.values())).items() if keys}
+
+
+def kill_one(client):
+    """Kill a worker that is at slices; between two tasks there may be none for a moment."""
+    pids = client.run(os.getpid)
+    until(lambda: any("ganrec-slices" in str(keys) for keys in at_work(client).values()))
+    busy = [worker for worker, keys in at_work(client).items() if "ganrec-slices" in str(keys)]
+    os.kill(pids[busy[0]], signal.SIGKILL) if busy else kill_one(client)
+
+
+class Running(threading.Thread):
+    """`recon` in a thread; `join` gives what came of it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(daemon=True)
+        self._call, self.error, self.result = (args, kwargs), None, None
+        self.start()
+
+    def run(self):
+        try:
+            self.result = recon(*self._call[0], **self._call[1])
+        except BaseException as error:
+            self.error = error
+
+    def join(self):
+        super().join(LONG)
+        assert not self.is_alive()
+        return self.result
+
+
+def close(image, reference, tolerance=1e-4):
+    """Another batch adds in another order: ‖difference‖/‖slice‖, as `GanrecOptions.batch_size` promises."""
+    assert image.shape == reference.shape
+    norms = np.linalg.norm(reference, axis=(1, 2))
+    np.testing.assert_array_less(np.linalg.norm(image - reference, axis=(1, 2)), tolerance * norms)
+
+
+@pytest.mark.parametrize("warm", [0, 4])
+def test_the_same_as_in_one_process(client, sinogram, tmp_path, warm):
+    options = dict(QUICK, warm_start=warm)
+    expected, told = recon(sinogram, THETA, return_info=True, **options)
+    image, info = recon(sinogram, THETA, return_info=True, client=client, **options)
+    close(image, expected)
+    assert info.device == "cpu" and [s["center"] for s in info.slices] == [s["center"] for s in told.slices]
+    assert [s["warm"] for s in info.slices] == [s["warm"] for s in told.slices] and info.slices[3]["history"]["objective"].size == 3
+    out = tmp_path / "rec.h5"
+    assert recon(sinogram, THETA, client=client, out=out, **options) == out
+    np.testing.assert_array_equal(content(out), image)  # what neighbours begin from comes from the file, or from the caller
+    assert sorted(finished(out)) == list(range(SLICES))
+
+
+def test_data_from_a_file_and_images_into_one(client, sinogram, mapped, tmp_path):
+    expected = recon(sinogram, THETA, **QUICK)
+    target = np.lib.format.open_memmap(tmp_path / "image.npy", "w+", np.float32, expected.shape)
+    recon(mapped, THETA, client=client, out=target, **QUICK)
+    close(np.load(tmp_path / "image.npy"), expected)
+    close(recon(mapped.swapaxes(0, 1), THETA, client=client, **dict(QUICK, sinogram_order=False)), expected)
+
+
+def test_what_is_given_goes_with_the_slices(client, sinogram):
+    centers, init = np.full(SLICES, SIZE / 2), np.linspace(0, 1, SLICES, dtype=np.float32)[:, None, None] * np.ones((SIZE, SIZE), np.float32)
+    centers[5:] += 0.5
+    options = dict(QUICK, center=centers, init_recon=init, init="none")
+    close(recon(sinogram, THETA, client=client, **options), recon(sinogram, THETA, **options), 5e-3)  # as said for other starts than 'tv'
+
+
+def test_weights_of_the_paper_go_from_slice_to_slice(client, sinogram, tmp_path):
+    options = dict(preset="paper", num_iter=3, warm_iter=2, warm_start=4, batch_size=2, sinogram_order=True)
+    expected, told = recon(sinogram, THETA, return_info=True, **options)
+    image, info = recon(sinogram, THETA, return_info=True, client=client, **options)
+    np.testing.assert_array_equal(image, expected)
+    assert [s["warm"] for s in info.slices] == [s["warm"] for s in told.slices] == [k % 4 > 0 for k in range(SLICES)]
+    recon(sinogram, THETA, client=client, out=tmp_path / "rec.h5", **options)  # here through files, so that any worker goes on
+    np.testing.assert_array_equal(content(tmp_path / "rec.h5"), expected)
+    assert not list(tmp_path.glob("*.weights"))
+
+
+def test_a_chain_whose_weights_stay_in_memory_is_one_unit():
+    tasks = plan([12.0] * 8, 2, 2, chain=True)
+    units = module._units(tasks, True)
+    assert [[task.slices for task in unit] for unit in units] == [[(0, 2), (1, 3)], [(4, 6), (5, 7)]]
+    assert all(module._needed(unit) == set() for unit in units) and module._units(tasks, False) == [(task,) for task in tasks]
+    (unit,) = module._units(plan([12.0] * 6 + [13.0] * 4, 2, 5, chain=True), True)  # two chains that share a task at one slice only
+    assert [task.slices for task in unit] == [(0, 5), (1,), (6,), (2,), (7,), (3,), (8,), (4,), (9,)]
+
+
+def test_what_cannot_be(client, sinogram, monkeypatch):
+    with pytest.raises(ValueError, match="callback.*cannot travel"):
+        recon(sinogram, THETA, client=client, callback=print, **QUICK)
+    with pytest.raises(TypeError, match="'str'; give a dask.distributed.Client"):
+        recon(sinogram, THETA, client="tcp://scheduler:8786", **QUICK)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(TypeError, match=r"pip install 'tomopy_ganrec\[distributed\]'"):
+        recon(sinogram, THETA, client=client, **QUICK)
+
+
+def test_an_exception_in_a_worker_reaches_the_caller(client, mapped, tmp_path):
+    mapped[7, 3, 5] = np.nan
+    out = tmp_path / "rec.h5"
+    with pytest.raises(ValueError, match=r"1 values that are NaN or infinite.*= \(1, 3, 5\)") as caught:
+        recon(mapped, THETA, client=client, out=out, batch_size=2, **QUICK)
+    assert type(caught.value) is ValueError and "on tcp://" in str(caught.value.__cause__) and "check_projections" in str(caught.value.__cause__)
+    assert 7 not in finished(out)
+    with pytest.raises(RuntimeError, match="CUDA"):  # as the workers have none
+        recon(mapped[:4], THETA, client=client, device="cuda:7", **QUICK)
+
+
+def test_a_warning_in_a_worker_reaches_the_caller(client, mapped):
+    mapped[...] = 1.0
+    mapped[..., [0, -1]] = 2.0
+    with pytest.warns(UserWarning, match="the data look like transmission") as caught:
+        recon(mapped, THETA, client=client, **QUICK)
+    assert len(caught) == 1  # of a dozen slices
+
+
+def test_a_killed_worker_costs_what_it_was_at(client, sinogram, slow_reference, tmp_path):
+    out = tmp_path / "rec.h5"
+    run = Running(sinogram, THETA, client=client, out=out, **SLOW)
+    until(lambda: finished(out))
+    kill_one(client)
+    before = finished(out)
+    run.join()
+    assert run.error is None
+    assert len(before) < SLICES and finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))  # each once
+    np.testing.assert_array_equal(content(out), slow_reference)
+
+
+def test_cancelled_and_taken_up_again(client, sinogram, slow_reference, tmp_path):
+    out = tmp_path / "rec.h5"
+    run = Running(sinogram, THETA, client=client, out=out, **SLOW)
+    until(lambda: finished(out))
+    began = time.monotonic()
+    tomopy_ganrec.cancel()
+    run.join()
+    until(lambda: not at_work(client))
+    assert time.monotonic() - began < 2.0
+    assert isinstance(run.error, Cancelled)
+    before = finished(out)
+    assert 0 < len(before) < SLICES
+    recon(sinogram, THETA, client=client, out=out, **SLOW)
+    assert finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
+    np.testing.assert_array_equal(content(out), slow_reference)
+    assert recon(sinogram, THETA, client=client, out=out, return_info=True, **SLOW)[1].device == "cpu"  # nothing left to do
+
+
+def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path):
+    out, began = tmp_path / "rec.h5", []
+
+    def press():
+        until(lambda: finished(out))
+        began.append(time.monotonic())
+        _thread.interrupt_main()
+
+    threading.Thread(target=press, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        recon(sinogram, THETA, client=client, out=out, **SLOW)
+    until(lambda: not at_work(client))
+    assert time.monotonic() - began[0] < 2.0
+    assert client.run(lambda: len(sys.modules["tomopy_ganrec.remote"]._benches)) == dict.fromkeys(client.run(os.getpid), 0)  # nothing is kept
+
+
+def test_slices_that_kill_their_workers_are_named(client, sinogram, tmp_path):
+    client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))  # the first death is one too many
+    run = Running(sinogram, THETA, client=client, out=tmp_path / "rec.h5", **SLOW)
+    kill_one(client)
+    run.join()
+    client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 3))
+    assert type(run.error) is RuntimeError
+    for text in ("slices ", "died", "batch_size=1", "are kept in", "rec.h5"):
+        assert text in str(run.error)
+
+
+def test_a_scheduler_that_goes(sinogram, slow_reference, tmp_path):
+    out, file = tmp_path / "rec.h5", tmp_path / "scheduler.json"
+    start = [sys.executable, "-m", "distributed.cli.dask_"]
+    more = [["scheduler", "--port", "0", "--dashboard-address", ":0"], ["worker", "--no-nanny", "--nthreads", "1", "--dashboard-address", ":0"]]
+    parts = [subprocess.Popen([*start[:2], start[2] + name, *rest, "--scheduler-file", file], stderr=subprocess.DEVNULL) for name, *rest in more]
+    try:
+        until(file.exists)
+        with Client(scheduler_file=file) as client:
+            address = client.scheduler.address
+            run = Running(sinogram, THETA, client=client, out=out, **SLOW)
+            until(lambda: finished(out))
+            assert not client.run_on_scheduler(lambda: "torch" in sys.modules)  # it may be a machine that has none
+            parts[0].kill()
+            run.join()
+    finally:
+        for part in parts:
+            part.kill()
+            part.wait()
+    assert type(run.error) is RuntimeError
+    for text in (f"the Dask scheduler at {address} does not answer", f"kept in {out}, the same call goes on with the rest"):
+        assert text in str(run.error)
+    before = finished(out)
+    assert 0 < len(before) < SLICES
+    recon(sinogram, THETA, out=out, **SLOW)
+    assert finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
+    np.testing.assert_array_equal(content(out), slow_reference)
+
+
+def test_no_workers(sinogram, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    empty = LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
+    with empty, Client(empty) as client, pytest.raises(RuntimeError, match="has had no workers for 0.5 s; start some"):
+        recon(sinogram, THETA, client=client, **QUICK)
+    with pytest.raises(RuntimeError, match="does not answer.*finished are lost; with out="):  # now the client is closed
+        recon(sinogram, THETA, client=client, **QUICK)
+
+
+def test_each_worker_of_a_machine_has_a_number():
+    def workers(*given):
+        return {f"tcp://{host}:{port}": dict(name=name, host=host) for name, host, port in given}
+
+    ranks = module._ranks({}, workers(("x", "b", 20), ("y", "a", 10), ("z", "a", 11)))
+    assert ranks == {"x": 0, "y": 0, "z": 1}
+    assert module._ranks(ranks, workers(("x", "b", 20), ("z", "a", 11), ("y", "a", 12), ("w", "a", 9))) == {"x": 0, "y": 0, "z": 1, "w": 2}
+    assert module._ranks(ranks, workers(("z", "a", 11), ("w", "a", 9))) == {"z": 1, "w": 0}
+
+
+def test_each_worker_takes_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+
+    def device(rank, **options):
+        return str(remote._device(GanrecOptions(**options), rank))
+
+    assert [device(k) for k in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"]
+    assert device(1, device="cuda") == "cuda:1" and device(1, device="cuda:2") == "cuda:2" and device(1, device="cpu") == "cpu"
+    assert [device(k, gpu_list=[3, 1]) for k in range(3)] == ["cuda:3", "cuda:1", "cuda:3"]
+    monkeypatch.setitem(sys.modules, "dask_cuda", object())  # has put the right one first
+    assert device(3) == device(3, gpu_list=[1, 2]) == "cuda:0"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.delitem(sys.modules, "dask_cuda")
+    assert device(3) == "cuda:0"
+
+
+def test_exceptions_travel_with_type_and_message():
+    class Odd(Exception):
+        def __init__(self, a, b):
+            super().__init__(f"{a} and {b}")
+
+    error = OSError(28, "No space left on device", "rec.h5")
+    assert (str(remote._portable(error)), remote._portable(error).errno) == (str(error), 28)
+    broken = NonFiniteError("no more")
+    broken.best, broken.result = threading.Lock(), FitResult(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))
+    sent = pickle.loads(pickle.dumps(remote._portable(broken)))
+    assert type(sent) is NonFiniteError and sent.result.image.sum() == 4
+    assert str(remote._portable(Odd(1, 2))) == "Odd: 1 and 2"
+
+
+def test_what_goes_by_name(mapped, sinogram, tmp_path):
+    assert module._travels(source_of(mapped))
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["data"] = sinogram
+    with h5py.File(tmp_path / "data.h5") as file:
+        assert module._travels(source_of(file["data"], True))
+    with h5py.File("memory", "w", driver="core", backing_store=False) as file:
+        file["data"] = sinogram
+        assert not module._travels(source_of(file["data"], True))
+    assert not module._travels(source_of(np.zeros((4, 300, 300))))
