@@ -438,8 +438,12 @@ def test_a_batch_gives_what_its_slices_give_alone(three, loss):
         alone = run(three._replace(sinogram=three.sinogram[k : k + 1]), **options)
         assert (together.start[k] - alone.start[0]).abs().max() <= 1e-5  # float32 sums in another order, grey range 1
         assert mssim(three.truth[k], together.image[k]) == pytest.approx(mssim(three.truth[k], alone.image[0]), abs=1e-3)
-        # sums in another order: the L1 loss has kinks that amplify them in single pixels (.0039 measured); volumes on a CPU go slice by slice
-        assert (together.image[k] - alone.image[0]).abs().max() <= (1e-4 if loss == "l2" else 0.02)
+        assert (together.image[k] - alone.image[0]).norm() <= (1e-4 if loss == "l2" else 1e-3) * alone.image[
+            0
+        ].norm()  # the first is the requirement; 4e-4 measured with l1
+    pair = run(three._replace(sinogram=three.sinogram[:2]), **options)
+    assert torch.equal(pair.start, together.start[:2])  # in batches of two and more to the last bit
+    assert (pair.image - together.image[:2]).norm() <= 1e-6 * pair.image.norm()  # the last bit of a convolution may differ in the fit
 
 
 def test_slices_of_different_noise_come_back_in_their_order(shale_case):

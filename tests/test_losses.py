@@ -15,7 +15,22 @@ def random(*shape, seed=0, dtype=torch.float64):
 
 def test_data_l1_with_a_flat_filter_is_the_mean_absolute_value():
     residual = torch.tensor([[[1.0, -2.0, 3.0, 0.0]], [[0.5, 0.5, -0.5, 0.5]]])
-    torch.testing.assert_close(losses.data_l1(residual, torch.ones(5)), torch.tensor([1.5, 0.5]))
+    # Rounded off below 3e-4: that much less for each value but zero, of order δ²/e beside it.
+    expected = torch.tensor([1.5 - 0.75 * losses.ROUNDING, 0.5 - losses.ROUNDING])
+    torch.testing.assert_close(losses.data_l1(residual, torch.ones(5)), expected, rtol=0, atol=1e-6)
+
+
+def test_data_l1_is_smooth_at_zero():
+    delta = losses.ROUNDING
+    assert delta == 3e-4
+    residual = torch.tensor([0.0, 1e-3, 0.5, -1.0, 1.0, 1e3], dtype=torch.float64)[:, None, None] * delta
+    residual = residual.expand(-1, 1, 4).clone().requires_grad_()
+    value = losses.data_l1(residual, torch.ones(5, dtype=torch.float64))
+    e = residual[:, 0, 0].detach()
+    torch.testing.assert_close(value.detach(), torch.sqrt(e**2 + delta**2) - delta, rtol=1e-9, atol=1e-15)  # float64
+    value.sum().backward()
+    # The slope goes through zero, e/√(e² + δ²), where that of an absolute value jumps from −1 to 1.
+    torch.testing.assert_close(residual.grad.sum((1, 2)), e / torch.sqrt(e**2 + delta**2), rtol=1e-9, atol=1e-12)
 
 
 def test_data_l1_filters_by_frequency():
@@ -24,12 +39,14 @@ def test_data_l1_filters_by_frequency():
     impulse = torch.zeros(1, 1, columns, dtype=torch.float64)
     impulse[..., 7] = 1
     kernel = torch.fft.irfft(half_ramp, n=2 * columns)
-    expected = kernel.roll(7)[:columns].abs().mean()  # an impulse shows the filter's own kernel
+    shown = kernel.roll(7)[:columns]  # an impulse shows the filter's own kernel
+    expected = (torch.sqrt(shown**2 + losses.ROUNDING**2) - losses.ROUNDING).mean()
     torch.testing.assert_close(losses.data_l1(impulse, half_ramp)[0], expected)
     wave = torch.cos(2 * math.pi * k * torch.arange(columns, dtype=torch.float64) / columns)[None, None]
     bands = torch.zeros(columns + 1, dtype=torch.float64)
     bands[0] = 1  # lets the mean through alone, of the zero-padded signal
-    torch.testing.assert_close(losses.data_l1(wave + 1, bands), torch.tensor([0.5], dtype=torch.float64))
+    expected = math.hypot(0.5, losses.ROUNDING) - losses.ROUNDING
+    torch.testing.assert_close(losses.data_l1(wave + 1, bands), torch.tensor([expected], dtype=torch.float64))
 
 
 def test_data_l1_does_not_wrap_around_the_detector():

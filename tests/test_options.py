@@ -12,7 +12,7 @@ from tomopy_ganrec.options import TOMOPY_KEYWORDS, GanrecOptions
 
 NAMES = [field.name for field in dataclasses.fields(GanrecOptions)]
 # With their least value.
-WHOLE = {"num_iter": 0, "reweight": 0, "learn": 0, "refine": 1, "stack": 1, "spread": 0, "patience": 0, "seed": 0, "batch_size": 1}
+WHOLE = {"num_iter": 0, "warm_iter": 0, "reweight": 0, "learn": 0, "refine": 1, "stack": 1, "spread": 0, "patience": 0, "seed": 0, "batch_size": 1}
 NOT_NEGATIVE = ("noise", "strength", "adversarial", "levels_weight")
 POSITIVE = ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory", "along")
 SWITCHES = ("nonnegative", "mask", "network", "progress")
@@ -46,7 +46,7 @@ def test_defaults_are_valid():
 
 
 def test_these_tests_know_every_option():
-    assert {*WHOLE, *NOT_NEGATIVE, *POSITIVE, *SWITCHES, *CHOICES, "levels", "device", "callback"} == set(NAMES)
+    assert {*WHOLE, *NOT_NEGATIVE, *POSITIVE, *SWITCHES, *CHOICES, "levels", "device", "callback", "warm_start", "gpu_list"} == set(NAMES)
 
 
 def test_every_option_is_documented():
@@ -126,6 +126,59 @@ def test_switches(name):
     for value in (0, 1, "yes", None, 1.0):
         with pytest.raises(TypeError, match=f"{name}=.*True or False"):
             GanrecOptions(**{name: value})
+
+
+def test_warm_start():
+    assert GanrecOptions().warm_start is None
+    for value in (0, 1, 16, "auto", None, np.int64(4)):
+        assert GanrecOptions(warm_start=value).warm_start == value
+    for value in (1.0, "4", True, [4]):
+        with pytest.raises(TypeError, match="warm_start=.*a whole number of at least 0, 'auto' or None"):
+            GanrecOptions(warm_start=value)
+    with pytest.raises(ValueError, match="warm_start=-1 must be a whole number of at least 0, 'auto' or None"):
+        GanrecOptions(warm_start=-1)
+
+
+# As the docstring of `warm_iter` says; never more than the fit of a slice from nothing.
+@pytest.mark.parametrize(
+    ("given", "iterations"),
+    (
+        ({}, 25),
+        ({"levels": "auto"}, 50),
+        ({"init": "sirt"}, 50),
+        ({"preset": "paper"}, 100),
+        ({"num_iter": 7}, 7),
+        ({"num_iter": 7, "preset": "paper"}, 7),
+        ({"quality": "fast"}, 0),
+        ({"warm_iter": 3}, 3),
+        ({"warm_iter": 300, "preset": "paper"}, 300),
+    ),
+)
+def test_iterations_of_a_warm_start(given, iterations):
+    assert GanrecOptions(**given).warm_iterations == iterations
+
+
+def test_gpu_list_is_a_tuple_of_numbers():
+    for value in ([0, 2], (0, 2), np.array([0, 2]), [np.int64(0), np.uint8(2)]):
+        assert GanrecOptions(gpu_list=value).gpu_list == (0, 2)
+        assert all(type(k) is int for k in GanrecOptions(gpu_list=value).gpu_list)
+    assert GanrecOptions(gpu_list=1).gpu_list == GanrecOptions(gpu_list=np.int64(1), device="cuda").gpu_list == (1,)
+    assert GanrecOptions().gpu_list is None and hash(GanrecOptions(gpu_list=[0]))
+
+
+@pytest.mark.parametrize(
+    "gpus",
+    ([], [0, 0], [0, np.int64(0)], [-1], -1, "0", "01", b"01", ["0"], [0.0], 1.5, [None], {0, 1}, {0: 1}, [[0]], True, [True, False], np.array(1.5)),
+)
+def test_wrong_gpu_lists_are_refused(gpus):
+    with pytest.raises(ValueError, match=r"gpu_list=.*must hold the numbers of different GPUs, such as \[0, 1\]"):
+        GanrecOptions(gpu_list=gpus)
+
+
+@pytest.mark.parametrize("device", ("cpu", "cuda:1"))
+def test_gpu_list_and_another_device_contradict_each_other(device):
+    with pytest.raises(ValueError, match=f"gpu_list=.*and device='{device}' name different devices; give one of them"):
+        GanrecOptions(gpu_list=[0], device=device)
 
 
 def test_levels_are_sorted_floats():

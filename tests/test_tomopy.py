@@ -1,6 +1,7 @@
 """Against the real TomoPy, where it is installed (conda-forge)."""
 
 import os
+import re
 from functools import partial
 
 import numpy as np
@@ -106,3 +107,52 @@ def test_write_center(scan, tmp_path, monkeypatch):
     written = {path.name: tifffile.imread(path) for path in tmp_path.iterdir()}
     assert len(written) == 2
     np.testing.assert_allclose(written[f"{CENTER:.2f}.tiff"], blobs(), atol=0.06 * blobs().max())
+
+
+# Chunks of one call
+
+
+def chunked(scan, ncore, nchunk, **options):
+    projections, theta = scan
+    return tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, nchunk=nchunk, options={"num_iter": 2, "reweight": 1} | options)
+
+
+@pytest.mark.parametrize("ncore", (1, 2))
+@pytest.mark.parametrize("nchunk", (1, None))
+def test_one_progress_bar_for_a_call(scan, capsys, ncore, nchunk):
+    chunked(scan, ncore, nchunk, progress=True)
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1  # a bar ends its line when it is closed
+    shares = [int(part) for part in re.findall(r"(\d+)%", shown)]
+    assert shares == sorted(shares) and shares[-1] == 100
+
+
+@pytest.mark.parametrize("ncore", (1, 2))
+@pytest.mark.parametrize("how", ("exception", "cancel"))
+def test_the_environment_after_what_went_wrong(scan, monkeypatch, ncore, how):
+    monkeypatch.delenv("TOMOPY_PYTHON_THREADS", raising=False)
+
+    def wrong(status):
+        if how == "cancel":
+            tomopy_ganrec.cancel()
+        else:
+            raise KeyError("a user's callback")
+
+    with pytest.raises(tomopy_ganrec.Cancelled if how == "cancel" else KeyError):
+        chunked(scan, ncore, 1, callback=wrong)
+    assert "TOMOPY_PYTHON_THREADS" not in os.environ
+    assert np.isfinite(chunked(scan, ncore, 1)).all()  # and the next call works
+
+
+def test_warm_start_on_request_within_a_chunk():
+    theta = tomopy.angles(90)
+    projections = tomopy.project(np.stack([(1 + 0.01 * k) * blobs() for k in range(6)]), theta, center=CENTER, pad=False)
+    options = {"num_iter": 2, "reweight": 1}
+    cold, warm, whole = (
+        tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, options=options | more)
+        for ncore, more in ((1, {}), (1, {"warm_start": 4}), (2, {"warm_start": 4}))
+    )
+    np.testing.assert_array_equal(warm[[0, 5]], cold[[0, 5]])  # from nothing, in batches of two and more
+    assert not np.array_equal(warm[2], cold[2])
+    for other in (warm, whole):  # two chunks of three: other slices are cold
+        assert np.linalg.norm(other - cold) < 0.05 * np.linalg.norm(cold)

@@ -39,7 +39,7 @@ def _describe(measurement: Measurement, best: Best, k: int, unit: float, levels,
 @dataclass(frozen=True)
 class _Group:
     """Slices of a batch that share ρ, rounds and loss, in units of `scale`; with `near`, the records of their neighbours, `init` is the neighbours'
-    image."""
+    image, and `own` the settings that the slices have by themselves."""
 
     index: torch.Tensor
     data: torch.Tensor
@@ -47,10 +47,11 @@ class _Group:
     settings: list
     init: torch.Tensor | None
     near: list | None = None
+    own: list | None = None
 
     def take(self, chosen: torch.Tensor) -> "_Group":
         """Some of the slices, from nothing."""
-        return _Group(self.index[chosen], self.data[chosen], self.scale[chosen], [self.settings[k] for k in chosen.tolist()], None)
+        return _Group(self.index[chosen], self.data[chosen], self.scale[chosen], [self.own[k] for k in chosen.tolist()], None)
 
 
 def _cold_starts(model, group: _Group, options: GanrecOptions, mask, steps: "_StartSteps"):
@@ -222,7 +223,7 @@ def _groups(model, sinogram, scale, options: GanrecOptions, init, near) -> list[
     for k, own in enumerate(settings):
         warm = None if near is None or near[k] is None else carried(own, near[k], options)
         s = warm or own
-        groups[s.rho, s.rounds, s.loss, s.along, near[k]["pixels"] if warm else None].append((k, s))
+        groups[s.rho, s.rounds, s.loss, s.along, own.rho, own.loss, own.along, near[k]["pixels"] if warm else None].append((k, s))
     found = []
     for (*_, pixels), members in groups.items():
         places = [k for k, _ in members]
@@ -236,6 +237,7 @@ def _groups(model, sinogram, scale, options: GanrecOptions, init, near) -> list[
                 [s for _, s in members],
                 init[index] / scale[index] if given else None,
                 [near[k] for k in places] if pixels else None,
+                [settings[k] for k in places],
             )  # fmt: skip
         )
     return found

@@ -1,7 +1,6 @@
 """Many slices: planned, read, reconstructed on one or several devices, and put away one batch after the other."""
 
 import contextlib
-import itertools
 import logging
 import threading
 import warnings
@@ -298,29 +297,28 @@ def _share(workers: list[Worker], tasks: list[Task], output, options: GanrecOpti
     """The tasks on several devices, each in a thread of its own; the first exception stops all and is raised here."""
     queue = _Queue(tasks, output.done.copy())
 
-    def run(worker: Worker):
-        while (task := queue.take()) is not None:
-            try:
+    def run(worker: Worker, ended: threading.Event):
+        try:
+            while (task := queue.take()) is not None:
                 _work(worker, task, output, options, call)
-            except BaseException as error:
-                queue.fail(error)
-                call.stop()
-                return
-            queue.finish(task)
+                queue.finish(task)
+        except BaseException as error:
+            queue.fail(error)
+            call.stop()
+        finally:
+            ended.set()
 
-    threads = [threading.Thread(target=run, args=(worker,), name=f"ganrec {worker.device}", daemon=True) for worker in workers]
-    for thread in threads:
-        thread.start()
+    ends = [threading.Event() for _ in workers]  # Thread.join, interrupted, takes its thread for stopped (Python up to 3.12)
+    for worker, ended in zip(workers, ends, strict=True):
+        threading.Thread(target=run, args=(worker, ended), name=f"ganrec {worker.device}", daemon=True).start()
     try:
-        for thread in itertools.cycle(threads):  # a join without end would not hear an interrupt
-            thread.join(0.1)
-            if not any(t.is_alive() for t in threads):
-                break
+        while not all(ended.wait(0.1) for ended in ends):  # a wait without end would not hear an interrupt
+            pass
     except BaseException as error:
         queue.fail(error)
         call.stop()
-        for thread in threads:
-            thread.join()
+        for ended in ends:
+            ended.wait()
         raise
     if queue.error is not None:
         raise queue.error
