@@ -65,13 +65,13 @@ def out(request, tmp_path):
 @pytest.fixture
 def fits(monkeypatch):
     """The sizes of the batches that are fitted."""
-    seen, fit = [], volume.fit
+    seen, fit = [], worker.fit
 
     def counted(model, sinogram, *args, **kwargs):
         seen.append(len(sinogram))
         return fit(model, sinogram, *args, **kwargs)
 
-    monkeypatch.setattr(volume, "fit", counted)
+    monkeypatch.setattr("tomopy_ganrec.worker.fit", counted)
     return seen
 
 
@@ -300,7 +300,7 @@ def test_a_full_disk_and_on_with_more_space(tmp_path, tomo, expected, out, fits,
 # A GPU's memory
 
 
-class OnGpu(volume.Worker):
+class OnGpu(worker.Worker):
     """A worker on a GPU, as far as anybody can see, that computes on the CPU."""
 
     def _fit(self, *args):
@@ -314,7 +314,7 @@ class OnGpu(volume.Worker):
 @pytest.fixture
 def small_gpu(monkeypatch, fits):
     """A GPU that holds two slices; gives the batches that were tried."""
-    tried, fit = [], volume.fit
+    tried, fit = [], worker.fit
 
     def limited(model, sinogram, *args, **kwargs):
         tried.append(len(sinogram))
@@ -322,7 +322,7 @@ def small_gpu(monkeypatch, fits):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return fit(model, sinogram, *args, **kwargs)
 
-    monkeypatch.setattr(volume, "fit", limited)
+    monkeypatch.setattr("tomopy_ganrec.worker.fit", limited)
     monkeypatch.setattr(volume, "Worker", OnGpu)
     monkeypatch.setattr(volume, "resolve_devices", lambda options: [torch.device("cuda", 0)])
     return tried
@@ -351,7 +351,7 @@ def test_a_gpu_that_does_not_hold_one_slice(small_gpu, tomo, monkeypatch, recwar
     def none(*args, **kwargs):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(volume, "fit", none)
+    monkeypatch.setattr("tomopy_ganrec.worker.fit", none)
     with pytest.raises(MemoryError, match="10 slices of 24×24.*CUDA out of memory.*estimate_memory"):
         recon(tomo, THETA, **QUICK)
 

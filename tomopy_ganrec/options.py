@@ -118,9 +118,9 @@ class GanrecOptions:
     seed : int, >= 0
         Of the networks' initial weights. The same seed, chunks and threads repeat a result bit for bit.
     batch_size : int or 'auto', >= 1
-        Slices fitted at once. 'auto': as many as the free memory holds, 8 on a CPU and 32 on a GPU at most. On a CPU a slice is the same to the last
-        bit in any batch of two and more; alone it is added up in another order, which changes it by less than 1e-4 (‖difference‖/‖slice‖; with
-        `levels` or a start other than 'tv' up to 5e-3).
+        Slices fitted at once. 'auto': as many as the free memory holds, 8 on a CPU and 32 on a GPU at most. On a CPU a slice is the same to 1e-6 in
+        any batch of two and more; alone it is added up in another order, which changes it by less than 1e-4 (‖difference‖/‖slice‖; with `levels`
+        or a start other than 'tv' up to 5e-3).
     device : str
         'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'.
     gpu_list : sequence of int, optional

@@ -35,14 +35,15 @@ def plan(centers, batch: int, every: int = 1, stack: int = 1, chain: bool = Fals
     """The tasks of a volume, each after those that it needs.
 
     Cold ones come first, all over the volume: every `every`-th slice and the last. Those between follow by halving: the slice in the middle from the
-    two at the ends, then the ones in the middle of these. No slice is more than ``every / 2`` from a neighbour, and most have one on either side.
+    two at the ends, then the ones in the middle of these. The nearer of the two is at most ``every / 2`` away.
 
     Parameters
     ----------
     centers : (slices,) array_like
         A task has one centre: slices with another go elsewhere.
     batch : int
-        Slices a task at most. No task has one slice where two can share: a batch of one adds in another order.
+        Slices a task at most. Tasks are of about equal length, so that none has one slice where two can share (but one of an odd number in
+        twos): a batch of one adds in another order.
     every : int
         1: all cold.
     stack : int

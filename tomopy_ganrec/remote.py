@@ -20,7 +20,8 @@ from .memory import SHARE, batch_size, estimate_memory
 from .options import GanrecOptions
 from .plan import Task
 from .result import FitResult
-from .volume import Worker, _memory_errors, states_for
+from .volume import states_for
+from .worker import Worker, memory_errors
 
 __all__ = ["Outcome", "Run", "Unit", "forget", "lasting", "this_process", "work"]
 
@@ -117,7 +118,7 @@ class _Place:
 
 
 class _Bench:
-    """A `volume.Worker` that is kept from unit to unit, with its projector, and what the unit at hand brought along."""
+    """A `worker.Worker` that is kept from unit to unit, with its projector, and what the unit at hand brought along."""
 
     def __init__(self, run: Run, device: torch.device):
         self.busy, self._run, self._device = threading.Lock(), run, device
@@ -134,7 +135,7 @@ class _Bench:
         known, records = dict(unit.records), []
         try:
             for task in unit.tasks:
-                with _memory_errors(run.shape, run.size):
+                with memory_errors(run.shape, run.size):
                     found = self._worker.work(task, known, lambda status: check())
                 known.update(zip(task.slices, found, strict=True))
                 records += found

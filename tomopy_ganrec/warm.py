@@ -16,12 +16,12 @@ from .start import ROUND_ITERATIONS, Measurement, column, constrained, solver_of
 
 __all__ = ["CLOSE", "FAR", "carried", "distance", "known_measurement", "warm_image", "warm_steps"]
 
-FEW, MOST = 4, 8  # rounds of 40 iterations
+FEW, MOST = 6, 8  # rounds of 40 iterations
 SETTLED = 1.02  # of the neighbours' residual: a slice is done
 LOST = 1.6  # of it after the most rounds: a slice is started anew
 # Relative residual of the neighbours' image beyond that of their own data: up to the first few rounds will do, above the second it is another object.
-# On the phantoms (128² and 256², noise-free to 1e4 photons) .04 to .06 wanted all rounds to reach what a cold start does; zeolite stayed .01 of
-# MSSIM below it at .06 (120°) and .03 at .12 (90°).
+# On the phantoms (64² to 256², noise-free to 1e4 photons) four rounds were up to .005 of MSSIM short of a cold start where the image was close, six
+# rounds .002 on the mean above to .005 below; .04 to .06 wanted all; zeolite stayed .01 below at .06 (120°) and .03 at .12 (90°).
 CLOSE, FAR = 0.03, 0.05
 NOISE = 2.0  # ratio of the noise of two slices above which they do not share their weights
 SLOWER, SLOWER_NOISY = 3.0, 10.0  # by which ρ is smaller
@@ -65,7 +65,7 @@ def warm_steps(options: GanrecOptions) -> int:
 def warm_image(part: Measurement, options: GanrecOptions, mask, image: torch.Tensor, target: torch.Tensor, notify: Callable):
     """The start images of slices from their neighbours', relative to the scale of the data like `image`.
 
-    Four rounds of 40 iterations of (reweighted) total variation where the image is close, and for each slice by itself so many more, up to eight, as
+    Six rounds of 40 iterations of (reweighted) total variation where the image is close, and for each slice by itself so many more, up to eight, as
     it takes to explain its data as the neighbours do theirs, `target` ‖A x − b‖/‖b‖; eight where it is not. A slice that has settled leaves the
     batch.
 
