@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec import ganrec, recon, volume
+from tomopy_ganrec import ganrec, recon, volume, worker
 from tomopy_ganrec.calls import Cancelled
 
 h5py = pytest.importorskip("h5py")
