@@ -8,8 +8,9 @@ INSTALLED := $(VENV)/installed
 demo: $(INSTALLED)
 	$(BIN)/tomopy-ganrec demo
 
+# Without the slow ones; PYTEST_ARGS="-m slow" runs those.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --nbmake $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --nbmake -m "not slow" $(PYTEST_ARGS)
 
 # Runs the notebooks and keeps their outputs; NOTEBOOKS names some of them, GANREC_NOTEBOOK_SIZE=quick|minutes|full says how much.
 # JUPYTER is the Python that runs them: one with TomoPy shows TomoPy.

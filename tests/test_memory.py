@@ -70,6 +70,7 @@ def measured(size, angles, slices, folder="", **options):
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize(
     ("size", "angles", "options"),
@@ -88,6 +89,7 @@ def test_estimate_is_what_is_measured(size, angles, options):
     assert measured(size, angles, shape[0], **options) == pytest.approx(estimate.total, rel=0.25)  # as its docstring promises
 
 
+@pytest.mark.slow
 @needs_proc
 def test_the_peak_does_not_grow_with_the_slices_from_disk_to_disk(tmp_path):
     options = dict(batch_size=4, num_iter=1, reweight=1, pixels="box", warm_start=0, device="cpu")

@@ -238,7 +238,6 @@ def test_compile_without_graph_breaks(projectors):
         torch.testing.assert_close(grad, expected_grad, rtol=1e-12, atol=0)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own imports use torch.jit
 @pytest.mark.skipif(not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), reason="no C++ compiler")
 def test_compile_with_inductor():

@@ -134,6 +134,7 @@ def test_every_of_alike_and_unlike_slices(rock):
     assert every(noisy) == 16
 
 
+@pytest.mark.slow
 def test_every_falls_as_slices_move_apart():
     found = [every(volume_of(SMALL, 17, spacing)[1]) for spacing in (0.02, 0.3, 8.0)]
     assert found == sorted(found, reverse=True) and found[0] > 4 and found[-1] == 1
@@ -157,6 +158,7 @@ def default_of_eight():
     return tomo, {k: recon(tomo, THETA, sinogram_order=True, device="cpu", warm_start=k, batch_size=9) for k in (0, 8)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("warm_start", (0, 8))
 @pytest.mark.parametrize("batch", (2, 1))
 def test_a_slice_is_the_same_in_any_batch(default_of_eight, warm_start, batch):
