@@ -3,18 +3,16 @@
 Units are those of TomoPy: data are line integrals (−log of the transmission), the result is attenuation per detector column ("per pixel").
 """
 
-import contextlib
 import hashlib
 import importlib
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 
 import numpy as np
-import torch
 
 from .calls import Call, give_back_threads, joined
 from .checks import check_centers, check_init, check_projections, check_theta
-from .devices import resolve_devices
+from .devices import cpu_threads, resolve_devices
 from .options import GanrecOptions
 from .outputs import Output, output_of
 from .sources import source_of
@@ -108,18 +106,6 @@ def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
     image[...] = output.result()
 
 
-@contextlib.contextmanager
-def _threads(ncore: int | None):
-    """At most `ncore` CPU threads for torch."""
-    before = torch.get_num_threads()
-    if ncore is not None:
-        torch.set_num_threads(max(1, int(ncore)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def recon(
     tomo,
     theta,
@@ -205,7 +191,7 @@ def recon(
     call = Call(slices, settings.progress)
     try:
         call.enter()
-        with _threads(ncore):
+        with cpu_threads(ncore):
             if client is None:
                 reconstruct(source, centers, theta, size, settings, output, call, init, every)
             else:

@@ -1,5 +1,6 @@
 """Which devices a reconstruction runs on, and one lock for each."""
 
+import contextlib
 import threading
 from collections import defaultdict
 
@@ -7,7 +8,7 @@ import torch
 
 from .options import GanrecOptions
 
-__all__ = ["lock_of", "resolve_device", "resolve_devices"]
+__all__ = ["cpu_threads", "lock_of", "resolve_device", "resolve_devices"]
 
 _locks: "defaultdict[str, threading.Lock]" = defaultdict(threading.Lock)
 
@@ -53,3 +54,15 @@ def resolve_devices(options: GanrecOptions) -> list[torch.device]:
     if options.gpu_list is None:
         return [resolve_device(options.device)]
     return [resolve_device(f"cuda:{k}") for k in options.gpu_list]
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int | None):
+    """At most `count` CPU threads for torch; None leaves them as they are."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(max(1, int(count)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

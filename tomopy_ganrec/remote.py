@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .calls import Cancelled
-from .devices import resolve_device
+from .devices import cpu_threads, resolve_device
 from .memory import SHARE, batch_size, estimate_memory
 from .options import GanrecOptions
 from .plan import Task
@@ -180,7 +180,7 @@ def work(sender: str, run_id: str, run: bytes, unit: bytes) -> Outcome | None:
             check()
         try:
             check()
-            with _threads(host.state.nthreads), _warnings_kept(alone) as caught:
+            with cpu_threads(host.state.nthreads), _warnings_kept(alone) as caught:
                 outcome = bench.work(unit, check, host.memory_manager.memory_limit)
             outcome.warned = [(str(w.message), w.category) for w in caught]
             return outcome
@@ -190,17 +190,6 @@ def work(sender: str, run_id: str, run: bytes, unit: bytes) -> Outcome | None:
         return None
     except Exception as error:
         return Outcome(error=_portable(error), trace=f"on {host.address}\n{traceback.format_exc()}")
-
-
-@contextlib.contextmanager
-def _threads(count: int):
-    """As many CPU threads for torch as the worker has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _warnings_kept(alone: bool):

@@ -62,7 +62,7 @@ class _Queue:
     """Tasks for several workers: each takes the first one whose neighbours are done."""
 
     def __init__(self, tasks: list[Task], done: np.ndarray):
-        self._tasks, self._done, self._changed, self.error, self._busy = list(tasks), done, threading.Condition(), None, 0
+        self._tasks, self._done, self._changed, self.error = list(tasks), done, threading.Condition(), None
 
     def take(self) -> Task | None:
         """The next task, when there is one; None when there will be none."""
