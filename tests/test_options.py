@@ -23,7 +23,7 @@ CHOICES = {
     "init": ("tv", "sirt", "fbp", "none"),
     "loss": ("auto", "l1", "l2"),
     "center_convention": ("edge", "index"),
-    "backend": ("auto", "matrix", "astra", "astra_cuda"),
+    "backend": ("auto", "fourier", "matrix", "astra", "astra_cuda"),
 }
 
 

@@ -35,7 +35,7 @@ _CHOICES = {
     "loss": ("auto", "l1", "l2"),
     "pixels": ("auto", "mean", "box"),
     "center_convention": ("edge", "index"),
-    "backend": ("auto", "matrix", "astra", "astra_cuda"),
+    "backend": ("auto", "fourier", "matrix", "astra", "astra_cuda"),
 }
 
 
@@ -125,7 +125,7 @@ class GanrecOptions:
         'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'.
     gpu_list : sequence of int, optional
         GPUs that share the slices, as for ``tomopy.astra``: ``[0, 1]``.
-    backend : {'auto', 'matrix', 'astra', 'astra_cuda'}
+    backend : {'auto', 'fourier', 'matrix', 'astra', 'astra_cuda'}
         Of the projector; see `ParallelBeamProjector`.
     projector_memory : float, > 0
         Bytes the projection matrix may take before 'auto' turns to ASTRA.

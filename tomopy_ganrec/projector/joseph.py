@@ -10,11 +10,12 @@ slower. The back projection is therefore the exact adjoint.
 
 import itertools
 import math
-import warnings
 
 import numpy as np
 import scipy.sparse
 import torch
+
+from .sparse import applied, nbytes, torch_csr
 
 
 def estimated_bytes(rows: int, cols: int, angles: int, columns: int, rays_per_bin: int = 1, itemsize: int = 4, pixel_size: float = 1.0) -> int:
@@ -89,20 +90,6 @@ def joseph_matrix(size, theta, columns, center, pixel_size=1.0, rays_per_bin=1, 
     return scipy.sparse.csr_matrix(matrix, shape=(len(theta) * columns, rows * cols))
 
 
-def _torch_csr(matrix: scipy.sparse.csr_matrix) -> torch.Tensor:
-    parts = (torch.from_numpy(np.ascontiguousarray(a)) for a in (matrix.indptr, matrix.indices, matrix.data))
-    with warnings.catch_warnings():  # torch says once that its sparse tensors are in beta
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        return torch.sparse_csr_tensor(*parts, size=matrix.shape, check_invariants=False)
-
-
-def _apply(matrix: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
-    """(B, n) times the transposed (m, n) matrix: (B, m), contiguous."""
-    if flat.shape[0] == 1:
-        return (matrix @ flat[0])[None]
-    return (matrix @ flat.T.contiguous()).T.contiguous()
-
-
 class JosephBackend:
     """Joseph's matrix and its stored transpose on one device, in one precision."""
 
@@ -121,15 +108,15 @@ class JosephBackend:
             np.float64 if dtype == torch.float64 else np.float32,
         )  # fmt: skip
         transpose = matrix.T.tocsr()
-        return cls(*(_torch_csr(m).to(device) for m in (matrix, transpose)), geometry.size, (len(geometry.theta), geometry.columns))
+        return cls(*(torch_csr(m).to(device) for m in (matrix, transpose)), geometry.size, (len(geometry.theta), geometry.columns))
 
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
-        return sum(a.nbytes for m in (self.matrix, self.transpose) for a in (m.values(), m.col_indices(), m.crow_indices()))
+        return nbytes(self.matrix, self.transpose)
 
     def forward(self, x):
-        return _apply(self.matrix, x.flatten(1)).unflatten(1, self.range_shape)
+        return applied(self.matrix, x.flatten(1)).unflatten(1, self.range_shape)
 
     def back(self, y):
-        return _apply(self.transpose, y.flatten(1)).unflatten(1, self.domain_shape)
+        return applied(self.transpose, y.flatten(1)).unflatten(1, self.domain_shape)
