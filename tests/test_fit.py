@@ -10,7 +10,7 @@ import torch
 
 from tomopy_ganrec.fit import Status, fit
 from tomopy_ganrec.game import NonFiniteError
-from tomopy_ganrec.initial import data_scale, field_of_view, mlem, operator_norm
+from tomopy_ganrec.initial import data_scale, field_of_view, mlem
 from tomopy_ganrec.metrics import mssim, ssim_map
 from tomopy_ganrec.objective import Best, Objective, Plateau
 from tomopy_ganrec.options import GanrecOptions
@@ -19,6 +19,7 @@ from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.response import filtered, pixel_response
 from tomopy_ganrec.settings import choose_settings
 from tomopy_ganrec.start import Measurement
+from tomopy_ganrec.variation import operator_norm
 
 INITS = ("tv", "sirt", "fbp", "none")
 SHALE_LEVELS = (0, 1 / 3, 2 / 3, 1)

@@ -18,7 +18,7 @@ from .start import ROUND_ITERATIONS, Measurement, column, solver_of
 __all__ = ["FinerGrid", "finer_steps", "refinement"]
 
 STRENGTH = 0.7  # of λ on a grid twice as fine, by which total variations of the same image are about twice as large and s² four times
-WARM = 60  # iterations before the first reweighting
+WARM = 42  # iterations before the first reweighting
 
 
 def refinement(measurement: Measurement, options: GanrecOptions) -> int:

@@ -8,7 +8,7 @@ from torch import nn
 
 from . import losses
 
-__all__ = ["Game", "NonFiniteError", "annealed"]
+__all__ = ["Game", "NonFiniteError", "annealed", "brief"]
 
 
 class NonFiniteError(RuntimeError):
@@ -23,6 +23,21 @@ def annealed(iteration: int, total: int, constant=0.7, final=0.03) -> float:
     if iteration <= begin:
         return 1.0
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (iteration - begin) / (total - begin)))
+
+
+def brief(device: torch.device):
+    """The context in which networks compute: bfloat16 on GPUs that have it. What they read and what becomes of their answers is float32."""
+    enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
+
+
+def _adam(groups: list[dict]) -> torch.optim.Adam:
+    """Adam in one kernel; on a GPU with rates that a recorded step can read."""
+    groups = [dict(group, params=list(group["params"])) for group in groups]
+    device = groups[0]["params"][0].device
+    if device.type == "cuda":
+        groups = [dict(group, lr=torch.tensor(group["lr"], device=device)) for group in groups]
+    return torch.optim.Adam(groups, fused=True, capturable=device.type == "cuda")
 
 
 class Game:
@@ -40,24 +55,32 @@ class Game:
     """
 
     def __init__(self, parameters: Iterable[dict], discriminator: nn.Module | None, discriminator_rate: float):
-        self._optimizer = torch.optim.Adam(list(parameters))
-        self._rates = [group["lr"] for group in self._optimizer.param_groups]
+        self._optimizer = _adam(list(parameters))
+        self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
         self.discriminator = discriminator
-        self._judge = None if discriminator is None else torch.optim.Adam(discriminator.parameters(), lr=discriminator_rate)
+        self._judge = None if discriminator is None else _adam([dict(params=discriminator.parameters(), lr=discriminator_rate)])
 
     def verdict(self, model_sinogram: torch.Tensor) -> torch.Tensor:
         """The adversarial loss of model sinograms (B, angles, columns), differentiable with respect to them alone: (B,)."""
         if self.discriminator is None:
             return model_sinogram.new_zeros(model_sinogram.shape[0])
         self.discriminator.requires_grad_(False)
-        loss = losses.adversarial(self.discriminator(model_sinogram[:, None]))
+        with brief(model_sinogram.device):
+            logits = self.discriminator(model_sinogram[:, None])
+        loss = losses.adversarial(logits.float())
         self.discriminator.requires_grad_(True)
         return loss
 
-    def step_generator(self, loss: torch.Tensor, rate=1.0) -> None:
-        """One step down `loss` (B,); slices do not share parameters, so that their sum has each one's gradient."""
+    def set_rate(self, rate: float) -> None:
+        """The generator's learning rates times `rate` from now on."""
         for group, base in zip(self._optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = base * rate
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(base * rate)  # where a recorded step reads it
+            else:
+                group["lr"] = base * rate
+
+    def step_generator(self, loss: torch.Tensor) -> None:
+        """One step down `loss` (B,); slices do not share parameters, so that their sum has each one's gradient."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()
         self._optimizer.step()
@@ -67,7 +90,9 @@ class Game:
         if self.discriminator is None:
             return None
         self._judge.zero_grad(set_to_none=True)
-        loss = losses.discrimination(self.discriminator(measured[:, None]), self.discriminator(model_sinogram.detach()[:, None]))
+        with brief(measured.device):
+            logits = self.discriminator(torch.stack([measured, model_sinogram.detach()])[:, :, None])
+        loss = losses.discrimination(*logits.float())
         loss.sum().backward()
         self._judge.step()
         return loss.detach()

@@ -1,25 +1,26 @@
 """The game of one batch: from a start image to the best iterate of generator, projector and discriminator."""
 
+import math
 import warnings
-from collections import defaultdict
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
 from . import losses
-from .game import Game, NonFiniteError, annealed
-from .initial import top_level
+from .game import Game, NonFiniteError, annealed, brief
 from .levels import find_levels, has_levels
 from .networks import Discriminator, UNet
 from .objective import Best, Objective, Plateau
 from .options import GanrecOptions
+from .replay import Replay
 from .start import Measurement, constrained
+from .variation import top_level
 
 __all__ = ["play"]
 
 REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
 REFRESH = 25  # iterations between two refreshes of edge weights and levels
+LOOK = 10  # iterations of a GPU between two looks at its losses
 
 
 class Generator(torch.nn.Module):
@@ -35,7 +36,9 @@ class Generator(torch.nn.Module):
     def forward(self):
         image = self._start + self.pixels
         if self.network is not None:
-            image = image + self.network(self._start[:, None])[:, 0]
+            with brief(image.device):
+                news = self.network(self._start[:, None])
+            image = image + news[:, 0].float()
         return constrained(image, self._options, self._mask)
 
 
@@ -58,64 +61,120 @@ def _reach(levels: torch.Tensor) -> torch.Tensor:
     return (REACH * spacing).nan_to_num(0.0, posinf=0.0)[:, None, None]
 
 
+class _Play:
+    """The players of one batch and what an iteration does with them. All that changes from one to the next is changed in place: an iteration can be
+    recorded (`replay.Replay`)."""
+
+    def __init__(self, measurement: Measurement, start: torch.Tensor, options: GanrecOptions, mask):
+        self._m, self._options, self.total = measurement, options, options.iterations
+        data, tv_start = measurement.data, options.init == "tv"
+        self.generator = Generator(start, options, mask)
+        judge = Discriminator(len(data), torch.Generator().manual_seed(options.seed + 1)).to(data) if options.adversarial > 0 else None
+        pixel_rate = options.pixel_rate or (1e-2 if not tv_start else 2e-3 if options.levels is None else 5e-3)
+        # The gradient of a pixel is of order 1 / pixels; below a hundredth of that Adam does not turn rounding into full steps.
+        groups = [dict(params=[self.generator.pixels], lr=pixel_rate, eps=0.16 / start[0].numel())]
+        if self.generator.network is not None:
+            groups.append(dict(params=self.generator.network.parameters(), lr=options.learning_rate or (5e-4 if tv_start else 2e-3)))
+        self.game = Game(groups, judge, options.discriminator_rate or 1e-4)
+        self.objective = Objective(measurement, top_level(start))
+        self._view = 2.0 / data.shape[2]  # what the discriminator sees is of order 1
+        self._norm = data.flatten(1).norm(dim=1) + torch.finfo(data.dtype).tiny
+        with torch.no_grad():
+            residual = measurement.relative_residual(start)
+        self.best = Best(start, residual, 1.6 if options.levels is None else 10.0)
+        self.levels, self.offers = None, options.levels is None or self.total == 0
+        self._ramp, self._count = torch.zeros(()).to(data), torch.zeros(1, dtype=torch.long, device=data.device)
+        names = ["objective", "residual"] + (["discriminator"] if judge is not None else [])
+        self._curves = {name: torch.full((self.total + 1, len(data)), math.nan).to(data) for name in names}
+
+    def set_ramp(self, ramp: float) -> None:
+        """How far the levels have come in, 0 to 1."""
+        self._ramp.fill_(ramp)
+        self.offers = ramp == 1
+
+    def evaluate(self):
+        """The loss of the image as it is, (B,), and its sinogram; offered to `best` where that takes offers."""
+        image = self.generator()
+        model_sinogram = self._m.model.forward_project(image)
+        loss = data_loss = self.objective.data_term(model_sinogram)
+        if self.levels is not None:
+            level_loss = self._options.levels_weight * losses.level_distance(image, self.levels, _reach(self.levels))
+            loss = loss + self._ramp * level_loss
+        with torch.no_grad():
+            value = data_loss + self.objective.penalty(image)
+            residual = self._m.residual(model_sinogram).flatten(1).norm(dim=1) / self._norm
+            if self.levels is not None:
+                value = value + level_loss
+            self._last = image.detach(), value, residual
+            if self.offers:
+                self.best.offer(*self._last, self._count)
+            self._keep("objective", value)
+            self._keep("residual", residual)
+        return loss + self.objective.variation(image), model_sinogram
+
+    def step(self) -> None:
+        """One iteration: `evaluate`, then a step of the generator and one of the discriminator."""
+        loss, model_sinogram = self.evaluate()
+        self.game.step_generator(loss + self._options.adversarial * self.game.verdict(self._view * model_sinogram))
+        verdict = self.game.step_discriminator(self._view * self._m.data, self._view * model_sinogram)
+        if verdict is not None:
+            self._keep("discriminator", verdict)
+        self._count += 1
+
+    def offer_last(self) -> None:
+        """Take the last image that was evaluated, with levels that are not complete."""
+        self.best.offer(*self._last, self._count - 1)
+
+    def _keep(self, name: str, values: torch.Tensor) -> None:
+        self._curves[name].index_copy_(0, self._count, values.detach()[None])
+
+    def curves(self, first: int, last: int) -> dict:
+        """The curves from one iteration to another, both counted in, on the CPU."""
+        return {name: curve[first : last + 1].cpu() for name, curve in self._curves.items()}
+
+
 def play(measurement: Measurement, start, scale, options: GanrecOptions, mask, notify: Callable):
     """The fit of one batch, in units of `scale`: the best image, and what is known of it."""
-    model, data = measurement.model, measurement.data
-    total, batch = options.iterations, data.shape[0]
-    tv_start = options.init == "tv"
-    generator = Generator(start, options, mask)
-    judge = Discriminator(batch, torch.Generator().manual_seed(options.seed + 1)).to(data) if options.adversarial > 0 else None
-    pixel_rate = options.pixel_rate or (1e-2 if not tv_start else 2e-3 if options.levels is None else 5e-3)
-    # The gradient of a pixel is of order 1 / pixels; below a hundredth of that Adam does not turn rounding into full steps.
-    groups = [dict(params=[generator.pixels], lr=pixel_rate, eps=0.16 / start[0].numel())]
-    if generator.network is not None:
-        groups.append(dict(params=generator.network.parameters(), lr=options.learning_rate or (5e-4 if tv_start else 2e-3)))
-    game = Game(groups, judge, options.discriminator_rate or 1e-4)
-    objective = Objective(measurement, top_level(start))
-    view = 2.0 / data.shape[2]  # what the discriminator sees is of order 1
-    norm = data.flatten(1).norm(dim=1) + torch.finfo(data.dtype).tiny
-    best, history, plateau = None, defaultdict(list), Plateau(options.patience)
-    levels, stopped, use_levels = None, "finished", options.levels is not None and total > 0
+    players = _Play(measurement, start, options, mask)
+    total, device = players.total, start.device
+    often = 1 if device.type == "cpu" else LOOK  # a look at what a GPU has reached waits for it
+    plateau, replay, phase, looked, worst, stopped = Plateau(options.patience), None, None, -1, math.nan, "finished"
     for iteration in range(total + 1):
-        image = generator()
-        model_sinogram = model.forward_project(image)
         late = 2 * iteration >= total
-        if iteration % REFRESH == 0 and (tv_start or late):
-            objective.refresh(image.detach())
-        if use_levels and late and (levels is None or iteration % REFRESH == 0 and options.levels == "auto"):
-            levels = _levels(image.detach(), options, scale, levels is None)
-        data_loss = objective.data_term(model_sinogram)
-        with torch.no_grad():
-            value = data_loss + objective.penalty(image)
-            residual = measurement.residual(model_sinogram).flatten(1).norm(dim=1) / norm
-        if best is None:
-            best = Best(start, residual, 1.6 if options.levels is None else 10.0)
-        if not torch.isfinite(value).all():
-            raise _not_finite(iteration, best)
-        ramp = 0.0
-        if levels is not None:
-            ramp = min(1.0, (2 * iteration - total) / (0.5 * total))
-            level_loss = options.levels_weight * losses.level_distance(image, levels, _reach(levels))
-            value = value + level_loss.detach()
-        if not use_levels or ramp == 1.0:
-            best.offer(image.detach(), value, residual, iteration)
-        history["objective"].append(value.cpu().numpy())
-        history["residual"].append(residual.cpu().numpy())
-        worst = float(residual.max())
+        if iteration % REFRESH == 0 and (options.init == "tv" or late):
+            with torch.no_grad():
+                players.objective.refresh(players.generator())
+        if options.levels is not None and total > 0 and late:
+            if players.levels is None or iteration % REFRESH == 0 and options.levels == "auto":
+                with torch.no_grad():
+                    players.levels = _levels(players.generator(), options, scale, players.levels is None)
+            players.set_ramp(min(1.0, (2 * iteration - total) / (0.5 * total)))
+        if iteration == total:
+            players.evaluate()
+        else:
+            if replay is None or phase != (players.levels is None or id(players.levels), players.offers):
+                phase = players.levels is None or id(players.levels), players.offers
+                replay = Replay(players.step, device)
+            players.game.set_rate(annealed(iteration, total))
+            replay()
+        if iteration - looked >= often or iteration in (0, total):
+            news = players.curves(looked + 1, iteration)
+            looked = iteration
+            if not torch.isfinite(news["objective"]).all():
+                raise _not_finite(iteration, players.best)
+            worst = float(news["residual"][-1].max())
+            if players.offers and iteration < total:
+                for values in news["objective"]:
+                    settled = plateau(values)
+                players.best.close(settled.to(device))
+                stopped = "plateau" if settled.all() else stopped
         if iteration > 0 and notify(iteration, total, worst):
             stopped = "callback"
-        elif plateau(worst):
-            stopped = "plateau"
-        if stopped != "finished" or iteration == total:
+        if stopped != "finished":
             break
-        loss = data_loss + objective.variation(image) + options.adversarial * game.verdict(view * model_sinogram)
-        game.step_generator(loss + ramp * level_loss if ramp > 0 else loss, annealed(iteration, total))
-        verdict = game.step_discriminator(view * data, view * model_sinogram)
-        if verdict is not None:
-            history["discriminator"].append(verdict.cpu().numpy())
-    if use_levels and ramp < 1.0:  # stopped before the levels were complete
-        best.offer(image.detach(), value, residual, iteration)
-    return best, levels, {k: np.stack(v) for k, v in history.items()}, stopped
+    if not players.offers:  # stopped before the levels were complete
+        players.offer_last()
+    return players.best, players.levels, {name: curve.numpy() for name, curve in players.curves(0, iteration).items()}, stopped
 
 
 def _not_finite(iteration: int, best: Best) -> NonFiniteError:

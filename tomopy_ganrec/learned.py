@@ -16,18 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .initial import TotalVariation, edge_weights, fbp, middle_angle, top_level
+from .initial import fbp
 from .options import GanrecOptions
 from .response import filtered
 from .settings import measured_range
 from .start import Measurement, column, solver_of
+from .variation import TotalVariation, edge_weights, middle_angle, top_level
 
 __all__ = ["WedgeNetwork", "agree", "has_missing_wedge", "learn", "lessons_steps", "measured_frequencies", "turned", "turns"]
 
 COPIES = 8  # turned slices a round
-PLAIN, ROUNDS, ITERATIONS = 60, 4, 30  # of the reconstruction of a copy
+PLAIN, ROUNDS, ITERATIONS = 42, 4, 21  # of the reconstruction of a copy
 STEPS, RATE, PIXELS = 300, 3e-3, 128 * 128  # of the network's training in a round; pixels in a step
-SOLVE = 80  # iterations of the solve after each round
+SOLVE = 56  # iterations of the solve after each round
 PULL = 3.0  # of the network's image in the missing frequencies, in units of λ
 NEAREST = math.radians(25)  # a copy turned by less shows the network its own wedge (a mirrored one still may)
 

@@ -53,7 +53,8 @@ class GanrecOptions:
         no fit, about half of the default's time. 'best': also a network learned from the scan (`learn`) and a finer grid (`refine`), four to
         seven times the default's time; for wedges of 120° and less.
     num_iter : int or None, >= 0
-        Iterations of the fit; None: 100 (0 with 'fast', `learn` or `stack`), with 'paper' 1000. 0 returns the start image.
+        Iterations of the fit, at most (`patience`); None: 50, with `levels` or another `init` than 'tv' 100, with 'paper' 1000, and 0 with 'fast',
+        `learn` or `stack`. 0 returns the start image.
     warm_start : int, 'auto' or None, >= 0
         Reconstruct one slice of so many from nothing, and those between from their neighbours' images at a quarter of the cost. 0 or 1: all from
         nothing. 'auto': by how much the sinograms of neighbours differ, at most 16. A slice that its neighbours do not explain is started from
@@ -114,7 +115,7 @@ class GanrecOptions:
     data_weight : float, > 0
         'paper' only: λ of the L1 term beside the cross entropy.
     patience : int, >= 0
-        Stop when the data residual has not fallen by 0.1 % for this many iterations; 0: never.
+        A slice is done when its objective has not fallen by 0.05 % for this many iterations of the fit; 0: never.
     seed : int, >= 0
         Of the networks' initial weights. The same seed, chunks and threads repeat a result bit for bit.
     batch_size : int or 'auto', >= 1
@@ -165,7 +166,7 @@ class GanrecOptions:
     discriminator_rate: float | None = None
     levels_weight: float = 2.0
     data_weight: float = 100.0
-    patience: int = 0
+    patience: int = 25
     seed: int = 0
     batch_size: int | str = "auto"
     device: str = "auto"
@@ -255,7 +256,9 @@ class GanrecOptions:
             return self.num_iter
         if self.preset == "paper":
             return 1000
-        return 0 if self.quality == "fast" or self.lessons or self.stack > 1 else 100
+        if self.quality == "fast" or self.lessons or self.stack > 1:
+            return 0
+        return 50 if self.init == "tv" and self.levels is None else 100
 
     @property
     def warm_iterations(self) -> int:

@@ -4,13 +4,13 @@ import math
 
 import torch
 
-from .initial import TotalVariation
 from .options import GanrecOptions
 from .start import Measurement, column
+from .variation import TotalVariation
 
 __all__ = ["spread", "spread_steps"]
 
-PLAIN, ROUNDS, ITERATIONS = 120, 5, 30
+PLAIN, ROUNDS, ITERATIONS = 84, 5, 21
 
 
 def spread_steps() -> int:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .initial import ForwardModel, TotalVariation, fbp, sirt
+from .initial import ForwardModel, fbp, sirt
 from .options import GanrecOptions
 from .response import HIGH, MIDDLE, filtered, pixel_response, residual_level, residual_levels, unblurred, whitening
 from .settings import Settings, refine_settings
+from .variation import TotalVariation, edge_weights, top_level
 
 __all__ = [
     "ROUND_ITERATIONS",
@@ -22,11 +23,12 @@ __all__ = [
     "trial_iterations",
 ]
 
-TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS = 250, 40, 30, 120
-MEAN_ITERATIONS = 180  # of total variation before the noise is read off its residual
+TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS = 170, 28, 30, 90
+MEAN_ITERATIONS = 120  # of total variation before the noise is read off its residual
 # Ratio of the residuals of 'mean' and 'box' above which an object counts as made of square pixels: with little noise between 0.1 and 0.2 cycles per
 # column, where both have settled after the trial; with more, where the model error is largest.
 QUIET, BOX_QUIET, BOX = 3e-3, 0.98, 0.97
+SETTLED = 3e-3  # ‖change‖/‖image‖ in a round below which a slice has no more of them
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,33 @@ def start_image(
         settings = measurement.settings
         solver.weigh(measurement.spectrum)
     strength, epsilon = (column((getattr(s, name) for s in settings), sinogram) for name in ("strength", "epsilon"))
-    solver.reweight(strength, epsilon, settings[0].rounds, ROUND_ITERATIONS, notify)
-    return solver.x, replace(measurement, solver=solver)
+    measurement = replace(measurement, solver=None)
+    return reweighted(solver, measurement, strength, epsilon, notify), measurement
+
+
+def reweighted(solver: TotalVariation, measurement: Measurement, strength, epsilon, notify: Callable | None) -> torch.Tensor:
+    """The images after the rounds of reweighting; a slice that has settled takes no more part. Neighbours of a stack stay together."""
+    image, open_ = solver.x, torch.arange(len(solver.x), device=solver.x.device)
+    epsilon, ended = epsilon * top_level(image) + torch.finfo(image.dtype).tiny, False
+
+    def tell():
+        nonlocal ended
+        ended = ended or bool(notify and notify())
+        return ended
+
+    image = image.clone()
+    for _ in range(measurement.settings[0].rounds):
+        before = solver.x
+        solver.run(strength, ROUND_ITERATIONS, edge_weights(before, epsilon, across=solver.across), tell)
+        image[open_] = solver.x
+        moves = (solver.x - before).flatten(1).norm(dim=1) > SETTLED * solver.x.flatten(1).norm(dim=1)
+        stay = torch.nonzero(moves if not solver.across else moves.any().expand_as(moves))[:, 0]
+        if ended or not len(stay):
+            break
+        if len(stay) < len(open_):
+            measurement, open_, strength, epsilon = measurement.take(stay), open_[stay], strength[stay], epsilon[stay]
+            solver = solver.take(stay, measurement.data, measurement.spectrum)
+    return image
 
 
 def learn_noise(measurement: Measurement, image: torch.Tensor, options: GanrecOptions) -> Measurement:

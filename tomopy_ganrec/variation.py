@@ -1,0 +1,268 @@
+"""Total variation, plain and edge-reweighted: the start image of a fit, and the solver of everything that is not learned."""
+
+import copy
+import math
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .initial import ForwardModel, data_scale, ramp_filter
+from .replay import Replay
+
+__all__ = ["TotalVariation", "edge_weights", "gradient", "middle_angle", "operator_norm", "smooth", "top_level", "total_variation"]
+
+RELAXATION = 1.7  # from 1 (none) to 2
+
+
+_norms: "WeakKeyDictionary[ForwardModel, dict]" = WeakKeyDictionary()
+
+
+def operator_norm(model: ForwardModel, like: torch.Tensor, response: torch.Tensor | None = None, iterations=20) -> float:
+    """Largest eigenvalue of AᵀFA, F a filter along the detector with the real frequency `response` (none: ‖A‖²), by power iteration.
+
+    Remembered for each model: all batches of a volume share it. `like` gives precision and device.
+    """
+    try:
+        known = _norms.setdefault(model, {})
+    except TypeError:  # a model that cannot be hashed is measured each time
+        known = {}
+    key = response is None, like.dtype
+    if key not in known:
+        generator = torch.Generator().manual_seed(0)
+        x = torch.rand(1, *model.domain_shape, generator=generator, dtype=torch.float32).to(like)
+        norm = torch.ones(()).to(like)
+        for _ in range(iterations):
+            y = model.forward_project(x / norm)
+            if response is not None:
+                y = torch.fft.irfft(torch.fft.rfft(y) * response, n=y.shape[2])
+            x = model.back_project(y)
+            norm = x.norm()
+        known[key] = float(norm)
+    return known[key]
+
+
+def gradient(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Forward differences along columns and rows, 0 at the far edge."""
+    return F.pad(u[..., 1:] - u[..., :-1], (0, 1)), F.pad(u[..., 1:, :] - u[..., :-1, :], (0, 0, 0, 1))
+
+
+def divergence(px: torch.Tensor, py: torch.Tensor) -> torch.Tensor:
+    """Minus the adjoint of `gradient`; the last column of `px` and the last row of `py` do not count."""
+    px, py = F.pad(px[..., :-1], (1, 1)), F.pad(py[..., :-1, :], (0, 0, 1, 1))
+    return px[..., 1:] - px[..., :-1] + py[..., 1:, :] - py[..., :-1, :]
+
+
+def smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian blur of (B, rows, cols) images, mirrored at the edges."""
+    reach = max(1, math.ceil(3 * sigma))
+    n = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-(n**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    x = F.pad(x[:, None], (reach,) * 4, mode="reflect")
+    return F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
+
+
+def top_level(x: torch.Tensor, quantile=0.998) -> torch.Tensor:
+    """The value below which `quantile` of |x| lies, for each image: (B, 1, 1)."""
+    flat = x.abs().flatten(1)
+    rank = max(1, int(round(quantile * flat.shape[1])))
+    return flat.kthvalue(rank, dim=1).values[:, None, None]
+
+
+def edge_weights(x: torch.Tensor, epsilon: torch.Tensor, sigma: float = 0.7, across: float = 0.0) -> torch.Tensor:
+    """The weight of each pixel's gradient in the next round of a reweighted total variation: ε/√(g² + ε²), g the smoothed gradient.
+
+    The weights of the log-sum penalty's majoriser: E. J. Candès, M. B. Wakin, S. P. Boyd, J. Fourier Anal. Appl. 14, 877–905 (2008). Real
+    edges are no longer paid for, streaks and noise are. With `across` the slices are neighbours and their difference, times it, counts too.
+    """
+    gx, gy = gradient(x)
+    squared = gx * gx + gy * gy
+    if across:
+        squared = squared + (across * _forward_across(x)).square()
+    return epsilon / torch.sqrt(smooth(squared, sigma) + epsilon**2)
+
+
+def _forward_across(x: torch.Tensor) -> torch.Tensor:
+    """Forward differences along the batch, 0 for the last slice."""
+    return F.pad(x[1:] - x[:-1], (0, 0, 0, 0, 0, 1))
+
+
+class TotalVariation:
+    """Total variation, plain or edge-reweighted: minimise ½ s² ‖G(A x − b)‖² + λ ‖w · ∇x‖₁, optionally with x ≥ 0 and x = 0 outside a mask.
+
+    The primal-dual algorithm of A. Chambolle and T. Pock, J. Math. Imaging Vis. 40, 120–145 (2011), with the dual step of the data term
+    proportional to the ramp filter at each frequency of a projection. That balances the spectrum of AᵀA and converges 10 to 50 times
+    faster than a constant step. Each step is then made 1.7 times as long (L. Condat, J. Optim. Theory Appl. 158, 460–479, 2013, algorithm 3.2),
+    which saves three iterations in ten. s² = 8/‖A‖², so that λ depends neither on the size nor on the number of angles.
+
+    Parameters
+    ----------
+    model : ForwardModel
+    sinogram : (B, angles, columns) tensor
+        Divided by a scale of your choice: λ is relative to it.
+    rho : float
+        Ratio of the primal to the dual step; it changes the path, not the goal.
+    nonnegative : bool
+    mask : (rows, cols) tensor, optional
+    spectrum : tensor that broadcasts to (B, angles, columns // 2 + 1), optional
+        G: weight of the residual at each frequency along the detector, positive (`response.unblur`, `response.whitening`); none: 1.
+    along : float
+        Weight of the derivative along the missing frequencies, which lie at a right angle to the middle of the measured range; below 1 it lets
+        edges stand that no projection has seen. It needs ``model.theta`` unless it is 1.
+    across : float
+        Weight of the difference between neighbours of the batch, for slices of a stack; 0: they are independent.
+
+    Attributes
+    ----------
+    x : (B, rows, cols) tensor
+        The image so far, which keeps the constraints.
+    """
+
+    def __init__(self, model: ForwardModel, sinogram: torch.Tensor, rho=100.0, nonnegative=True, mask=None, spectrum=None, along=1.0, across=0.0):
+        self._model, self._b, self._nonnegative, self._mask = model, sinogram, nonnegative, mask
+        self._columns = sinogram.shape[2]
+        ramp = ramp_filter(self._columns, floor=0.02, device=sinogram.device).to(sinogram.dtype)
+        self._s = math.sqrt(8.0 / operator_norm(model, sinogram))
+        preconditioned = self._s**2 * operator_norm(model, sinogram, ramp)
+        bound = 8.0 * max(along, 1.0) ** 2 + 4.0 * across**2  # of the squared norm of the gradient
+        self._tau, self._sigma_gradient = rho, 0.5 / (rho * bound)
+        self._sigma_data = 0.5 / (rho * preconditioned) * ramp
+        self._along, self.across = along, across
+        if along != 1:
+            turn = middle_angle(model.theta) + math.pi / 2
+            self._turn = math.cos(turn), -math.sin(turn)
+        self.x = torch.zeros(sinogram.shape[0], *model.domain_shape).to(sinogram)
+        # What the iteration goes on from: the image, the duals of the data term (as spectra along the detector) and of the gradient.
+        self._z, self._p = self.x.clone(), torch.zeros_like(torch.fft.rfft(sinogram))
+        self._q = [torch.zeros_like(self.x) for _ in range(3 if across else 2)]
+        self.weigh(spectrum)
+
+    def weigh(self, spectrum: torch.Tensor | None) -> "TotalVariation":
+        """Other weights of the residual's frequencies from now on."""
+        self._damping = 1 / (1 + self._sigma_data / (1.0 if spectrum is None else spectrum.square()))
+        self._replay = None
+        return self
+
+    def start(self, x: torch.Tensor) -> "TotalVariation":
+        """Begin at an image of your own."""
+        self.x, self._z, self._replay = x, x.clone(), None
+        return self
+
+    def take(self, index: torch.Tensor, sinogram: torch.Tensor, spectrum: torch.Tensor | None = None) -> "TotalVariation":
+        """A solver for some slices of the batch (repeats allowed), which goes on from where this one is."""
+        other = copy.copy(self)
+        other._b = sinogram
+        other.x, other._z, other._p, other._q = self.x[index], self._z[index], self._p[index], [q[index] for q in self._q]
+        return other.weigh(spectrum)
+
+    def run(self, strength, iterations: int, weight=1.0, on_iteration: Callable | None = None, pull=None) -> torch.Tensor:
+        """Iterate on from where the last call ended.
+
+        Parameters
+        ----------
+        strength : float or (B, 1, 1) tensor
+            λ.
+        iterations : int
+        weight : float or (B, rows, cols) tensor
+            w.
+        on_iteration : callable, optional
+            Called without arguments after each iteration; a true answer stops.
+        pull : (tensor, tensor), optional
+            (μ, y): adds ½ ‖√μ F(x − y)‖² with μ (B or 1, rows, cols // 2 + 1) at each frequency of the orthonormal Fourier transform F. Its
+            proximal step is taken before the constraints', which is exact where they do not bind.
+        """
+        radius = torch.as_tensor(strength * weight, dtype=self.x.dtype, device=self.x.device).clamp(min=1e-12)
+        if pull is None and self._replay is not None and self._radius.shape == radius.shape:
+            self._radius.copy_(radius)
+        else:
+            self._radius = radius.clone()
+            held = None
+            if pull is not None:
+                hold = self._tau * pull[0]
+                held = torch.fft.rfft2(pull[1]) * hold, 1 / (1 + hold)
+            self._replay = Replay(lambda: self._step(held), self._b.device)
+        for _ in range(iterations):
+            self.x = self._replay()
+            if on_iteration is not None and on_iteration():
+                break
+        self.x = self._replay.own(self.x)
+        if pull is not None:
+            self._replay = None
+        return self.x
+
+    def _step(self, held) -> torch.Tensor:
+        """One iteration: the image that keeps the constraints. What it goes on from is changed in place."""
+        model, z = self._model, self._z
+        change = torch.fft.rfft(model.forward_project(z) - self._b).mul_(self._s * self._sigma_data)
+        change.add_(self._p).mul_(self._damping).sub_(self._p)
+        dual = torch.fft.irfft(torch.add(self._p, change, alpha=2), n=self._columns)
+        self._p.add_(change, alpha=RELAXATION)
+        step = torch.add(self._smooth(), model.back_project(dual), alpha=-self._s)
+        new = torch.add(z, step, alpha=self._tau)
+        if held is not None:
+            pulled, hold = held
+            new = torch.fft.irfft2((torch.fft.rfft2(new) + pulled) * hold, s=new.shape[-2:])
+        if self._nonnegative:
+            new = new.clamp_(min=0)
+        if self._mask is not None:
+            new = new.mul_(self._mask)
+        z.lerp_(new, RELAXATION)
+        return new
+
+    def _smooth(self) -> torch.Tensor:
+        """The dual step of the gradient; minus the adjoint gradient of the dual, as long as it would be after two such steps."""
+        gx, gy = gradient(self._z)
+        if self._along != 1:
+            c, d = self._turn
+            gx, gy = self._along * (c * gx + d * gy), c * gy - d * gx
+        changes = [gx, gy]
+        if self.across:
+            changes.append(self.across * _forward_across(self._z))
+        for change, q in zip(changes, self._q, strict=True):
+            change.mul_(self._sigma_gradient).add_(q)
+        norm = changes[0].square()
+        for change in changes[1:]:
+            norm.addcmul_(change, change)
+        shrink = norm.sqrt_().div_(self._radius).clamp_(min=1)
+        ahead = []
+        for change, q in zip(changes, self._q, strict=True):
+            change.div_(shrink).sub_(q)
+            ahead.append(torch.add(q, change, alpha=2))
+            q.add_(change, alpha=RELAXATION)
+        qx, qy = ahead[:2]
+        if self._along != 1:
+            qx, qy = self._along * c * qx - d * qy, self._along * d * qx + c * qy
+        back = divergence(qx, qy)
+        if self.across:
+            qz = self.across * ahead[2]
+            back[:-1] += qz[:-1]
+            back[1:] -= qz[:-1]
+        return back
+
+    def reweight(self, strength, epsilon, rounds=8, iterations=40, on_iteration: Callable | None = None) -> torch.Tensor:
+        """Rounds of `run`, each with the edge weights of the image so far; `epsilon` is relative to the image's 99.8th percentile at the start."""
+        epsilon = epsilon * top_level(self.x) + torch.finfo(self.x.dtype).tiny
+        for _ in range(rounds):
+            self.run(strength, iterations, edge_weights(self.x, epsilon, across=self.across), on_iteration)
+        return self.x
+
+
+def middle_angle(theta) -> float:
+    """The middle of the measured range, in radians: opposite to the middle of the largest gap of the half circle."""
+    folded = torch.tensor(np.array(theta, np.float64)).flatten().remainder(math.pi).sort().values
+    gaps = torch.diff(folded, append=folded[:1] + math.pi)
+    k = int(gaps.argmax())
+    return float(folded[k] + gaps[k] / 2) - math.pi / 2
+
+
+def total_variation(
+    model: ForwardModel, sinogram: torch.Tensor, strength=2.4e-4, iterations=250, rounds=0, epsilon=0.03, rho=100.0, nonnegative=True, mask=None
+) -> torch.Tensor:
+    """`TotalVariation` from zero: plain for ``rounds=0``, else edge-reweighted. `strength` is relative to the scale of the data (`data_scale`)."""
+    scale = data_scale(model, sinogram, mask)
+    solver = TotalVariation(model, sinogram / scale, rho, nonnegative, mask)
+    solver.run(strength, iterations)
+    return solver.reweight(strength, epsilon, rounds) * scale
