@@ -159,7 +159,8 @@ def test_each_group_has_its_rate_and_the_factor():
     fast, slow = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
     game = Game([dict(params=[fast], lr=0.1), dict(params=[slow], lr=0.01)], None, 1.0)
     for rate in (1.0, 0.5, 1.0):
-        game.step_generator(fast + slow, rate)  # a constant gradient: each of Adam's steps is its rate
+        game.set_rate(rate)
+        game.step_generator(fast + slow)  # a constant gradient: each of Adam's steps is its rate
     assert float(fast.detach()) == pytest.approx(1 - 0.25, rel=1e-5)
     assert float(slow.detach()) == pytest.approx(1 - 0.025, rel=1e-5)
 

@@ -205,14 +205,15 @@ def test_a_torch_device_becomes_its_name():
 
 
 def test_iterations_of_the_presets():
-    assert GanrecOptions().iterations == 100
+    assert GanrecOptions().iterations == 50
+    assert GanrecOptions(levels="auto").iterations == GanrecOptions(init="sirt").iterations == 100
     assert GanrecOptions(preset="paper").iterations == 1000
     assert GanrecOptions(num_iter=0).iterations == 0
     assert GanrecOptions(num_iter=7, preset="paper").iterations == 7
 
 
 # As the docstring says: what each quality spends where nothing is given, (iterations, rounds, lessons).
-@pytest.mark.parametrize(("quality", "spent"), (("fast", (0, 4, 0)), ("default", (100, 8, 0)), ("best", (0, 8, 3))))
+@pytest.mark.parametrize(("quality", "spent"), (("fast", (0, 4, 0)), ("default", (50, 8, 0)), ("best", (0, 8, 3))))
 def test_quality_sets_what_is_left_open(quality, spent):
     options = GanrecOptions(quality=quality)
     assert (options.iterations, options.rounds, options.lessons) == spent
@@ -226,7 +227,7 @@ def test_what_is_given_stands_whatever_the_quality(quality, value):
 
 
 def test_learning_and_stacks_take_the_place_of_the_fit():
-    assert [GanrecOptions(**given).iterations for given in (dict(learn=1), dict(learn=0), dict(stack=2), dict(stack=1))] == [0, 100, 0, 100]
+    assert [GanrecOptions(**given).iterations for given in (dict(learn=1), dict(learn=0), dict(stack=2), dict(stack=1))] == [0, 50, 0, 50]
     assert GanrecOptions(stack=2, learn=1, num_iter=7).iterations == 7
 
 

@@ -20,6 +20,7 @@ __all__ = ["play"]
 
 REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
 REFRESH = 25  # iterations between two refreshes of edge weights and levels
+STEADY = 1e-3  # Adam's ε for the network, above most of its gradients: with none, batches of one and of two drifted apart by 2e-3
 LOOK = 10  # iterations of a GPU between two looks at its losses
 
 
@@ -74,7 +75,8 @@ class _Play:
         # The gradient of a pixel is of order 1 / pixels; below a hundredth of that Adam does not turn rounding into full steps.
         groups = [dict(params=[self.generator.pixels], lr=pixel_rate, eps=0.16 / start[0].numel())]
         if self.generator.network is not None:
-            groups.append(dict(params=self.generator.network.parameters(), lr=options.learning_rate or (5e-4 if tv_start else 2e-3)))
+            rate = options.learning_rate or (5e-4 if tv_start else 2e-3)
+            groups.append(dict(params=self.generator.network.parameters(), lr=rate, eps=STEADY))
         self.game = Game(groups, judge, options.discriminator_rate or 1e-4)
         self.objective = Objective(measurement, top_level(start))
         self._view = 2.0 / data.shape[2]  # what the discriminator sees is of order 1
@@ -174,7 +176,10 @@ def play(measurement: Measurement, start, scale, options: GanrecOptions, mask, n
             break
     if not players.offers:  # stopped before the levels were complete
         players.offer_last()
-    return players.best, players.levels, {name: curve.numpy() for name, curve in players.curves(0, iteration).items()}, stopped
+    history = {name: curve.numpy() for name, curve in players.curves(0, iteration).items()}
+    if "discriminator" in history:
+        history["discriminator"] = history["discriminator"][:iteration]  # of the iterations that another one has followed
+    return players.best, players.levels, history, stopped
 
 
 def _not_finite(iteration: int, best: Best) -> NonFiniteError:

@@ -205,6 +205,8 @@ def reweighted(solver: TotalVariation, measurement: Measurement, strength, epsil
         stay = torch.nonzero(moves if not solver.across else moves.any().expand_as(moves))[:, 0]
         if ended or not len(stay):
             break
+        if len(stay) == 1 < len(open_):
+            stay = stay.repeat(2)  # alone it would be added up in another order
         if len(stay) < len(open_):
             measurement, open_, strength, epsilon = measurement.take(stay), open_[stay], strength[stay], epsilon[stay]
             solver = solver.take(stay, measurement.data, measurement.spectrum)

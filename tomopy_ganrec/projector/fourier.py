@@ -1,14 +1,14 @@
 """The projector by the Fourier slice theorem: two-dimensional FFTs and a short interpolation instead of a ray through every pixel.
 
-A projection's Fourier transform is the image's along a line through the origin (R. N. Bracewell, Aust. J. Phys. 9, 198–217, 1956). It is wanted between
-the points of an FFT: the image is divided by the transform of a Kaiser–Bessel window (P. J. Beatty, D. G. Nishimura, J. M. Pauly, IEEE Trans. Med.
-Imaging 24, 799–808, 2005), padded, transformed, and interpolated with the weights of least squares for that division (J. A. Fessler, B. P. Sutton, IEEE
-Trans. Signal Process. 51, 560–574, 2003). The line is then multiplied by what Joseph's interpolation and the rays of a column do to a projection: this
-backend stands for `joseph.joseph_matrix`. That method samples a projection at single rays, so that frequencies above the detector's Nyquist fold back;
-those are computed, too, with the fewer points the weaker they are.
+A projection's Fourier transform is the image's along a line through the origin (R. N. Bracewell, Aust. J. Phys. 9, 198–217, 1956). It is wanted
+between the points of an FFT: the image is divided by the transform of a Kaiser–Bessel window (P. J. Beatty, D. G. Nishimura, J. M. Pauly, IEEE Trans.
+Med. Imaging 24, 799–808, 2005), padded, transformed, and interpolated with the weights of least squares for that division (J. A. Fessler,
+B. P. Sutton, IEEE Trans. Signal Process. 51, 560–574, 2003). The line is then multiplied by what Joseph's interpolation and the rays of a column do
+to a projection: this backend stands for `joseph.joseph_matrix`. That method samples a projection at single rays, so that frequencies above the
+detector's Nyquist frequency fold back; those are computed, too, from the fewer points the weaker they are.
 
-The interpolation is a sparse matrix with 9 to 25 values for each frequency of a projection, where Joseph's has two for each pixel that a ray meets: at
-256² a seventh of them, and the fewer the larger the grid. Its transpose is stored, too: the back projection is the exact adjoint.
+The interpolation is a sparse matrix with 9 to 25 values for each frequency of a projection, where Joseph's has two for each pixel that a ray meets:
+at 256² a seventh of them, and the fewer the larger the grid. Its transpose is stored, too: the back projection is the exact adjoint.
 """
 
 import math
@@ -50,7 +50,7 @@ def _period(size, columns: int, center: float, pixel_size: float) -> int:
 
 
 def _zones(rays_per_bin: int) -> int:
-    """Up to how many times the detector's Nyquist frequency a projection is followed: rays in a column let through what folds from near their number."""
+    """How many times the detector's Nyquist frequency a projection is followed: rays in a column let through what is near their number of cycles."""
     return 2 * rays_per_bin + 1
 
 
@@ -97,8 +97,8 @@ def _points(frequency: np.ndarray, count: int, padded: int, width: int) -> tuple
 
 
 def _interpolation(u, v, width, size: tuple[int, int], padded: tuple[int, int], dtype) -> scipy.sparse.csr_matrix:
-    """From the real FFT of an image to its transform at frequencies (m,) u along columns and v along rows, in cycles per pixel, by `width` points each
-    way; 0: left out. Real and imaginary parts take turns on both sides."""
+    """From the real FFT of an image to its transform at frequencies (m,) u along columns and v along rows, in cycles per pixel, from `width` points
+    each way; 0: left out. Real and imaginary parts take turns on both sides."""
     (rows, cols), half = padded, padded[1] // 2 + 1
     pointer = np.concatenate([[0], np.cumsum(np.repeat(width.astype(np.int64) ** 2, 2))])
     if max(pointer[-1], 2 * rows * half) > np.iinfo(np.int32).max:
@@ -192,5 +192,6 @@ class FourierBackend:
         lines = torch.view_as_real(torch.fft.rfft(fine, n=self._length).mul_(self._adjoint)).flatten(1)
         transform = torch.view_as_complex(applied(self._back, lines).unflatten(1, (self._padded[0], -1, 2)))
         transform = torch.fft.ifft(transform, dim=1, norm="forward")[:, rows].contiguous()
-        torch.view_as_real(transform)[:, :, [0, -1], 1] = 0  # of a real image these are real, and not every library passes over what is not
+        for shared in (0, -1):  # of a real image these are real, and not every library passes over what is not
+            torch.view_as_real(transform)[:, :, shared, 1] = 0
         return torch.fft.irfft(transform, n=self._padded[1], norm="forward")[..., cols] * self._apodization
