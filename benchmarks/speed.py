@@ -1,9 +1,10 @@
 """Speed against named peers, all of a table in one run: forward projections, a step of the fit, a whole reconstruction.
 
     python benchmarks/speed.py projector    # forward, adjoint and both through autograd: 128² to 512², 180 angles, batches of 1, 8 and 32
-    python benchmarks/speed.py step         # an iteration of the fit, 256² from 120 degrees, beside one of the ganrec package
+    python benchmarks/speed.py step         # an iteration of the fit, 256² from 120 degrees, beside one of the ganrec package; parts.py has its parts
     python benchmarks/speed.py run          # a whole default reconstruction beside MLEM-200 and total variation, in turns
     python benchmarks/speed.py growth       # time of a default reconstruction against the size, the angles and the slices at once
+    python benchmarks/speed.py step --device cuda --batches 1,8,32
     python benchmarks/speed.py imports      # seconds of `import tomopy_ganrec` in a fresh interpreter
 
 Smaller ones for a look: ``projector --sizes 64 --batches 1,2``, ``run --size 64``. ``peers.txt`` says how to install the peers; what is not there is
@@ -305,7 +306,7 @@ def own_steps(given, data, theta, size: int, **options) -> list[float]:
             stamps.append(time.perf_counter())
 
     model = ParallelBeamProjector(size, theta, size, backend=given.backend, device=given.device)
-    fit(model, torch.from_numpy(data).to(given.device), GanrecOptions(**options), callback=stamp)
+    fit(model, torch.from_numpy(data).to(given.device), GanrecOptions(patience=0, **options), callback=stamp)
     return list(np.diff(stamps))[1:]
 
 
@@ -313,7 +314,7 @@ def step(given) -> list[dict]:
     """An iteration of the fit beside one of the ganrec package (from 128² on, its discriminator needs that), and of preset='paper'."""
     import peers
 
-    _, data, theta = problem(given.size, given.wedge)
+    _, data, theta = problem(given.size, given.wedge, max(given.batches))
     rows = []
 
     def add(name, what, spent, note=None):
@@ -323,9 +324,12 @@ def step(given) -> list[dict]:
             row["ratio"] = median(spent) / first
         rows.append({**row, **({"note": note} if note else {})})
 
-    spent = own_steps(given, data, theta, given.size, num_iter=given.iterations)
-    first = median(spent)
-    add("own default", "generator, projector, discriminator", spent)
+    first = None
+    for batch in given.batches:
+        spent = own_steps(given, data[:batch], theta, given.size, num_iter=given.iterations)
+        first = first or median(spent)
+        add("own default", f"generator, projector, discriminator; {batch} at once", spent)
+    data = data[:1]
     if not given.no_paper:
         add(
             "own preset='paper'",
@@ -517,6 +521,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--size", type=int, default=256)
     one.add_argument("--wedge", default="120")
     one.add_argument("--iterations", type=int, default=30, help="of the fit")
+    one.add_argument("--batches", type=listed(int), default=[1], help="slices at once, of the default fit; ratios are to the first")
     one.add_argument("--no-paper", action="store_true", help="leave out preset='paper'")
     one.add_argument("--compile", action="store_true", help="also the ganrec package's step compiled, as it ships; on a CPU that takes minutes")
     one = made["run"]

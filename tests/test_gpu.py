@@ -90,8 +90,21 @@ def test_matrix_on_the_gpu(geometry):
 
 
 @geometries
-def test_matrix_on_the_gpu_is_an_adjoint_pair(geometry):
-    projector = on_gpu(geometry, "matrix")
+def test_fourier_on_the_gpu(geometry):
+    x, y = smooth_pair(geometry)
+    projector, cpu = on_gpu(geometry, "fourier"), ParallelBeamProjector(**geometry, backend="fourier")
+    for batch in (1, 3):
+        forward, back = projector.forward_project(x[:batch].cuda()), projector.back_project(y[:batch].cuda())
+        assert forward.is_cuda and forward.is_contiguous() and back.is_cuda and back.is_contiguous()
+        # Other FFTs, sums in another order: float32.
+        assert difference(forward, cpu.forward_project(x[:batch])) <= 1e-5
+        assert difference(back, cpu.back_project(y[:batch])) <= 1e-5
+
+
+@geometries
+@pytest.mark.parametrize("backend", ["matrix", "fourier"])
+def test_matrix_on_the_gpu_is_an_adjoint_pair(geometry, backend):
+    projector = on_gpu(geometry, backend)
     x = torch.rand(2, *projector.domain_shape, generator=torch.Generator().manual_seed(0)).cuda().requires_grad_()
     y = torch.rand(2, *projector.range_shape, generator=torch.Generator().manual_seed(1)).cuda()
     forward, back = projector.forward_project(x), projector.back_project(y)
@@ -101,8 +114,9 @@ def test_matrix_on_the_gpu_is_an_adjoint_pair(geometry):
     assert difference(x.grad, back) <= 1e-6  # the same product; cuSPARSE need not add in the same order twice
 
 
-def test_matrix_in_float64_passes_gradcheck():
-    projector = ParallelBeamProjector((3, 4), [2.1, 0.4], 5, 2.3, backend="matrix", device="cuda", dtype=torch.float64)
+@pytest.mark.parametrize("backend", ["matrix", "fourier"])
+def test_float64_passes_gradcheck(backend):
+    projector = ParallelBeamProjector((3, 4), [2.1, 0.4], 5, 2.3, backend=backend, device="cuda", dtype=torch.float64)
     x = torch.rand(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).cuda().requires_grad_()
     assert torch.autograd.gradcheck(projector.forward_project, x, nondet_tol=1e-12)  # cuSPARSE's order of summation may vary
 
@@ -463,3 +477,102 @@ def test_a_full_gpu_gets_half_of_the_slices(scan):
         del hog
         torch.cuda.empty_cache()
     assert max(difference(a, b) for a, b in zip(found, expected, strict=True)) <= 1e-4  # as for any batch
+
+
+# Recorded iterations
+
+
+def never_recorded(monkeypatch):
+    monkeypatch.setattr("tomopy_ganrec.replay.WARM_UP", 10**9)
+
+
+def recordings(monkeypatch):
+    """How often an iteration is recorded, and what could not be."""
+    from tomopy_ganrec.replay import Replay
+
+    made, record = [], Replay._record
+
+    def counted(self):
+        record(self)
+        made.append(self._graph is not None)
+
+    monkeypatch.setattr(Replay, "_record", counted)
+    return made
+
+
+@pytest.mark.parametrize("backend", ["matrix", "fourier"])
+@pytest.mark.parametrize("options", [{}, dict(along=0.7), dict(across=1.0), dict(nonnegative=False, mask=None)], ids=str)
+def test_recorded_total_variation_is_the_same(monkeypatch, backend, options):
+    from tomopy_ganrec.initial import field_of_view
+    from tomopy_ganrec.variation import TotalVariation
+
+    projector, (_, y) = on_gpu(GEOMETRIES["square"], backend), smooth_pair(GEOMETRIES["square"])
+    options = dict(mask=field_of_view(projector, "cuda")) | options
+    found = []
+    for recorded in (True, False):
+        with monkeypatch.context() as patch:
+            made = recordings(patch)
+            if not recorded:
+                never_recorded(patch)
+            solver = TotalVariation(projector, y.cuda(), **options)
+            first = solver.run(1e-3, 10)
+            kept = first.clone()
+            image = solver.reweight(1e-3, 0.05, 3, 10)
+            assert made == ([True] if recorded else [])  # once for all rounds of a solver
+            assert torch.equal(first, kept)  # what has been returned is not written into
+            found.append(image)
+    assert difference(*found) <= 1e-5  # the same kernels; cuSPARSE need not add in the same order twice
+    cpu = TotalVariation(on_cpu(GEOMETRIES["square"]), y, **{k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in options.items()})
+    cpu.run(1e-3, 10)
+    assert difference(found[0], cpu.reweight(1e-3, 0.05, 3, 10)) <= 2e-3
+
+
+@pytest.mark.parametrize("options", [{}, dict(levels=(0, 1 / 3, 2 / 3, 1)), dict(network=False), dict(adversarial=0), dict(init="sirt")], ids=str)
+def test_recorded_fit_is_the_same(monkeypatch, shale_case, options):
+    from tomopy_ganrec.fit import fit
+    from tomopy_ganrec.metrics import mssim
+    from tomopy_ganrec.options import GanrecOptions
+
+    case = shale_case(slices=2)
+    model = case.model.to("cuda")
+    options = dict(pixels="box", patience=0, reweight=2) | options
+    found = {}
+    for kind in ("recorded", "as it is", "cpu"):
+        with monkeypatch.context() as patch:
+            made = recordings(patch)
+            if kind == "as it is":
+                never_recorded(patch)
+            cpu = kind == "cpu"
+            found[kind] = fit(case.model if cpu else model, case.sinogram if cpu else case.sinogram.cuda(), GanrecOptions(**options))
+            assert all(made) and bool(made) == (kind == "recorded")
+    curves = [result.history["objective"] for result in found.values()]
+    assert all(np.isfinite(curve).all() and curve.shape == curves[0].shape for curve in curves)
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-2)
+    for k in range(2):  # networks in bfloat16 against float32 on the CPU
+        scores = [mssim(case.truth[k], result.image[k].cpu()) for result in found.values()]
+        assert max(scores) - min(scores) <= 2e-3
+
+
+def test_a_callback_stops_a_recorded_fit(shale_case):
+    from tomopy_ganrec.fit import fit
+    from tomopy_ganrec.options import GanrecOptions
+
+    case, seen = shale_case(), []
+    model = case.model.to("cuda")
+    result = fit(
+        model,
+        case.sinogram.cuda(),
+        GanrecOptions(reweight=1, num_iter=40),
+        callback=lambda s: seen.append(s) or s.stage == "fit" and s.iteration == 17,
+    )
+    assert seen[-1].iteration == 17 and result.info[0]["stopped"] == "callback" and result.history["objective"].shape == (18, 1)
+    assert result.image.isfinite().all()
+
+
+def test_astra_is_not_recorded_and_works(astra, shale_case):
+    from tomopy_ganrec.fit import fit
+    from tomopy_ganrec.options import GanrecOptions
+
+    case = shale_case()
+    model = ParallelBeamProjector(64, case.theta, 64, backend="astra_cuda", device="cuda")
+    assert fit(model, case.sinogram.cuda(), GanrecOptions(reweight=1, num_iter=8, pixels="box")).image.isfinite().all()

@@ -156,7 +156,7 @@ def play(measurement: Measurement, start, scale, options: GanrecOptions, mask, n
         else:
             if replay is None or phase != (players.levels is None or id(players.levels), players.offers):
                 phase = players.levels is None or id(players.levels), players.offers
-                replay = Replay(players.step, device)
+                replay = Replay(players.step, device, measurement.model)
             players.game.set_rate(annealed(iteration, total))
             replay()
         if iteration - looked >= often or iteration in (0, total):

@@ -9,7 +9,7 @@ import torch
 
 from .devices import resolve_devices
 from .options import GanrecOptions
-from .projector.joseph import estimated_bytes
+from .projector import Geometry, choose_backend
 
 __all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estimate_memory"]
 
@@ -52,7 +52,7 @@ class MemoryEstimate:
         return f"{self.total / 1e9:.2f} GB ({parts}, {self.slices_at_work / 1e9:.2f} GB for {self.batch_size} slices at once)"
 
 
-def _projector_bytes(options: GanrecOptions, angles: int, columns: int, size: tuple[int, int]) -> float:
+def _projector_bytes(options: GanrecOptions, device: torch.device, angles: int, columns: int, size: tuple[int, int]) -> float:
     """Of the matrices that are kept at once."""
     kinds = [(1, 1)]
     if options.preset != "paper" and options.pixels != "box" and options.init == "tv":
@@ -62,9 +62,12 @@ def _projector_bytes(options: GanrecOptions, angles: int, columns: int, size: tu
         kinds.append((refine, 2))
     found = 0.0
     for factor, rays in kinds:
-        need = estimated_bytes(size[0] * factor, size[1] * factor, angles, columns, rays, pixel_size=1 / factor)
-        if options.backend == "matrix" or options.backend == "auto" and need <= options.projector_memory:
-            found += FILLED[rays] * need
+        fine = (size[0] * factor, size[1] * factor)
+        geometry = Geometry(fine, np.zeros(angles), columns, columns / 2, 1 / factor, rays)
+        backend = options.backend
+        if backend == "auto":
+            backend, _ = choose_backend([geometry], device, torch.float32, options.projector_memory)
+        found += {"matrix": FILLED[rays] * geometry.matrix_bytes, "fourier": geometry.fourier_bytes}.get(backend, 0.0)
     return found
 
 
@@ -99,7 +102,7 @@ def batch_size(options: GanrecOptions, device: torch.device, scan: tuple[int, in
         return options.stack
     if options.batch_size != "auto":
         return options.batch_size
-    room = SHARE * _free(device) - _projector_bytes(options, *scan, size) - BASE
+    room = SHARE * _free(device) - _projector_bytes(options, device, *scan, size) - BASE
     most = MOST_ON_GPU if device.type == "cuda" else MOST_ON_CPU
     return int(min(most, max(1, room // _slice_bytes(options, *scan, size))))
 
@@ -129,7 +132,8 @@ def estimate_memory(shape, options=None, *, sinogram_order=False, num_gridx=None
     options = options if isinstance(options, GanrecOptions) else GanrecOptions.from_mapping(options)
     slices, angles, columns = (int(n) for n in (shape if sinogram_order else (shape[1], shape[0], shape[2])))
     size = int(num_gridx or columns), int(num_gridy or columns)
-    batch = min(slices, batch_size(options, resolve_devices(options)[0], (angles, columns), size))
+    device = resolve_devices(options)[0]
+    batch = min(slices, batch_size(options, device, (angles, columns), size))
     at_work = max(batch, LEARNING if options.lessons else 0) * _slice_bytes(options, angles, columns, size)
     volume = 0.0 if out is not None else 4.0 * math.prod((slices, *size))
-    return MemoryEstimate(_projector_bytes(options, angles, columns, size), at_work, volume, batch)
+    return MemoryEstimate(_projector_bytes(options, device, angles, columns, size), at_work, volume, batch)

@@ -23,11 +23,13 @@ class Replay:
     ----------
     step : callable
     device : torch.device
+    model : ForwardModel
+        The step projects with; recorded are those that say they are ``recordable``: a library that waits for the GPU by itself cannot be.
     """
 
-    def __init__(self, step: Callable, device: torch.device):
+    def __init__(self, step: Callable, device: torch.device, model):
         self._step, self._device, self._done = step, device, 0
-        self._possible, self._graph, self._result = device.type == "cuda", None, None
+        self._possible, self._graph, self._result = device.type == "cuda" and getattr(model, "recordable", False), None, None
 
     def __call__(self):
         if self._graph is None and self._possible and self._done >= WARM_UP:

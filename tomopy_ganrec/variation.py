@@ -183,7 +183,7 @@ class TotalVariation:
             if pull is not None:
                 hold = self._tau * pull[0]
                 held = torch.fft.rfft2(pull[1]) * hold, 1 / (1 + hold)
-            self._replay = Replay(lambda: self._step(held), self._b.device)
+            self._replay = Replay(lambda: self._step(held), self._b.device, self._model)
         for _ in range(iterations):
             self.x = self._replay()
             if on_iteration is not None and on_iteration():

@@ -20,7 +20,7 @@ from . import _ops, fourier, joseph
 from .astra_cpu import AstraBackend, import_astra
 from .astra_cuda import AstraCudaBackend
 
-__all__ = ["Geometry", "ParallelBeamProjector"]
+__all__ = ["Geometry", "ParallelBeamProjector", "choose_backend"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def _installed_astra() -> bool:
     return True
 
 
-def _choose(geometries: list[Geometry], device: torch.device, dtype: torch.dtype, memory_limit: float) -> tuple[str, str]:
+def choose_backend(geometries: list[Geometry], device: torch.device, dtype: torch.dtype, memory_limit: float) -> tuple[str, str]:
     """The backend that ``auto`` takes for geometries that differ in their centres, and why."""
     double = 2 if dtype == torch.float64 else 1
     needs = {"matrix": sum(g.matrix_bytes for g in geometries) * double, "fourier": sum(g.fourier_bytes for g in geometries) * double}
@@ -215,7 +215,7 @@ class ParallelBeamProjector:
         unique, inverse = np.unique(self.center, return_inverse=True)
         geometries = [replace(self._geometry, center=float(c)) for c in unique]
         if name == "auto":
-            name, reason = _choose(geometries, device, dtype, self._memory_limit)
+            name, reason = choose_backend(geometries, device, dtype, self._memory_limit)
             logger.log(logging.WARNING if "but" in reason else logging.INFO, "projector backend %r on %s: %s", name, device, reason)
         self.backend = name
         self._backends = [_cache.get((g.key, str(device), dtype, name), lambda g=g: _build(name, g, device, dtype)) for g in geometries]
@@ -242,6 +242,11 @@ class ParallelBeamProjector:
                 memory_limit=self._memory_limit,
             )  # fmt: skip
         return self._resampled[pixel, rays]
+
+    @property
+    def recordable(self) -> bool:
+        """Whether its operations may be part of a CUDA graph: ASTRA allocates and waits by itself."""
+        return self.backend != "astra_cuda"
 
     @property
     def rays_per_bin(self) -> int:

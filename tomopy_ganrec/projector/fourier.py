@@ -28,6 +28,7 @@ WIDTHS = ((0.5, 5), (1.0, 4), (math.inf, 3))
 WINDOW = WIDTHS[0][1]  # its width, in points of the padded grid
 BETA = math.pi * math.sqrt((WINDOW / OVERSAMPLING * (OVERSAMPLING - 0.5)) ** 2 - 0.8)  # its shape (Beatty et al., eq. 5)
 NEGLIGIBLE = 5e-3  # response below which a frequency is left out
+BLOCK = 20_000  # frequencies whose weights are made at once
 STEPS = 512  # between two points of the padded grid, at which the weights are tabled
 
 
@@ -55,12 +56,14 @@ def _zones(rays_per_bin: int) -> int:
 
 
 def estimated_bytes(size, angles: int, columns: int, center: float, rays_per_bin: int = 1, itemsize: int = 4, pixel_size: float = 1.0) -> int:
-    """Upper estimate of the memory of the interpolation and its transpose."""
-    taps, below = 0.0, 0.0
+    """Upper estimate of the memory of the interpolation and its transpose, with the factors of each frequency."""
+    taps, below, zones = 0.0, 0.0, _zones(rays_per_bin)
     for top, width in WIDTHS:
-        taps += width**2 * max(0.0, min(top, _zones(rays_per_bin) / 2) - below)
+        taps += width**2 * max(0.0, min(top, zones / 2) - below)
         below = top
-    return int(2 * (itemsize + 4) * 2 * taps * angles * _period(size, columns, center, pixel_size))
+    frequencies = angles * _period(size, columns, center, pixel_size)
+    padded = math.prod(_good_size(OVERSAMPLING * n) for n in size)
+    return int(frequencies * (2 * (itemsize + 4) * 2 * taps + zones / 2 * (4 * itemsize + 8)) + 2 * itemsize * padded)
 
 
 def _apodization(count: int, padded: int) -> np.ndarray:
@@ -103,9 +106,11 @@ def _interpolation(u, v, width, size: tuple[int, int], padded: tuple[int, int], 
     pointer = np.concatenate([[0], np.cumsum(np.repeat(width.astype(np.int64) ** 2, 2))])
     if max(pointer[-1], 2 * rows * half) > np.iinfo(np.int32).max:
         raise ValueError(f"the interpolation would hold {pointer[-1]} values, more than 32-bit indices can count; use backend='astra'")
-    index, value = np.empty(pointer[-1], np.int32), np.empty(pointer[-1], dtype)
+    index, value, blocks = np.empty(pointer[-1], np.int32), np.empty(pointer[-1], dtype), []
     for one in np.unique(width[width > 0]):
         chosen = np.flatnonzero(width == one)
+        blocks += [(one, part) for part in np.array_split(chosen, -(-len(chosen) // BLOCK))]
+    for one, chosen in blocks:  # what each needs while it is made is several times what is kept of it
         row, row_weight = _points(v[chosen], size[0], rows, one)
         col, col_weight = _points(u[chosen], size[1], cols, one)
         col %= cols
@@ -118,6 +123,15 @@ def _interpolation(u, v, width, size: tuple[int, int], padded: tuple[int, int], 
         index[place] = np.stack([cell, cell + 1], 1).reshape(place.shape)
         value[place] = np.stack([weight, np.where(mirrored, -weight, weight)], 1).reshape(place.shape)
     return scipy.sparse.csr_matrix((value, index, pointer.astype(np.int32)), shape=(2 * u.size, 2 * rows * half))
+
+
+def _each(operation, tensor: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """An operation on the slices, one by one on a CPU: they stay in its caches, and are the same in any batch."""
+    if not len(tensor):
+        return tensor.new_zeros(0, *shape)
+    if tensor.device.type != "cpu" or len(tensor) == 1:
+        return operation(tensor)
+    return torch.cat([operation(one[None]) for one in tensor])
 
 
 class FourierBackend:
@@ -165,17 +179,11 @@ class FourierBackend:
         """Memory held, in bytes."""
         return nbytes(self._forward, self._back) + self._factor.nbytes + self._adjoint.nbytes + self._apodization.nbytes
 
-    def _each(self, operation, tensor):
-        """The slices one by one on a CPU: they stay in its caches, and are the same in any batch."""
-        if tensor.device.type != "cpu" or len(tensor) < 2:
-            return operation(tensor)
-        return torch.cat([operation(one[None]) for one in tensor])
-
     def forward(self, x):
-        return self._each(self._project, x)
+        return _each(self._project, x, self.range_shape)
 
     def back(self, y):
-        return self._each(self._project_back, y)
+        return _each(self._project_back, y, self.domain_shape)
 
     def _project(self, x):
         rows, cols = self._inside
