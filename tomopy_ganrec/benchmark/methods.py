@@ -82,9 +82,9 @@ def methods() -> dict[str, Method]:
     """All methods by name, in the order of tables; those that this machine cannot run say why."""
     astra, tomopy = peers.missing("astra"), peers.missing("tomopy")
     astra_cpu = bool(astra) or not import_astra().use_cuda()
-    tv = "λ from the noise in the sinogram, 250 iterations, x ≥ 0"
-    start = "180 iterations of TV for pixels as means; 8 rounds of 40 reweighted iterations; frequencies, λ and ε from its residual"
-    own = f"{start}; 100 iterations of the fit"
+    tv = "λ from the noise in the sinogram, 170 iterations, x ≥ 0"
+    start = "120 iterations of TV for pixels as means; 8 rounds of 28 reweighted iterations; frequencies, λ and ε from its residual"
+    own = f"{start}; 50 iterations of the fit at most"
     found = [
         Method("fbp", "FBP", "filtered back projection", "ramp filter, π / projections each, not clipped", solve.filtered_back_projection, 0.02),
         _gridrec(False),
@@ -100,7 +100,7 @@ def methods() -> dict[str, Method]:
             noisy_only=True,
         ),
         Method(
-            "mlem", "MLEM", "MLEM with this package's projector: what times are compared with", "200 iterations",
+            "mlem", "MLEM", "MLEM with this package's sparse matrix: what times are compared with", "200 iterations",
             solve.sparse_mlem, 1.0,
         ),
         Method(

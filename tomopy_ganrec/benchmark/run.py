@@ -21,12 +21,11 @@ from ..projector import ParallelBeamProjector
 from .cases import Case, Wedge
 from .methods import Method, Problem, reconstruct
 from .results import COLUMNS, Results
+from .solve import MEMORY_LIMIT, matrix_projector
 
 __all__ = ["Cell", "Measurement", "Task", "cells", "device_name", "estimate", "pending", "run", "simulated"]
 
 logger = logging.getLogger(__name__)
-
-MEMORY_LIMIT = 4e9  # bytes for a projector's matrix
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def estimate(todo: Sequence[Cell], device="cpu") -> float:
 
     def unit(device) -> float:
         """Seconds of 200 MLEM iterations, for each sample that a projection touches."""
-        projector = ParallelBeamProjector(size, theta, size, device=device, memory_limit=MEMORY_LIMIT)
+        projector = matrix_projector(size, theta, size, device=device)
         sinogram = torch.ones(1, *projector.range_shape, device=device)
         float(mlem(projector, sinogram, 1).sum())
         began = time.perf_counter()

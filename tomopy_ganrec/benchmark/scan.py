@@ -9,7 +9,8 @@ import torch
 from .. import io
 from ..checks import check_centers
 from ..projector import ParallelBeamProjector
-from .run import MEMORY_LIMIT, Measurement, Task
+from .run import Measurement, Task
+from .solve import MEMORY_LIMIT
 
 __all__ = ["measured"]
 

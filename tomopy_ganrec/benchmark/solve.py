@@ -10,11 +10,14 @@ from .. import metrics
 from ..fit import fit
 from ..initial import angular_weights, fbp, mlem
 from ..options import GanrecOptions
-from ..projector import ParallelBeamProjector
+from ..projector import ParallelBeamProjector, joseph
 from ..projector.astra_cpu import import_astra
 from . import peers
 
+MEMORY_LIMIT = 4e9  # bytes for a projector's matrix
+
 __all__ = [
+    "MEMORY_LIMIT",
     "STOPS",
     "Problem",
     "astra_mlem",
@@ -23,6 +26,7 @@ __all__ = [
     "astra_sirt",
     "filtered_back_projection",
     "fitted",
+    "matrix_projector",
     "pml_hybrid",
     "sparse_mlem",
     "tv_oracle",
@@ -79,6 +83,12 @@ def filtered_back_projection(problem: Problem):
 def _astra_model(problem: Problem) -> ParallelBeamProjector:
     own = problem.projector
     return ParallelBeamProjector(own.domain_shape, own.theta, own.columns, own.center, backend="astra")
+
+
+def matrix_projector(size, theta, columns: int, center: float | None = None, device="cpu") -> ParallelBeamProjector:
+    """The sparse matrix, the yardstick of times; what 'auto' takes where it is larger than `MEMORY_LIMIT`."""
+    need = joseph.estimated_bytes(*np.broadcast_to(size, 2).tolist(), len(theta), columns)
+    return ParallelBeamProjector(size, theta, columns, center, backend="matrix" if need <= MEMORY_LIMIT else "auto", device=device)
 
 
 def _em_cuda(problem: Problem, iterations: int, init=None):
@@ -177,5 +187,6 @@ def tv_oracle(problem: Problem):
 
 
 def sparse_mlem(problem: Problem):
-    """200 iterations over this package's projector."""
-    return mlem(problem.projector, problem.sinogram, 200)[0]
+    """200 iterations over this package's sparse matrix, which is kept from one problem to the next."""
+    own = problem.projector
+    return mlem(matrix_projector(own.domain_shape, own.theta, own.columns, own.center, own.device), problem.sinogram, 200)[0]
