@@ -672,7 +672,7 @@ def test_missing_astra_says_how_to_get_it(without_astra, backend, monkeypatch):
         (dict(center=np.nan), "center"),
         (dict(center=[4.0, np.inf]), "center"),
         (dict(center=np.zeros((2, 2))), "center"),
-        (dict(backend="gpu"), "'gpu'.*'auto', 'matrix', 'astra', 'astra_cuda'"),
+        (dict(backend="gpu"), "'gpu'.*'auto', 'fourier', 'matrix', 'astra', 'astra_cuda'"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
