@@ -43,7 +43,7 @@ def weighted_variation(x: torch.Tensor, weight) -> torch.Tensor:
 
 
 def log_sum(x: torch.Tensor, epsilon: torch.Tensor) -> torch.Tensor:
-    """Mean of ε·asinh(|∇x|/ε), the penalty whose tangent at an image is the total variation with `initial.edge_weights`."""
+    """Mean of ε·asinh(|∇x|/ε), the penalty whose tangent at an image is the total variation with `variation.edge_weights`."""
     gx, gy = gradient(x)
     return (epsilon * torch.asinh(torch.hypot(gx, gy) / epsilon)).mean((1, 2))
 

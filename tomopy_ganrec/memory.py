@@ -16,8 +16,8 @@ __all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estima
 MOST_ON_CPU, MOST_ON_GPU = 8, 32  # slices at once: beyond them the caches of a CPU are full, and the launches of a GPU paid for
 SHARE = 0.6  # of the free memory that 'auto' may fill
 # Measured on a CPU, 64² to 256², 60 and 120 angles, 1 to 8 slices: how much of its upper bound a matrix takes, by rays in a column; a slice at
-# work takes 75 to 120 times its image and sinogram (gradients, dual variables, edge weights, spectra, the network's activations), more in long runs.
-FILLED, COPIES, BASE = {1: 0.86, 2: 0.74}, 95, 5e6
+# work takes 38 to 60 times its image and sinogram (gradients, dual variables, edge weights, spectra, the network's activations).
+FILLED, COPIES, BASE = {1: 0.86, 2: 0.74}, 48, 5e6
 LEARNING = 4  # slices that the lessons of one are like
 PAPER_WEIGHTS, PAPER_MAPS = 5, 900  # copies of a paper network's weights (gradients, two moments, a state to carry on), and of an image in its maps
 

@@ -16,7 +16,7 @@ from .start import ROUND_ITERATIONS, Measurement, column, constrained, solver_of
 
 __all__ = ["CLOSE", "FAR", "carried", "distance", "known_measurement", "warm_image", "warm_steps"]
 
-FEW, MOST = 6, 8  # rounds of 40 iterations
+FEW, MOST = 6, 8  # rounds of `ROUND_ITERATIONS`
 SETTLED = 1.02  # of the neighbours' residual: a slice is done
 LOST = 1.6  # of it after the most rounds: a slice is started anew
 # Relative residual of the neighbours' image beyond that of their own data: up to the first few rounds will do, above the second it is another object.
@@ -65,7 +65,7 @@ def warm_steps(options: GanrecOptions) -> int:
 def warm_image(part: Measurement, options: GanrecOptions, mask, image: torch.Tensor, target: torch.Tensor, notify: Callable):
     """The start images of slices from their neighbours', relative to the scale of the data like `image`.
 
-    Six rounds of 40 iterations of (reweighted) total variation where the image is close, and for each slice by itself so many more, up to eight, as
+    Six rounds of (reweighted) total variation where the image is close, and for each slice by itself so many more, up to eight, as
     it takes to explain its data as the neighbours do theirs, `target` ‖A x − b‖/‖b‖; eight where it is not. A slice that has settled leaves the
     batch.
 
