@@ -129,7 +129,8 @@ class GanrecOptions:
     backend : {'auto', 'fourier', 'matrix', 'astra', 'astra_cuda'}
         Of the projector; see `ParallelBeamProjector`.
     projector_memory : float, > 0
-        Bytes the projection matrix may take before 'auto' turns to ASTRA.
+        Bytes the projector may take before 'auto' turns to ASTRA; on a GPU no more than a quarter of its memory. 5e9 hold 2048² pixels from 1500
+        angles on a CPU.
     center_convention : {'edge', 'index'}
         'edge': ``tomopy.recon``'s own default centre is the middle of the detector, columns / 2. 'index': a centre from
         ``tomopy.find_center*``, which counts from the middle of the first column: half a pixel is added.
@@ -172,7 +173,7 @@ class GanrecOptions:
     device: str = "auto"
     gpu_list: Any = None
     backend: str = "auto"
-    projector_memory: float = 2e9
+    projector_memory: float = 5e9
     center_convention: str = "edge"
     progress: bool = False
     callback: Callable | None = None

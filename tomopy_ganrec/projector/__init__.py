@@ -152,7 +152,7 @@ class ParallelBeamProjector:
         float32, or float64 for ``'matrix'`` and ``'fourier'``.
     memory_limit : float
         Bytes that the matrices (of rays or of the interpolation) and their transposes, one pair for each distinct centre, may take before ``'auto'``
-        turns to ASTRA.
+        turns to ASTRA; on a GPU no more than a quarter of its memory. The default holds 2048² pixels from 1500 angles on a CPU.
 
     Raises
     ------
@@ -178,7 +178,7 @@ class ParallelBeamProjector:
         *,
         device="cpu",
         dtype=torch.float32,
-        memory_limit=2e9,
+        memory_limit=5e9,
     ):
         size = (size, size) if isinstance(size, numbers.Integral) else tuple(size)
         if len(size) != 2:
@@ -215,7 +215,10 @@ class ParallelBeamProjector:
         unique, inverse = np.unique(self.center, return_inverse=True)
         geometries = [replace(self._geometry, center=float(c)) for c in unique]
         if name == "auto":
-            name, reason = choose_backend(geometries, device, dtype, self._memory_limit)
+            limit = self._memory_limit
+            if device.type == "cuda":
+                limit = min(limit, torch.cuda.get_device_properties(device).total_memory / 4)
+            name, reason = choose_backend(geometries, device, dtype, limit)
             logger.log(logging.WARNING if "but" in reason else logging.INFO, "projector backend %r on %s: %s", name, device, reason)
         self.backend = name
         self._backends = [_cache.get((g.key, str(device), dtype, name), lambda g=g: _build(name, g, device, dtype)) for g in geometries]
