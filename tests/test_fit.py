@@ -465,8 +465,8 @@ def test_slices_of_different_noise_come_back_in_their_order(shale_case):
 # Callback, patience and history
 
 
-# Total variation: 170, or 120 until the noise is learned, and one round of 28; the trial of both kinds adds the 90 of the one that is left behind.
-@pytest.mark.parametrize(("pixels", "steps"), (("box", 198), ("mean", 148), ("auto", 288)))
+# Total variation: 170, or 120 until the noise is learned, and one round of 28; the trial of both kinds adds the 105 of the one that is left behind.
+@pytest.mark.parametrize(("pixels", "steps"), (("box", 198), ("mean", 148), ("auto", 303)))
 def test_callback_sees_each_iteration(three, pixels, steps):
     seen = []
     result = run(three, callback=seen.append, pixels=pixels, **QUICK)

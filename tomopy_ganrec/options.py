@@ -50,8 +50,8 @@ class GanrecOptions:
         network, losses and normalisation of X. Yang et al., J. Synchrotron Rad. 27, 486 (2020), then scaled back to attenuation.
     quality : {'fast', 'default', 'best'}
         What may be spent: it sets `num_iter`, `reweight`, `learn` and `refine` where they are left open. 'fast': 4 rounds of reweighting and
-        no fit, about half of the default's time. 'best': also a network learned from the scan (`learn`) and a finer grid (`refine`), four to
-        seven times the default's time; for wedges of 120° and less.
+        no fit, about half of the default's time. 'best': also a network learned from the scan (`learn`) and a finer grid (`refine`), many
+        times the default's time; for wedges of 120° and less.
     num_iter : int or None, >= 0
         Iterations of the fit, at most (`patience`); None: 50, with `levels` or another `init` than 'tv' 100, with 'paper' 1000, and 0 with 'fast',
         `learn` or `stack`. 0 returns the start image.

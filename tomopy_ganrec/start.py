@@ -23,7 +23,7 @@ __all__ = [
     "trial_iterations",
 ]
 
-TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS = 170, 28, 30, 90
+TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS = 170, 28, 30, 105
 MEAN_ITERATIONS = 120  # of total variation before the noise is read off its residual
 # Ratio of the residuals of 'mean' and 'box' above which an object counts as made of square pixels: with little noise between 0.1 and 0.2 cycles per
 # column, where both have settled after the trial; with more, where the model error is largest.
@@ -109,7 +109,7 @@ def pixels_of(model: ForwardModel, options: GanrecOptions) -> str:
 def measurements(model, sinogram, options: GanrecOptions, settings: list[Settings], mask, init, notify) -> list[Measurement]:
     """A batch whose settings share ρ, split by what its pixels are.
 
-    For ``pixels='auto'`` both models have 120 iterations of total variation; the one that explains the data better is taken. On the phantoms,
+    For ``pixels='auto'`` both models have 105 iterations of total variation; the one that explains the data better is taken. On the phantoms,
     noise-free, the ratio of the residuals, 'mean' to 'box', is .55 to .945 for structure below the pixel and 1.02 to 1.6 for objects made of
     square pixels (128² and 256², 60 to 180°). With 1e5 photons the two overlap, and with 1e4 they are alike: then 'mean' is taken but for few.
     """
