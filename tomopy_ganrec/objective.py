@@ -10,7 +10,7 @@ from .variation import edge_weights, operator_norm
 
 __all__ = ["Best", "Objective", "Plateau"]
 
-FALL = 5e-4
+FALL = 5e-4  # of an objective, by which it has to fall to count as moving
 
 
 class Objective:
@@ -81,7 +81,7 @@ class Plateau:
     """Which slices have settled: their lowest objective has not fallen by 0.05 % for `patience` iterations; 0: never."""
 
     def __init__(self, patience: int):
-        self._patience, self._lowest, self._since = patience, None, 0
+        self._patience, self._lowest, self._since, self._settled = patience, None, None, None
 
     def __call__(self, objective: torch.Tensor) -> torch.Tensor:
         """(B,) bool, on the CPU, after an iteration with the `objective` (B,)."""
