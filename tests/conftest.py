@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 from functools import cache
 from typing import NamedTuple
 
@@ -46,10 +47,10 @@ class Case(NamedTuple):
 
 @pytest.fixture(scope="session", autouse=True)
 def quiet_torch():
-    """One thread: these problems are so small that a second costs more than it brings, and on a busy machine ten times as much. And torch's
-    warnings every time, not once a process, so that the order of the tests does not decide which of them sees one."""
+    """One thread unless OMP_NUM_THREADS asks for more: these problems are so small that a second costs more than it brings, and on a busy machine ten
+    times as much. And torch's warnings every time, not once a process, so that the order of the tests does not decide which of them sees one."""
     threads, always = torch.get_num_threads(), torch.is_warn_always_enabled()
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.set_warn_always(True)
     yield
     torch.set_num_threads(threads)

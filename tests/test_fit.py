@@ -11,6 +11,7 @@ import torch
 from tomopy_ganrec.fit import Status, fit
 from tomopy_ganrec.game import NonFiniteError
 from tomopy_ganrec.initial import data_scale, field_of_view, mlem
+from tomopy_ganrec.iterate import NonNegative
 from tomopy_ganrec.metrics import mssim, ssim_map
 from tomopy_ganrec.objective import Best, Objective, Plateau
 from tomopy_ganrec.options import GanrecOptions
@@ -757,6 +758,15 @@ def test_control_without_network_moves_the_pixels_alone(small_case):
 def test_discriminator_has_a_say(small_case):
     with_it, without = (run(small_case, loss="l1", num_iter=20, reweight=1, adversarial=weight) for weight in (10.0, 0.0))
     assert (with_it.history["objective"][2:] != without.history["objective"][2:]).any()
+
+
+def test_a_pixel_at_zero_moves_the_same_on_either_side_of_it():
+    """The constraint x ≥ 0 passes on the gradient of a pixel that rounding puts just below zero, and none of one well below."""
+    x = torch.tensor([-1.0, -1e-9, 0.0, 1e-9, 1.0], requires_grad=True)
+    image = NonNegative.apply(x)
+    image.sum().backward()
+    assert image.tolist() == [0, 0, 0, pytest.approx(1e-9), 1]
+    assert x.grad.tolist() == pytest.approx([0, 1, 1, 1, 1], abs=1e-5)
 
 
 def test_best_takes_the_lowest_admissible_objective():

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -557,17 +556,6 @@ def test_nothing_is_printed_at_exit():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def build_time():
-    clear_cache()
-    start = time.perf_counter()
-    matrix(size=256, theta=DEGREES, columns=256)
-    return time.perf_counter() - start
-
-
-def test_the_matrix_builds_quickly():
-    assert min(build_time() for _ in range(3)) <= 4.0  # 0.4 s on a free core; loose, for busy machines
 
 
 @geometries

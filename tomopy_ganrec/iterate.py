@@ -14,7 +14,7 @@ from .networks import Discriminator, UNet
 from .objective import Best, Objective, Plateau
 from .options import GanrecOptions
 from .replay import Replay
-from .start import Measurement, constrained
+from .start import Measurement
 from .variation import top_level
 
 __all__ = ["Outcome", "play"]
@@ -22,11 +22,27 @@ __all__ = ["Outcome", "play"]
 REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
 REFRESH = 25  # iterations between two refreshes of edge weights and levels
 STEADY = 1e-3  # Adam's ε for the network, above most of its gradients: with none, batches of one and of two drifted apart by 2e-3
+NEAR_ZERO = 2e-3  # of the grey range
 LOOK = 10  # iterations of a GPU between two looks at its losses
 
 
+class NonNegative(torch.autograd.Function):
+    """max(x, 0), whose gradient falls from 1 at 0 to 0 at −`NEAR_ZERO` instead of jumping: where a pixel of the background lies at zero, rounding
+    would decide whether it takes the next step, and Adam makes that step as long as any other."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * (1 + x / NEAR_ZERO).clamp(0, 1)
+
+
 class Generator(torch.nn.Module):
-    """mask · relu(start + UNet(start) + free pixels): the start image before the first step."""
+    """mask · max(start + UNet(start) + free pixels, 0): the start image before the first step."""
 
     def __init__(self, start: torch.Tensor, options: GanrecOptions, mask: torch.Tensor | None):
         super().__init__()
@@ -41,7 +57,8 @@ class Generator(torch.nn.Module):
             with brief(image.device):
                 news = self.network(self._start[:, None])
             image = image + news[:, 0].float()
-        return constrained(image, self._options, self._mask)
+        image = NonNegative.apply(image) if self._options.nonnegative else image
+        return image if self._mask is None else image * self._mask
 
 
 def _levels(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor, first: bool) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """What the default fit minimises, which of its iterates is returned, and when it has settled."""
 
+from collections import deque
+
 import torch
 
 from . import losses
@@ -54,9 +56,9 @@ class Objective:
 class Best:
     """For each slice the mean of the iterates around the lowest objective.
 
-    An iterate of objective o has the weight (lowest / o)^10⁴: one that is 0.01 % above the lowest counts a third of it, one that is 0.1 % above nothing.
-    The iterates of a fit circle around its minimum, where the objective is flat; with the single lowest one, rounding would decide which that is,
-    and the slice would differ by 2e-3.
+    An iterate of objective o has the weight (lowest / o)^10⁴: one that is 0.01 % above the lowest counts a third of it, one that is 0.1 % above
+    nothing. The iterates of a fit circle around its minimum, where the objective is flat; with the single lowest one, rounding would decide
+    which that is, and the slice would differ by 2e-3.
 
     Iterates whose data residual is above 1.6 times that of the start do not count, from 1.5 on they count less. The bound guards the L1 loss: where
     its weight does not suit the data it can let go of them, and the objective alone would follow. On random grains, 60 to 180°, fits that
@@ -105,7 +107,7 @@ class Plateau:
     """
 
     def __init__(self, patience: int):
-        self._patience, self._lowest, self._open = patience, [], None
+        self._patience, self._lowest, self._open = patience, deque(maxlen=patience + 1), None
 
     def __call__(self, objective: torch.Tensor) -> torch.Tensor:
         """How much the iterates after one with the `objective` (B,) count: (B,) on the CPU, 1 at first, 0 for slices that have settled."""
@@ -114,7 +116,7 @@ class Plateau:
             self._open = torch.ones_like(objective)
         self._lowest.append(torch.minimum(objective, self._lowest[-1]) if self._lowest else objective)
         if self._patience and len(self._lowest) > self._patience:
-            before, now = self._lowest[-1 - self._patience], self._lowest[-1]
+            before, now = self._lowest[0], self._lowest[-1]
             fall = torch.where(before > 0, (before - now) / before.clamp(min=torch.finfo(before.dtype).tiny), 0.0)
             self._open = torch.minimum(self._open, between(fall, *FALL))
         return self._open

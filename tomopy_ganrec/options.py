@@ -115,13 +115,13 @@ class GanrecOptions:
     data_weight : float, > 0
         'paper' only: λ of the L1 term beside the cross entropy.
     patience : int, >= 0
-        A slice is done when its objective has not fallen by 0.05 % for this many iterations of the fit; 0: never.
+        A slice is done when its objective has fallen by less than 0.05 % in this many iterations of the fit; 0: never. From a fall of 0.06 % to one
+        of 0.04 % the iterates that follow count less and less, so that rounding does not decide.
     seed : int, >= 0
-        Of the networks' initial weights. The same seed, chunks and threads repeat a result bit for bit.
+        Of the networks' initial weights. The same call on the same machine with the same threads repeats a result bit for bit.
     batch_size : int or 'auto', >= 1
-        Slices fitted at once. 'auto': as many as the free memory holds, 8 on a CPU and 32 on a GPU at most. On a CPU a slice is the same to 1e-6 in
-        any batch of two and more; alone it is added up in another order, which changes it by less than 1e-4 (‖difference‖/‖slice‖; with `levels`
-        or a start other than 'tv' up to 5e-3).
+        Slices fitted at once. 'auto': as many as the free memory holds, 8 on a CPU and 32 on a GPU at most. With default options a slice is the same
+        to 1e-4 (‖difference‖/‖slice‖) in any batch, with any number of threads and on any CPU.
     device : str
         'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'.
     gpu_list : sequence of int, optional
