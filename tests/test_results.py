@@ -12,9 +12,11 @@ from tomopy_ganrec.benchmark.results import COLUMNS, Results
 
 def row(method="tv", seed=None, **more):
     known = dict(
-        case="shale-32-pixel-120-clean", object="shale", slice=0, object_seed=0, setup="one", method=method, seed=seed, parameters="λ", status="ok"
-    )
-    return dict.fromkeys(COLUMNS, "") | known | dict(mssim=0.5) | more
+        case="shale-32-pixel-120-clean", object="shale", slice=0, object_seed=0, setup="one", method=method, seed=seed, parameters="λ", status="ok",
+        protocol="pixel", size=32, wedge="120", degrees=119.0, projections=120, oracle=False, mssim=0.5,
+    )  # fmt: skip
+    texts = dict.fromkeys(("error", "image", "reference"), "")
+    return dict.fromkeys(COLUMNS) | texts | known | more
 
 
 def test_a_row_comes_back_with_its_types(tmp_path):
