@@ -176,9 +176,8 @@ def recon(
     if algorithm not in (None, "ganrec", ganrec):
         raise ValueError(f"algorithm={algorithm!r}: this function reconstructs with 'ganrec'; use tomopy.recon for other algorithms")
     threads = check_ncore(ncore)
-    settings = GanrecOptions.from_mapping(
-        None if nchunk is None or isinstance(nchunk, int) and nchunk == 0 else {"batch_size": nchunk}, options, kwargs
-    )
+    given = nchunk is not None and not (isinstance(nchunk, int) and nchunk == 0)
+    settings = GanrecOptions.from_mapping({"batch_size": nchunk} if given else None, options, kwargs)
     source = source_of(tomo, sinogram_order)
     if source.nbytes_in_memory:
         check_projections(np.asarray(tomo) if sinogram_order else np.asarray(tomo).swapaxes(0, 1))

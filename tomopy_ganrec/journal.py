@@ -14,13 +14,8 @@ from .options import shown
 __all__ = ["Journal", "differences", "plain"]
 
 VERSION = 1
-_KINDS = {
-    "center": int | float,
-    "residual": int | float,
-    "seconds": dict,
-    "device": str,
-    "backend": str,
-}  # of what is read of records, if it is there
+# Of what is read of a record, where it has that.
+_KINDS = {"center": int | float, "residual": int | float, "seconds": dict, "device": str, "backend": str}
 _ABSENT = object()
 
 

@@ -34,7 +34,8 @@ _arrays: "list[np.ndarray]" = []
 
 def _in_use(what, who: str) -> BlockingIOError:
     return BlockingIOError(
-        f"{what} is being written by another reconstruction ({who}), and two would mix: wait until it has ended, or choose another place for the output"
+        f"{what} is being written by another reconstruction ({who}), and two would mix: wait until it has ended, or "
+        "choose another place for the output"
     )
 
 

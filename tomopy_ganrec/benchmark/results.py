@@ -56,7 +56,7 @@ LARGEST = 1e100  # of a measure: means and deviations of larger ones do not fit 
 
 
 def _text(value) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and value.encode("utf-8", "ignore").decode() == value  # no half of a surrogate pair
 
 
 def _count(value) -> bool:
