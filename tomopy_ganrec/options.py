@@ -65,7 +65,7 @@ def grid_size(columns: int, num_gridx=None, num_gridy=None) -> tuple[int, int]:
 def _side(name: str, value, default: int) -> int:
     if value is None:
         return int(default)
-    told = f"{name}={shown(value)}: give a whole number of pixels, at least 1, or None for as many as the detector has columns"
+    told = f"{name}={shown(value)}: a slice needs at least one row and one column; give a whole number, or None for the detector's columns"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(told)
     number = _converted(value, numbers.Integral if isinstance(value, numbers.Integral) else numbers.Real)

@@ -27,7 +27,7 @@ PATIENCE = 1.0  # seconds for the owner of a lock to enter its name
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # of file systems without locks
 
 _guard = threading.RLock()  # a lock that is collected as garbage is released in the middle of whatever goes on
-_held: "dict[tuple[int, int], FileLock]" = {}  # by device and inode: on NFS, the lock would be lost by opening the file once more in this process
+_held: "set[tuple[int, int]]" = set()  # by device and inode: on NFS, the lock would be lost by opening the file once more in this process
 _descriptors: "set[int]" = set()
 _arrays: "list[np.ndarray]" = []
 
@@ -55,8 +55,6 @@ def _in_child() -> None:
     _guard = threading.RLock()
     for descriptor in _descriptors:
         os.close(descriptor)
-    for lock in _held.values():
-        lock._descriptor = None
     _descriptors.clear()
     _held.clear()
     _arrays.clear()
@@ -77,7 +75,7 @@ class FileLock:
     """
 
     def __init__(self, path: Path, what: Path):
-        self.path, self._what, self._descriptor, self._key = path, what, None, None
+        self.path, self._what, self._descriptor, self._key, self._process = path, what, None, None, 0
 
     def acquire(self) -> None:
         """Take the lock at once, or not.
@@ -145,7 +143,8 @@ class FileLock:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(_this_process()).encode(), 0)
             self._descriptor, self._key = descriptor, (mine.st_dev, mine.st_ino)
-            _held[self._key] = self
+            self._process = os.getpid()
+            _held.add(self._key)
             _descriptors.add(descriptor)
             return True
         finally:
@@ -183,10 +182,10 @@ class FileLock:
     def release(self) -> None:
         """Give the lock back, if it is held."""
         with _guard:
-            if self._descriptor is None:
-                return
             descriptor, self._descriptor = self._descriptor, None
-            _held.pop(self._key, None)
+            if descriptor is None or self._process != os.getpid():  # in the child of a fork it has been closed, and is the parent's
+                return
+            _held.discard(self._key)
             _descriptors.discard(descriptor)
             try:
                 if os.path.samestat(os.fstat(descriptor), os.lstat(self.path)):
@@ -203,14 +202,14 @@ class RangeLock:
     """A lock on the bytes of a file that a mapped array shows; other parts of the file are free for other calls."""
 
     def __init__(self, mapped: MappedFile):
-        self._mapped, self._descriptor = mapped, None
+        self._mapped, self._descriptor, self._process = mapped, None, 0
 
     def acquire(self) -> None:
         """As `FileLock.acquire`. On file systems without such locks nothing is locked."""
         descriptor = os.open(self._mapped.filename, os.O_RDWR | os.O_CLOEXEC)
         with _guard:
             _descriptors.add(descriptor)
-            self._descriptor = descriptor
+            self._descriptor, self._process = descriptor, os.getpid()
         wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, self._mapped.offset, self._mapped.span, 0)  # C's struct flock
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
@@ -225,25 +224,25 @@ class RangeLock:
     def release(self) -> None:
         """Give the lock back, if it is held."""
         with _guard:
-            if self._descriptor in _descriptors:  # not in the child of a fork
-                _descriptors.discard(self._descriptor)
-                os.close(self._descriptor)
-            self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None and self._process == os.getpid():  # in the child of a fork it has been closed
+                _descriptors.discard(descriptor)
+                os.close(descriptor)
 
     def __del__(self):
         self.release()
 
 
 def _holders(filename: str) -> str:
-    """The processes that have a file open, for a message: the kernel does not say who holds a lock of this kind."""
-    found = []
+    """Which process has such a lock on a file, for a message: the kernel tells those who ask under ``/proc`` only."""
     for process in psutil.process_iter():
         try:
-            if any(os.path.samefile(file.path, filename) for file in process.open_files()):
-                found.append(process.pid)
-        except (psutil.Error, OSError):
+            for file in process.open_files():
+                if os.path.samefile(file.path, filename) and "OFDLCK" in Path(f"/proc/{process.pid}/fdinfo/{file.fd}").read_text():
+                    return f"process {process.pid} on {socket.gethostname()}"
+        except (psutil.Error, OSError):  # somebody else's, or it has ended
             continue
-    return _named(None) if not found else f"process {' or '.join(map(str, sorted(found)))} on {socket.gethostname()}"
+    return _named(None)
 
 
 class ArrayLock:
