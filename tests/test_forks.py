@@ -10,9 +10,7 @@ import textwrap
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from tomopy_ganrec.devices import DeviceLock
 
@@ -202,12 +200,3 @@ def test_without_the_device_nothing_is_lent():
     with lock.held(), lock.lent(), lock.held(), lock.lent(), lock.held():
         assert len(lock._turns) == 3
     assert not lock._turns
-
-
-def test_torch_keeps_its_threads_here():
-    before = torch.get_num_threads()
-    from tomopy_ganrec.devices import cpu_threads
-
-    with cpu_threads(None):
-        assert torch.get_num_threads() == before
-    assert np.isscalar(before)

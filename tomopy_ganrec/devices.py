@@ -113,7 +113,8 @@ def resolve_device(name: str) -> torch.device:
         raise ValueError(f"device={name!r} is not a device; give 'auto', 'cpu', 'cuda' or 'cuda:1'") from error
     if device.type not in ("cpu", "cuda"):
         raise ValueError(f"device={name!r} is not supported; give 'auto', 'cpu', 'cuda' or 'cuda:1'")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    number = name.partition(":")[2] or "0"  # torch keeps eight bits of it: cuda:256 would be cuda:0
+    if device.type == "cuda" and int(number) >= torch.cuda.device_count():
         raise RuntimeError(f"device={name!r}: torch finds {torch.cuda.device_count()} CUDA GPUs on this machine; use device='cpu' or 'auto'")
     return device
 
