@@ -110,12 +110,12 @@ def resolve_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except (RuntimeError, ValueError, OverflowError) as error:
-        raise ValueError(f"device={name!r} is not a device; give 'auto', 'cpu', 'cuda' or 'cuda:1'") from error
+        raise ValueError(f"device={shown(name)} is not a device; give 'auto', 'cpu', 'cuda' or 'cuda:1'") from error
     if device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device={name!r} is not supported; give 'auto', 'cpu', 'cuda' or 'cuda:1'")
+        raise ValueError(f"device={shown(name)} is not supported; give 'auto', 'cpu', 'cuda' or 'cuda:1'")
     number = name.partition(":")[2] or "0"  # torch keeps eight bits of it: cuda:256 would be cuda:0
     if device.type == "cuda" and int(number) >= torch.cuda.device_count():
-        raise RuntimeError(f"device={name!r}: torch finds {torch.cuda.device_count()} CUDA GPUs on this machine; use device='cpu' or 'auto'")
+        raise RuntimeError(f"device={shown(name)}: torch finds {torch.cuda.device_count()} CUDA GPUs on this machine; use device='cpu' or 'auto'")
     return device
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 __all__ = ["GanrecOptions", "grid_size", "shown"]
 
-LARGEST = {numbers.Integral: 2**31 - 1, numbers.Real: 3e38}  # what counts of something, and numbers in float32, may be; a seed may have 63 bits
+LARGEST = {numbers.Integral: 2**31 - 1, numbers.Real: 3e38}  # what counts of something, and numbers in float32, may be
+_LARGEST_OF = {"seed": 2**63 - 1, "refine": 64}
 
 # Keywords that TomoPy itself passes to a callable algorithm or documents for its own; they do not concern this one.
 TOMOPY_KEYWORDS = frozenset(
@@ -121,7 +122,7 @@ class GanrecOptions:
         Rounds in which a network learns from the scan itself what its missing wedge does (`learned.learn`), and repairs the image. None: 0
         ('best': 3).
     refine : int or None, >= 1
-        Reconstruct on a grid so many times finer and return the mean over each pixel. None: 1 ('best': 2 where there is little noise).
+        Reconstruct on a grid so many times finer (at most 64) and return the mean over each pixel. None: 1 ('best': 2 where there is little noise).
     along : float or None, > 0
         Weight of the total variation's derivative along the missing frequencies. Below 1 edges stand that no projection has seen. None: 0.7
         for ranges of 80° and more with little noise, else 1.
@@ -267,13 +268,13 @@ class GanrecOptions:
             return
         word = "a whole number" if kind is numbers.Integral else "a number"
         also = ", 'auto' or None" if name == "warm_start" else f", or {default!r}" if isinstance(default, str) or default is None else ""
-        largest = 2**63 - 1 if name == "seed" else LARGEST[kind]
+        largest = _LARGEST_OF.get(name, LARGEST[kind])
         limit = f"{'above' if exclusive else 'of at least'} {minimum}"
         if isinstance(value, bool) or not isinstance(value, kind):
             raise TypeError(f"option {name}={shown(value)} must be {word} {limit}{also}")
         number = _converted(value, kind)
         if number > largest:
-            raise ValueError(f"option {name}={shown(value)} must be {word} {limit} and at most {largest:.4g}{also}")
+            raise ValueError(f"option {name}={shown(value)} must be {word} {limit} and at most {largest}{also}")
         if not number >= minimum or (exclusive and number == minimum):  # NaN is in no range
             raise ValueError(f"option {name}={shown(value)} must be {word} {limit}{also}")
         object.__setattr__(self, name, number)

@@ -108,12 +108,14 @@ def _write(path: Path, write) -> None:
     """Write a file under another name, then rename it: it is complete or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}.draft")
-    try:
-        with open(draft, "xb") as file:  # a new file: a link of that name would not be followed
+    with open(draft, "xb") as file:  # a new file: a link of that name would not be followed
+        try:
             write(file)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+            file.flush()
+            os.replace(draft, path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 class Results:
