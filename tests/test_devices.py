@@ -1,9 +1,13 @@
 """Names and numbers of devices, and the lock of each."""
 
+import os
+
+import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec.devices import lock_of, resolve_device, resolve_devices
+from tomopy_ganrec import recon
+from tomopy_ganrec.devices import check_ncore, cpu_threads, lock_of, resolve_device, resolve_devices
 from tomopy_ganrec.options import GanrecOptions
 
 
@@ -56,3 +60,32 @@ def test_one_lock_for_each_device(gpus):
     assert lock_of(torch.device("cuda")) is lock_of(torch.device("cuda:0"))  # the current one
     assert lock_of(torch.device("cuda:0")) is not lock_of(torch.device("cuda:1"))
     assert lock_of(torch.device("cpu")) is lock_of(torch.device("cpu")) is not lock_of(torch.device("cuda:0"))
+
+
+def test_cpu_threads_are_bounded_by_the_machine():
+    most = len(os.sched_getaffinity(0))
+    assert check_ncore(None) is None and check_ncore(1) == check_ncore(np.int64(1)) == 1
+    assert check_ncore(most + 1) == check_ncore(20000) == check_ncore(10**6) == check_ncore(10**400) == most
+    before = torch.get_num_threads()
+    with cpu_threads(check_ncore(10**6)):
+        assert torch.get_num_threads() == most
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("ncore", (True, False, 1.5, 2.0, "2", "abc", float("nan"), float("inf"), [2], np.array([1, 2])), ids=str)
+def test_what_is_no_number_of_threads(ncore):
+    with pytest.raises(TypeError, match="ncore=.*: give a whole number of CPU threads, at least 1, or None"):
+        recon(np.ones((1, 5, 8), np.float32), np.linspace(0, 2, 5), sinogram_order=True, ncore=ncore)
+
+
+@pytest.mark.parametrize("ncore", (0, -1, -(10**400)), ids=lambda n: str(max(n, -9)))
+def test_too_few_threads(ncore):
+    with pytest.raises(ValueError, match="ncore=.*: give a whole number of CPU threads, at least 1, or None"):
+        check_ncore(ncore)
+
+
+@pytest.mark.parametrize("name", ("cuda:" + "9" * 400, "cuda:128", "cuda:256", "cuda:-1", "\ud800", "cpu\0", ""), ids=ascii)
+def test_names_that_nothing_has(gpus, name):
+    gpus(2)
+    with pytest.raises((ValueError, RuntimeError), match="device="):
+        resolve_device(name)

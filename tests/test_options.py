@@ -4,11 +4,12 @@ import dataclasses
 import inspect
 import pickle
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from tomopy_ganrec.options import TOMOPY_KEYWORDS, GanrecOptions
+from tomopy_ganrec.options import TOMOPY_KEYWORDS, GanrecOptions, grid_size, shown
 
 NAMES = [field.name for field in dataclasses.fields(GanrecOptions)]
 # With their least value.
@@ -307,3 +308,74 @@ def test_replace_checks_again():
 def test_options_travel_between_processes():
     options = GanrecOptions(levels=(0, 1), num_iter=np.int64(3))
     assert pickle.loads(pickle.dumps(options)) == options
+
+
+# Values that Python or NumPy would complain of in words of their own
+
+
+class Hostile:
+    """Whose text cannot be had."""
+
+    def __repr__(self):
+        raise ZeroDivisionError
+
+
+HUGE = (10**400, 10**5000, -(10**400), Fraction(10**400, 3), float("inf"), float("-inf"), float("nan"), 1e39)
+STRANGE = (Hostile(), np.zeros((3, 1)), np.zeros((2, 2)), np.array(["auto"]), [[1], [1, 2]], {"a": 1}, b"1", object(), "x" * 10**5)
+
+
+@pytest.mark.parametrize("name", [*WHOLE, *NOT_NEGATIVE, *POSITIVE])
+def test_values_beyond_all_bounds(name):
+    for value in HUGE:
+        with pytest.raises((ValueError, TypeError), match=f"^option {name}=.* must be a (whole )?number (of at least|above) ") as caught:
+            GanrecOptions(**{name: value})
+        assert len(str(caught.value)) < 300
+    if name in WHOLE:
+        with pytest.raises(ValueError, match=f"option {name}=.* and at most "):
+            GanrecOptions(**{name: 10**400})
+
+
+@pytest.mark.parametrize("name", [*WHOLE, *NOT_NEGATIVE, *POSITIVE, *CHOICES, *SWITCHES, "gpu_list", "levels", "callback"])
+@pytest.mark.parametrize("value", STRANGE, ids=lambda value: type(value).__name__)
+def test_values_of_strange_types(name, value):
+    with pytest.raises((ValueError, TypeError), match=f"^option {name}=") as caught:
+        GanrecOptions(**{name: value})
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "gpus", ([10**400], 10**400, [[1], [1, 2]], [0, [1]], np.array([[0]]), [Hostile()], [0, 2**31]), ids=lambda v: type(v).__name__
+)
+def test_gpu_lists_beyond_all_bounds(gpus):
+    with pytest.raises(ValueError, match="option gpu_list=.*must hold the numbers of different GPUs"):
+        GanrecOptions(gpu_list=gpus)
+
+
+@pytest.mark.parametrize("levels", ([0, 10**400], [0, 1e39], [-1e300, 0], [0, Hostile()], [[1], [1, 2]]), ids=lambda v: "levels")
+def test_levels_beyond_all_bounds(levels):
+    with pytest.raises(ValueError, match="option levels=.*at least two finite grey levels"):
+        GanrecOptions(levels=levels)
+
+
+@pytest.mark.parametrize("name", ("num_gridx", "num_gridy"))
+def test_grids_of_impossible_sizes(name):
+    for value in (10**400, 10**5000, float("inf"), float("nan"), 0, -1, 1.5, 1e300, Fraction(3, 2), np.float32("nan"), 2**31):
+        sides = {name: value}
+        with pytest.raises(ValueError, match=f"{next(iter(sides))}=.*: a slice needs at least one row and one column; give a whole number"):
+            grid_size(8, **sides)
+
+
+@pytest.mark.parametrize("value", (True, False, np.True_, "12", b"12", [12], np.array([12]), 12j, Hostile()), ids=lambda v: type(v).__name__)
+def test_grids_of_no_size(value):
+    with pytest.raises(TypeError, match="num_gridy=.*: a slice needs at least one row and one column; give a whole number"):
+        grid_size(8, None, value)
+
+
+def test_grids():
+    assert grid_size(8) == (8, 8) and grid_size(8, 3) == (3, 8) and grid_size(8, np.int16(3), 4.0) == (3, 4)
+    assert all(type(n) is int for n in grid_size(np.int64(8), np.float32(5)))
+
+
+def test_values_are_shown_short():
+    assert shown([1, "a"]) == "[1, 'a']" and shown(Hostile()) == "<Hostile>"
+    assert len(shown("x" * 10**6)) < 100 and len(shown(10**5000)) < 100 and len(shown(10**400)) < 100

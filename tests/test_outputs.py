@@ -423,3 +423,175 @@ def test_a_journal_of_another_version_or_none(tmp_path):
     journal.start(Journal.header({"a": 1}, (3, 2, 2), 5))
     journal.append([2], [{"x": 1}])
     assert journal.read() == ({"identity": {"a": 1}, "shape": [3, 2, 2], "first": 5, "version": 1}, {2: {"x": 1}})
+
+
+# Names
+
+
+@pytest.mark.parametrize("suffix", [".nxs", ".zarr", ".tiff", ".TIF", ".npy", ".npz", ".Hdf", ".mrc", ".raw", ".png", ".txt", ".tar.gz"])
+def test_files_of_other_kinds_are_not_made_folders(tmp_path, suffix, volume):
+    path = tmp_path / f"rec{suffix}"
+    for write in (lambda: output_of(path, SHAPE), lambda: output_of(str(path), SHAPE), lambda: io.write_slices(volume, path)):
+        with pytest.raises(ValueError, match=rf"rec\{suffix}: files of the kind \.\w+ are not written; give a name ending in .h5 or .hdf5"):
+            write()
+    assert not list(tmp_path.iterdir())
+    path.mkdir()  # who has made such a folder means it
+    begun(path).write([0], volume[:1])
+    io.write_slices(volume[:1], path, first=50)
+    assert sorted(p.name for p in path.glob("*.tiff")) == ["recon_00000.tiff", "recon_00050.tiff"]
+
+
+@pytest.mark.parametrize("name", ["run.2024", "sample.A1", "v1.0", "rec", ".hidden", "a.b.c"])
+def test_folders_with_dots(tmp_path, name, volume):
+    begun(tmp_path / name).write([0], volume[:1])
+    io.write_slices(volume[:1], tmp_path / name, first=50)
+    assert len(list((tmp_path / name).glob("*.tiff"))) == 2
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".HDF5", ".H5"])
+def test_names_of_hdf5_files(tmp_path, suffix, volume):
+    assert begun(tmp_path / f"a{suffix}").path.is_file()
+    assert io.write_slices(volume, tmp_path / f"b{suffix}") == [tmp_path / f"b{suffix}"]
+
+
+def test_a_link_to_nothing_is_refused(tmp_path, disk):
+    disk.parent.mkdir()
+    target = tmp_path / "other disk" / "place"
+    disk.symlink_to(target)
+    for alone in (False, True):
+        with pytest.raises(FileExistsError, match=f"{disk.name} is a link to .*place, where nothing is; make the folder or give the place"):
+            output_of(disk, SHAPE).begin(IDENTITY, alone=alone)
+    assert disk.is_symlink() and [*disk.parent.iterdir()] == [disk] and not target.parent.exists()
+
+
+def test_a_link_to_a_folder_is_followed(tmp_path, volume):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    half_done(tmp_path / "link", volume)
+    assert begun(tmp_path / "link").done.sum() == 3 and (tmp_path / "real" / "recon_00001.tiff").is_file()
+
+
+# Names of files while they are written: those of 0.1.0, which could be foreseen, and those of the same pattern as now.
+def planted(disk, token):
+    names = [f".{disk.name}{token}.part", f".{journal_of(disk).name}{token}.part", f".recon_00000.tiff{token}.part"]
+    return [journal_of(disk).parent / name for name in names]
+
+
+def test_links_at_names_of_temporary_files_are_not_followed(tmp_path, disk, volume, monkeypatch):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    journal_of(disk).parent.mkdir(parents=True)
+    monkeypatch.setattr("secrets.token_hex", lambda count: "0" * 2 * count)  # even if somebody could foresee them
+    for token in ("", ".00000000"):
+        for place in planted(disk, token):
+            place.symlink_to(victim)
+    with pytest.raises(OSError):
+        half_done(disk, volume)
+    assert victim.read_text() == "mine"
+    monkeypatch.undo()
+    half_done(disk, volume)
+    assert begun(disk).done.sum() == 3 and victim.read_text() == "mine"
+    assert all(place.is_symlink() for token in ("", ".00000000") for place in planted(disk, token))
+
+
+def test_names_of_temporary_files_cannot_be_foreseen(disk, volume, monkeypatch):
+    seen, replace = [], os.replace
+
+    def watch(source, target):
+        seen.append(Path(source).name)
+        assert Path(source).parent == Path(target).parent  # on the same disk
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watch)
+    for path in (disk, disk.with_name("b" + disk.name)):
+        half_done(path, volume)
+    assert len(set(seen)) == len(seen) >= 4 and all(name.startswith(".") and name.endswith(".part") for name in seen)
+
+
+def test_leftovers_of_a_kill_go_and_those_of_others_stay(disk, volume):
+    journal_of(disk).parent.mkdir(parents=True)
+    foreign = [disk.parent / ".other.h5.0123abcd.part", disk.parent / ".notes.part", journal_of(disk).parent / ".recon_00099.tiff.0123abcd.part"]
+    ours = planted(disk, ".0123abcd")[: 2 if disk.suffix else 3]
+    ours = [place for place in ours if disk.suffix or "tiffs" not in place.name]
+    for place in foreign + ours:
+        place.touch()
+    half_done(disk, volume)
+    assert all(place.exists() for place in foreign) and not any(place.exists() for place in ours)
+    for place in ours:
+        place.touch()
+    begun(disk)
+    assert all(place.exists() for place in foreign) and not any(place.exists() for place in ours)
+
+
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_usual_mode(disk, volume, mask, mode):
+    before = os.umask(mask)
+    try:
+        half_done(disk, volume)
+    finally:
+        os.umask(before)
+    files = [path for path in disk.parent.rglob("*") if path.is_file()]
+    assert len(files) >= 2 and {path.stat().st_mode & 0o777 for path in files} == {mode}
+
+
+# What is damaged
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"slices": [1e400], "records": [{}]}',
+        b'{"slices": [-1e400], "records": [{}]}',
+        b'{"slices": [1.5], "records": [{}]}',
+        b'{"slices": ["1"], "records": [{}]}',
+        b'{"slices": [true], "records": [{}]}',
+        b'{"slices": [[1]], "records": [{}]}',
+        b'{"slices": 3, "records": [{}]}',
+        b'{"slices": [3], "records": {"3": {}}}',
+        b'{"slices": [3, 4], "records": [{}]}',
+        b'{"slices": [3], "records": [7]}',
+        b'{"slices": [3], "records": [{"seconds": 1}]}',
+        b'{"slices": [3], "records": [{"seconds": {"fit": "1"}}]}',
+        b'{"slices": [3], "records": [{"residual": "small"}]}',
+        b'{"slices": [3], "records": [{"center": [1]}]}',
+        b'{"slices": [3], "records": [{"device": 1}]}',
+        b'{"slices": [' + b"1" * 5000 + b'], "records": [{}]}',
+        b"[" * 100000 + b"]" * 100000,
+    ],
+    ids=lambda line: line.decode()[:60],
+)
+def test_a_journal_with_wrong_values_is_refused_by_name(volume, disk, line):
+    half_done(disk, volume)
+    journal = journal_of(disk)
+    good = journal.read_bytes()
+    journal.write_bytes(good + line + b"\n")
+    with pytest.raises(ValueError, match=f"{journal.name} is damaged in line 4 .*; delete both, and begin anew"):
+        begun(disk)
+    assert journal.read_bytes() == good + line + b"\n"
+
+
+@pytest.mark.parametrize("shape, first", [("[1e400, 5, 4]", "0"), ("[6, 5, 4]", "1e400"), ('["6", 5, 4]', "0"), ("[6, 5, 4]", "null")])
+def test_a_journal_whose_first_line_has_wrong_values_is_refused_by_name(volume, disk, shape, first):
+    half_done(disk, volume)
+    journal_of(disk).write_text(f'{{"identity": {{}}, "shape": {shape}, "first": {first}, "version": 1}}\n')
+    with pytest.raises(ValueError, match=f"{journal_of(disk).name} is damaged in line 1"):
+        begun(disk)
+
+
+@pytest.mark.parametrize("harm", ["zeros", "middle", "cut", "another", "text"])
+def test_a_damaged_tiff_is_named_or_made_anew(volume, tmp_path, harm, caplog):
+    output = half_done(tmp_path / "tiffs", volume)
+    file = tmp_path / "tiffs" / "recon_00002.tiff"
+    content = file.read_bytes()
+    if harm == "another":
+        tifffile.imwrite(file, np.zeros((50, 40), np.uint8))
+    else:
+        size = len(content)
+        file.write_bytes({"zeros": bytes(size), "middle": content[:8] + bytes(size - 8), "cut": content[:150], "text": b"x" * size}[harm])
+    with pytest.raises(OSError, match="slice 2 of .*tiffs cannot be read: .*recon_00002.tiff is damaged .*; delete it, and the same call makes it"):
+        output.read(2)
+    again = begun(tmp_path / "tiffs")
+    assert again.done[[1, 5]].all() and (again.done[2] or harm in ("zeros", "text"))
+    assert ("recon_00002.tiff is not a TIFF file any more" in caplog.text) == (harm in ("zeros", "text"))
+    file.unlink()
+    assert np.flatnonzero(begun(tmp_path / "tiffs").done).tolist() == [1, 5]

@@ -1,6 +1,7 @@
 """A folder of finished cells: what is complete stays, what is not is done again."""
 
 import json
+import math
 import os
 
 import numpy as np
@@ -12,9 +13,11 @@ from tomopy_ganrec.benchmark.results import COLUMNS, Results
 
 def row(method="tv", seed=None, **more):
     known = dict(
-        case="shale-32-pixel-120-clean", object="shale", slice=0, object_seed=0, setup="one", method=method, seed=seed, parameters="λ", status="ok"
-    )
-    return dict.fromkeys(COLUMNS, "") | known | dict(mssim=0.5) | more
+        case="shale-32-pixel-120-clean", object="shale", slice=0, object_seed=0, setup="one", method=method, seed=seed, parameters="λ", status="ok",
+        protocol="pixel", size=32, wedge="120", degrees=119.0, projections=120, oracle=False, mssim=0.5,
+    )  # fmt: skip
+    texts = dict.fromkeys(("error", "image", "reference"), "")
+    return dict.fromkeys(COLUMNS) | texts | known | more
 
 
 def test_a_row_comes_back_with_its_types(tmp_path):
@@ -147,3 +150,83 @@ def test_a_folder_without_permission(tmp_path):
 def test_rows_are_plain_json(tmp_path):
     Results(tmp_path).save(row(mssim=0.5))
     assert set(json.loads(next((tmp_path / "cells").rglob("*.json")).read_text())) == set(COLUMNS)
+
+
+WRONG = {
+    "texts": (("case", "object", "protocol", "wedge", "setup", "method", "label", "parameters", "error", "device", "versions", "image", "reference"),
+              (math.nan, 5, ["a"], {}, True, "\ud800")),
+    "counts": (("size", "projections", "slice", "object_seed", "seed"), ("5", 1.5, -1, True, [], math.nan, 10**400)),
+    "measures": (("mssim", "mssim_7x7", "rmse", "residual", "residual_heldout", "distance", "seconds"), ("0.5", True, [0.5], {}, 10**400, 1e300)),
+    "degrees": (("degrees",), (None, "9", math.nan, math.inf, 10**400)),
+    "photons": (("photons",), (0, -1, math.nan, math.inf, 10**400, "1e5")),
+    "switches": (("oracle",), (0, "True", [], 1.0)),
+    "status": (("status",), (None, "fine", 1, [])),
+    "never empty": (("case", "object", "protocol", "size", "wedge", "degrees", "slice", "method"), (None,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("names, values", WRONG.values(), ids=WRONG)
+def test_a_row_with_a_wrong_value_does_not_count(tmp_path, names, values, caplog):
+    results = Results(tmp_path)
+    results.save(row())
+    path = next((tmp_path / "cells").rglob("tv.json"))
+    good = json.loads(path.read_text())
+    for name in names:
+        for value in values:
+            caplog.clear()
+            path.write_text(json.dumps(good | {name: value}))
+            assert results.rows() == [] and results.finished(row()) is None
+            assert f"{path} is damaged and does not count: {name} is " in caplog.text
+    path.write_text("[" * 100000)
+    assert results.rows() == []
+    path.write_text(json.dumps(good | {"mssim": math.nan, "rmse": math.inf, "photons": 1e5, "seed": None}))
+    assert len(results.rows()) == 1
+
+
+@pytest.mark.parametrize("place", ["absolute", "above", "within and above", "link", "linked folder"])
+def test_images_outside_of_the_folder_are_not_read(tmp_path, place):
+    results, secret = Results(tmp_path / "out"), tmp_path / "secret.npy"
+    np.save(secret, np.ones((4, 4), np.float32))
+    (tmp_path / "out" / "images").mkdir()
+    names = {"absolute": str(secret), "above": "../secret.npy", "within and above": "images/../../secret.npy", "link": "images/x.npy"}
+    name = names.get(place, "images/folder/secret.npy")
+    if place == "link":
+        (tmp_path / "out" / name).symlink_to(secret)
+    elif place == "linked folder":
+        (tmp_path / "out" / "images" / "folder").symlink_to(tmp_path)
+    results.save(row(image=name, reference=name))
+    assert results.finished(row()) is None
+    assert results.rows()[0]["image"] == results.rows()[0]["reference"] == ""
+    with pytest.raises(ValueError, match="is not in the folder of the results"):
+        results.image(name)
+
+
+@pytest.mark.parametrize(
+    "content", [np.ones(5), np.ones((2, 3, 4)), np.ones((3, 3), complex), np.array([["a"]]), np.ones((0, 4)), np.float32(1)], ids=str
+)
+def test_files_that_hold_no_slice_are_no_images(tmp_path, content):
+    results = Results(tmp_path)
+    name = results.keep_image(row(), "tv", np.ones((4, 4)))
+    np.save(tmp_path / name, content)
+    results.save(row(image=name))
+    assert results.finished(row()) is None and results.rows()[0]["image"] == ""
+
+
+def test_images_of_different_sizes_are_not_compared(tmp_path):
+    results = Results(tmp_path)
+    names = [results.keep_image(row(), name, np.ones(shape)) for name, shape in (("tv", (4, 4)), ("truth", (5, 5)))]
+    results.save(row(image=names[0], reference=names[1]))
+    assert results.rows()[0]["image"] and results.rows()[0]["reference"] == ""
+
+
+def test_a_link_at_the_name_of_a_draft_is_not_followed(tmp_path, monkeypatch):
+    results, victim = Results(tmp_path / "out"), tmp_path / "victim"
+    victim.write_text("mine")
+    results.save(row())
+    folder = next((tmp_path / "out" / "cells").rglob("tv.json")).parent
+    monkeypatch.setattr("secrets.token_hex", lambda count: "00")
+    for name in (f".fbp.json.{os.getpid()}.draft", f".fbp.json.00.{os.getpid()}.draft"):
+        (folder / name).symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        results.save(row(method="fbp"))
+    assert victim.read_text() == "mine"

@@ -7,6 +7,8 @@
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+from . import forks as _forks  # noqa: F401  # from now on a fork is noticed, whether torch is loaded by this package or by others
+
 try:
     __version__ = version("tomopy_ganrec")
 except PackageNotFoundError:  # used from a source tree that was not installed

@@ -12,8 +12,8 @@ import numpy as np
 
 from .calls import Call, give_back_threads, joined
 from .checks import check_centers, check_init, check_projections, check_theta
-from .devices import cpu_threads, resolve_devices
-from .options import GanrecOptions
+from .devices import check_ncore, cpu_threads, resolve_devices
+from .options import GanrecOptions, grid_size
 from .outputs import Output, output_of
 from .sources import source_of
 from .volume import reconstruct, warm_every
@@ -141,7 +141,7 @@ def recon(
     init_recon : (slices, num_gridx, num_gridy) array_like, optional
         Where the start image begins; with ``init='none'`` the start image itself. Not changed.
     ncore : int, optional
-        CPU threads that torch may use; the workers of a `client` use all they have.
+        CPU threads that torch may use, at most one for each CPU that this process may use; the workers of a `client` use all they have.
     nchunk : int, optional
         Slices fitted at once, as the option ``batch_size``.
     options : dict, optional
@@ -153,7 +153,8 @@ def recon(
         Where the slices go as they are finished: ``'rec.h5'`` (dataset ``exchange/data``), a folder of TIFFs, or an array to fill; or an
         `outputs.output_of`.
     resume : bool
-        Go on with an `out` that the same call has begun, killed or not, doing only what is missing; False refuses one that exists.
+        Go on with an `out` that the same call has begun, killed or not, doing only what is missing; False refuses one that exists. While a call
+        is writing to an `out`, another one into the same place is refused.
     client : dask.distributed.Client, optional
         Let the workers of a Dask cluster reconstruct (`cluster.reconstruct_on`). Not with the option ``callback``.
     **kwargs
@@ -169,29 +170,30 @@ def recon(
     ValueError, TypeError, RuntimeError, MemoryError
         For data, options or a machine that will not do: the message says what was given, what is allowed and what to do.
     OSError
-        For data that cannot be read or an `out` that cannot be written; finished slices are kept there.
+        For data that cannot be read or an `out` that cannot be written; finished slices are kept there. BlockingIOError: another call is writing
+        to `out`.
     """
     if algorithm not in (None, "ganrec", ganrec):
         raise ValueError(f"algorithm={algorithm!r}: this function reconstructs with 'ganrec'; use tomopy.recon for other algorithms")
-    settings = GanrecOptions.from_mapping(None if nchunk in (None, 0) else {"batch_size": nchunk}, options, kwargs)
+    threads = check_ncore(ncore)
+    given = nchunk is not None and not (isinstance(nchunk, int) and nchunk == 0)
+    settings = GanrecOptions.from_mapping({"batch_size": nchunk} if given else None, options, kwargs)
     source = source_of(tomo, sinogram_order)
     if source.nbytes_in_memory:
         check_projections(np.asarray(tomo) if sinogram_order else np.asarray(tomo).swapaxes(0, 1))
     slices, angles, columns = source.shape
     theta = check_theta(theta, angles)
     centers = check_centers(center, slices, columns, settings.center_convention)
-    size = int(columns if num_gridx is None else num_gridx), int(columns if num_gridy is None else num_gridy)
-    if min(size) < 1:
-        raise ValueError(f"num_gridx={num_gridx}, num_gridy={num_gridy}: a slice needs at least one row and one column")
+    size = grid_size(columns, num_gridx, num_gridy)
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
     devices = [] if client is not None else resolve_devices(settings)
     output = out if isinstance(out, Output) else output_of(out, (slices, *size))
     every = warm_every(settings, source, "auto" if init is None else 0)  # on request only: neighbours take the place of what is given
-    output.begin(_identity(source, theta, centers, settings, init, every), resume)
+    output.begin(_identity(source, theta, centers, settings, init, every), resume, alone=True)
     call = Call(slices, settings.progress)
     try:
         call.enter()
-        with cpu_threads(ncore):
+        with cpu_threads(threads):
             if client is None:
                 reconstruct(source, centers, theta, size, settings, output, call, init, every)
             else:

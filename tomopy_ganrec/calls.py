@@ -4,6 +4,7 @@
 into one array: that is how they are told.
 """
 
+import atexit
 import math
 import os
 import sys
@@ -19,6 +20,7 @@ from .result import Status
 __all__ = ["Call", "Cancelled", "cancel", "give_back_threads", "joined"]
 
 STAGES = {"start": (0.0, 0.3), "fit": (0.3, 0.7), "learn": (0.3, 0.7), "spread": (1.0, 0.0)}  # begin and length of each in the progress of a slice
+ENDING = 1000  # hundredths of a second in which iterations that are at work when Python ends may come to their end
 LINGER = 1.0  # seconds in which the next chunk of a cancelled call has to come; TomoPy's threads take it up at once
 THREADS = "TOMOPY_PYTHON_THREADS"
 
@@ -26,6 +28,18 @@ _lock = threading.RLock()
 _calls: "dict[int, Call]" = {}  # by the array they write into
 _running: "weakref.WeakSet[Call]" = weakref.WeakSet()
 _threads_of_the_user = os.environ.get(THREADS)  # as it was before any reconstruction
+
+
+def _renew_in_child() -> None:
+    """After a fork: locks that another thread held, and calls that go on in the parent only."""
+    global _lock, _running
+    if any(call.shows_progress for call in _running):  # one of them may have been at drawing
+        tqdm.set_lock(threading.RLock())
+    _lock, _running = threading.RLock(), weakref.WeakSet()
+    _calls.clear()
+
+
+os.register_at_fork(after_in_child=_renew_in_child)
 
 
 class Cancelled(RuntimeError):
@@ -41,6 +55,16 @@ def cancel() -> None:
     with _lock:
         for call in list(_running):
             call.stop()
+
+
+@atexit.register
+def _end() -> None:
+    """Stop what daemon threads still compute when Python ends, and give them time for it: torch does not bear to lose its thread at work."""
+    cancel()
+    for _ in range(ENDING):
+        if not _running:
+            return
+        time.sleep(0.01)
 
 
 class Call:
@@ -62,6 +86,10 @@ class Call:
         """Raise `Cancelled` after `stop`."""
         if self._stopped:
             raise Cancelled("the reconstruction was cancelled")
+
+    @property
+    def shows_progress(self) -> bool:
+        return self._bar is not None
 
     @property
     def over(self) -> bool:

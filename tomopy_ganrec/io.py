@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .new_files import is_hdf5
+
 __all__ = ["normalize", "open_projections", "read_projections", "select_angles", "write_slices"]  # noqa: F822
 
 logger = logging.getLogger(__name__)
@@ -218,7 +220,8 @@ def write_slices(volume, path, first=0) -> list[Path]:
     ----------
     volume : (slices, rows, cols) array_like
     path : str or Path
-        ``….h5`` or ``….hdf5``: one file with the dataset ``exchange/data``; anything else: a folder of 32-bit TIFFs ``recon_00000.tiff`` …
+        ``….h5`` or ``….hdf5``: one file with the dataset ``exchange/data``; anything else, but for the suffixes of other files: a folder of 32-bit
+        TIFFs ``recon_00000.tiff`` …
     first : int
         Number of the first slice.
 
@@ -230,7 +233,7 @@ def write_slices(volume, path, first=0) -> list[Path]:
     volume, path = np.asarray(volume, np.float32), Path(path)
     if volume.ndim != 3:
         raise ValueError(f"the volume has shape {volume.shape}; give (slices, rows, columns)")
-    if path.suffix.lower() in (".h5", ".hdf5"):
+    if is_hdf5(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _h5py().File(path, "w") as file:
             data = file.create_dataset("exchange/data", data=volume)

@@ -8,9 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Journal", "differences", "plain", "replace_file"]
+from .new_files import replacing
+from .options import shown
+
+__all__ = ["Journal", "differences", "plain"]
 
 VERSION = 1
+# Of what is read of a record, where it has that.
+_KINDS = {"center": int | float, "residual": int | float, "seconds": dict, "device": str, "backend": str}
 _ABSENT = object()
 
 
@@ -67,13 +72,6 @@ def differences(before, now) -> list[str]:
     return found
 
 
-def replace_file(temporary: Path, path: Path) -> None:
-    """Put a finished file, written beside `path`, in its place: readers see the whole of it or nothing, even after a power failure."""
-    with open(temporary, "r+b") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 class Journal:
     """A file whose first line says what is being computed and each later one which slices are finished, with their records.
 
@@ -91,30 +89,67 @@ class Journal:
     def start(self, header: dict) -> None:
         """Begin anew, in place of an earlier journal."""
         line = json.dumps(header).encode() + b"\n"
-        temporary = self.path.with_name(f".{self.path.name}.part")
-        temporary.write_bytes(line)
-        replace_file(temporary, self.path)
+        with replacing(self.path) as file:
+            file.write(line)
         self._end = len(line)
 
     def read(self):
-        """The header (None where there is no journal, or no whole first line) and a dict of the records of the finished slices."""
+        """The header (None where there is no journal, or no whole first line) and a dict of the records of the finished slices.
+
+        Raises
+        ------
+        ValueError
+            For a line that no kill has torn, but whose values cannot be: it was not written by `append`.
+        """
         header, finished, self._end = None, {}, 0
         try:
             lines = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last line's end is torn, or nothing
         except FileNotFoundError:
             return None, finished
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
                 if header is None:
-                    slices, rows, cols = (int(n) for n in entry["shape"])
-                    header = {**entry, "shape": [slices, rows, cols], "first": int(entry.get("first", 0))}
+                    header = self._header(entry)
                 else:
-                    finished.update(dict(zip((int(k) for k in entry["slices"]), entry["records"], strict=True)))
-            except (ValueError, TypeError, KeyError):
+                    finished.update(self._entry(entry))
+            except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError):
                 break
+            except (ValueError, RecursionError, OverflowError) as error:
+                reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+                raise ValueError(
+                    f"{self.path} is damaged in line {number} ({reason}): nobody knows how far its output is; delete both, and begin anew"
+                ) from error
             self._end += len(line) + 1
         return header, finished
+
+    @staticmethod
+    def _header(entry: dict) -> dict:
+        shape, first = entry["shape"], entry.get("first", 0)
+        if len(shape) != 3:
+            raise KeyError("shape")
+        if not all(type(n) is int for n in (*shape, first)):
+            raise ValueError(f"its shape is {shown(shape)}, its first slice {shown(first)}: not whole numbers")
+        return {**entry, "shape": list(shape), "first": first}
+
+    @staticmethod
+    def _entry(entry: dict) -> dict:
+        """The records by slice of a line. One that is torn may lack anything, but has no values of a wrong type."""
+        slices, records = entry["slices"], entry["records"]
+        if not isinstance(slices, list) or not all(type(k) is int for k in slices):
+            raise ValueError(f"its slices are {shown(slices)}, not whole numbers")
+        if not isinstance(records, list) or len(records) != len(slices):
+            raise ValueError(f"it does not have one record for each of {len(slices)} slices")
+        for record in records:
+            if not isinstance(record, dict | None):
+                raise ValueError(f"the record of a slice is {shown(record)}")
+            for name, kind in _KINDS.items():
+                value = (record or {}).get(name)
+                if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+                    raise ValueError(f"the {name} of a slice is {shown(value)}")
+            if not all(isinstance(value, int | float) for value in ((record or {}).get("seconds") or {}).values()):
+                raise ValueError(f"the seconds of a slice are {shown(record['seconds'])}")
+        return dict(zip(slices, records, strict=True))
 
     def cut(self) -> None:
         """Cut off what `read` found torn."""

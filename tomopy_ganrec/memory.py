@@ -8,7 +8,7 @@ import psutil
 import torch
 
 from .devices import resolve_devices
-from .options import GanrecOptions
+from .options import GanrecOptions, grid_size
 from .projector import Geometry, choose_backend
 
 __all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estimate_memory"]
@@ -131,7 +131,7 @@ def estimate_memory(shape, options=None, *, sinogram_order=False, num_gridx=None
         )
     options = options if isinstance(options, GanrecOptions) else GanrecOptions.from_mapping(options)
     slices, angles, columns = (int(n) for n in (shape if sinogram_order else (shape[1], shape[0], shape[2])))
-    size = int(num_gridx or columns), int(num_gridy or columns)
+    size = grid_size(columns, num_gridx, num_gridy)
     device = resolve_devices(options)[0]
     batch = min(slices, batch_size(options, device, (angles, columns), size))
     at_work = max(batch, LEARNING if options.lessons else 0) * _slice_bytes(options, angles, columns, size)

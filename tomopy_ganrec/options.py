@@ -1,7 +1,6 @@
 """Every setting of a reconstruction, checked before anything is computed."""
 
 import difflib
-import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -9,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GanrecOptions"]
+__all__ = ["GanrecOptions", "grid_size", "shown"]
+
+LARGEST = {numbers.Integral: 2**31 - 1, numbers.Real: 3e38}  # what counts of something, and numbers in float32, may be
+_LARGEST_OF = {"seed": 2**63 - 1, "refine": 64}
 
 # Keywords that TomoPy itself passes to a callable algorithm or documents for its own; they do not concern this one.
 TOMOPY_KEYWORDS = frozenset(
@@ -37,6 +39,50 @@ _CHOICES = {
     "center_convention": ("edge", "index"),
     "backend": ("auto", "fourier", "matrix", "astra", "astra_cuda"),
 }
+
+
+def shown(value) -> str:
+    """A value for a message: as Python writes it, but short, and whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # a whole number of more than 4300 digits is a ValueError, and a stranger's object may raise anything
+        return f"<{'a number of very many digits' if isinstance(value, int) else type(value).__name__}>"
+    return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+
+
+def grid_size(columns: int, num_gridx=None, num_gridy=None) -> tuple[int, int]:
+    """Rows and columns of a slice: as given, or as many as the detector's `columns`.
+
+    Raises
+    ------
+    TypeError
+        For what is no number.
+    ValueError
+        For what is no whole number from 1 to 2³¹ − 1.
+    """
+    return _side("num_gridx", num_gridx, columns), _side("num_gridy", num_gridy, columns)
+
+
+def _side(name: str, value, default: int) -> int:
+    if value is None:
+        return int(default)
+    told = f"{name}={shown(value)}: a slice needs at least one row and one column; give a whole number, or None for the detector's columns"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(told)
+    number = _converted(value, numbers.Integral if isinstance(value, numbers.Integral) else numbers.Real)
+    if not 1 <= number <= LARGEST[numbers.Integral] or number != int(number):  # NaN is in no range
+        raise ValueError(told)
+    return int(number)
+
+
+def _converted(value, kind) -> int | float:
+    """A number of NumPy's, or of whatever kind, as Python's; what no float holds becomes infinite."""
+    if kind is numbers.Integral:
+        return int(value)
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
 
 
 @dataclass(frozen=True)
@@ -76,7 +122,7 @@ class GanrecOptions:
         Rounds in which a network learns from the scan itself what its missing wedge does (`learned.learn`), and repairs the image. None: 0
         ('best': 3).
     refine : int or None, >= 1
-        Reconstruct on a grid so many times finer and return the mean over each pixel. None: 1 ('best': 2 where there is little noise).
+        Reconstruct on a grid so many times finer (at most 64) and return the mean over each pixel. None: 1 ('best': 2 where there is little noise).
     along : float or None, > 0
         Weight of the total variation's derivative along the missing frequencies. Below 1 edges stand that no projection has seen. None: 0.7
         for ranges of 80° and more with little noise, else 1.
@@ -181,8 +227,8 @@ class GanrecOptions:
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"option {name}={value!r} is not known; choose one of {', '.join(map(repr, allowed))}")
+            if not isinstance(value, str) or value not in allowed:
+                raise ValueError(f"option {name}={shown(value)} is not known; choose one of {', '.join(map(repr, allowed))}")
         for name, at_least in (
             ("num_iter", 0),
             ("warm_start", 0),
@@ -204,39 +250,43 @@ class GanrecOptions:
         for name in ("nonnegative", "mask", "network", "progress"):
             value = getattr(self, name)
             if not isinstance(value, bool | np.bool_):
-                raise TypeError(f"option {name}={value!r} must be True or False")
+                raise TypeError(f"option {name}={shown(value)} must be True or False")
         if not isinstance(self.device, str):
             object.__setattr__(self, "device", str(self.device))
         if self.gpu_list is not None:
             object.__setattr__(self, "gpu_list", self._checked_gpus())
         if self.callback is not None and not callable(self.callback):
-            raise TypeError(f"option callback={self.callback!r} must be callable")
+            raise TypeError(f"option callback={shown(self.callback)} must be callable")
         self._check_levels()
 
     def _check_number(self, name, kind, minimum, exclusive=False):
         value = getattr(self, name)
         default = type(self).__dataclass_fields__[name].default
-        if isinstance(default, str) and value == default or default is None and value is None:
+        if value is None and default is None:
             return
-        if name == "warm_start" and isinstance(value, str) and value == "auto":
+        if isinstance(value, str) and value == ("auto" if name == "warm_start" else default):
             return
         word = "a whole number" if kind is numbers.Integral else "a number"
         also = ", 'auto' or None" if name == "warm_start" else f", or {default!r}" if isinstance(default, str) or default is None else ""
+        largest = _LARGEST_OF.get(name, LARGEST[kind])
         limit = f"{'above' if exclusive else 'of at least'} {minimum}"
         if isinstance(value, bool) or not isinstance(value, kind):
-            raise TypeError(f"option {name}={value!r} must be {word} {limit}{also}")
-        if not math.isfinite(value) or value < minimum or (exclusive and value == minimum):
-            raise ValueError(f"option {name}={value!r} must be {word} {limit}{also}")
-        object.__setattr__(self, name, int(value) if kind is numbers.Integral else float(value))
+            raise TypeError(f"option {name}={shown(value)} must be {word} {limit}{also}")
+        number = _converted(value, kind)
+        if number > largest:
+            raise ValueError(f"option {name}={shown(value)} must be {word} {limit} and at most {largest}{also}")
+        if not number >= minimum or (exclusive and number == minimum):  # NaN is in no range
+            raise ValueError(f"option {name}={shown(value)} must be {word} {limit}{also}")
+        object.__setattr__(self, name, number)
 
     def _checked_gpus(self) -> tuple[int, ...]:
         gpus = [self.gpu_list] if isinstance(self.gpu_list, numbers.Integral) else self.gpu_list
-        good = isinstance(gpus, Sequence | np.ndarray) and np.ndim(gpus) == 1 and len(gpus)
-        good = good and all(isinstance(k, numbers.Integral) and not isinstance(k, bool) and k >= 0 for k in gpus)
+        good = isinstance(gpus, Sequence) or isinstance(gpus, np.ndarray) and gpus.ndim == 1
+        good = good and len(gpus) and all(isinstance(k, numbers.Integral) and not isinstance(k, bool) and 0 <= k < 2**31 for k in gpus)
         if not good or isinstance(gpus, str | bytes) or len(set(map(int, gpus))) < len(gpus):
-            raise ValueError(f"option gpu_list={self.gpu_list!r} must hold the numbers of different GPUs, such as [0, 1], or be None")
+            raise ValueError(f"option gpu_list={shown(self.gpu_list)} must hold the numbers of different GPUs, such as [0, 1], or be None")
         if self.device not in ("auto", "cuda"):
-            raise ValueError(f"options gpu_list={self.gpu_list!r} and device={self.device!r} name different devices; give one of them")
+            raise ValueError(f"options gpu_list={shown(self.gpu_list)} and device={shown(self.device)} name different devices; give one of them")
         return tuple(int(k) for k in gpus)
 
     def _check_levels(self):
@@ -244,10 +294,10 @@ class GanrecOptions:
             return
         try:
             values = np.asarray(self.levels, np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             values = np.asarray(np.nan)
-        if values.ndim != 1 or values.size < 2 or not np.isfinite(values).all():
-            raise ValueError(f"option levels={self.levels!r} must be None, 'auto' or at least two finite grey levels, in attenuation per pixel")
+        if values.ndim != 1 or values.size < 2 or not (np.abs(values) <= LARGEST[numbers.Real]).all():  # NaN is in no range
+            raise ValueError(f"option levels={shown(self.levels)} must be None, 'auto' or at least two finite grey levels, in attenuation per pixel")
         object.__setattr__(self, "levels", tuple(sorted(float(v) for v in values)))
 
     @property

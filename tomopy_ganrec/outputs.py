@@ -1,6 +1,7 @@
 """Where the slices go: an array in memory, an HDF5 file or a folder of TIFFs; what is on disk survives a kill at any moment and is taken up again."""
 
 import contextlib
+import errno
 import logging
 import os
 import pickle
@@ -11,12 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from . import io
-from .journal import Journal, differences, plain, replace_file
+from .journal import Journal, differences, plain
+from .new_files import is_hdf5, put_in_place, remove_leftovers, replacing, temporary_name
+from .output_lock import ArrayLock, FileLock, RangeLock
 from .sources import file_behind
 
 __all__ = ["ArrayOutput", "Hdf5Output", "Output", "TiffOutput", "output_of"]
 
 logger = logging.getLogger(__name__)
+
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how a file begins; + for those of more than 4 GB
 
 
 @contextlib.contextmanager
@@ -49,6 +54,7 @@ class Output:
     """
 
     shared = True
+    _locks = ()
 
     def __init__(self, shape, first: int = 0):
         self.shape, self.first, self._lock = tuple(int(n) for n in shape), int(first), threading.Lock()
@@ -60,7 +66,7 @@ class Output:
         self.done, self.records = np.zeros(self.shape[0], bool), [None] * self.shape[0]
 
     def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "done", "records")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_locks", "done", "records")}
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -76,7 +82,7 @@ class Output:
             raise IndexError(f"slices {indices.min()} to {indices.max()} are not among the {self.shape[0]} of the output, counted from 0")
         return indices, np.ascontiguousarray(images, "<f4")
 
-    def begin(self, identity: dict, resume: bool = True) -> None:
+    def begin(self, identity: dict, resume: bool = True, alone: bool = False) -> None:
         """Create the output, or take up an earlier one of the same identity: then `done` and `records` say what it holds.
 
         Parameters
@@ -85,6 +91,9 @@ class Output:
             All that decides about the result, such as ``Source.identity()``, options and angles; arrays in it are compared by a hash.
         resume : bool
             False refuses an output that was begun before.
+        alone : bool
+            Keep the output for this call until `close`: no other one that is `alone`, of whatever process, may begin it meanwhile. A process that is
+            killed is in nobody's way.
 
         Raises
         ------
@@ -92,9 +101,27 @@ class Output:
             For something in the way that was not begun by this, or, without `resume`, was.
         ValueError
             For an earlier output of another shape or identity; names each difference.
+        BlockingIOError
+            With `alone`, while another call has the output; names its process.
         OSError
             Where nothing can be written.
         """
+        locks = self._new_locks() if alone else []
+        try:
+            for lock in locks:
+                lock.acquire()
+            self._begin(identity, resume)
+        except BaseException:
+            for lock in locks:
+                lock.release()
+            raise
+        self._locks = (*self._locks, *locks)
+
+    def _new_locks(self) -> list:
+        """What keeps other calls off."""
+        raise NotImplementedError
+
+    def _begin(self, identity: dict, resume: bool) -> None:
         raise NotImplementedError
 
     def write(self, indices, images) -> None:
@@ -138,7 +165,10 @@ class Output:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nothing is held open between calls; for symmetry with `begin`."""
+        """Let other calls write to it. Nothing else is held between calls."""
+        locks, self._locks = self._locks, ()
+        for lock in locks:
+            lock.release()
 
 
 class ArrayOutput(Output):
@@ -146,7 +176,8 @@ class ArrayOutput(Output):
 
     def __init__(self, shape, first: int = 0, array: np.ndarray | None = None):
         super().__init__(shape, first)
-        if array is None:
+        given = array is not None
+        if not given:
             try:
                 array = np.empty(self.shape, np.float32)
             except MemoryError as error:
@@ -158,7 +189,7 @@ class ArrayOutput(Output):
         if array.shape != self.shape or array.dtype != np.float32 or not array.flags.writeable:
             state = "" if array.flags.writeable else ", read-only"
             raise ValueError(f"the array for the result is {array.shape} {array.dtype}{state}; give {self.shape} float32 that can be written to")
-        self._array, self._mapped = array, file_behind(array)
+        self._array, self._mapped, self._given = array, file_behind(array), given
 
     @property
     def shared(self) -> bool:
@@ -169,7 +200,12 @@ class ArrayOutput(Output):
             raise pickle.PicklingError("an array in memory cannot be written to by another process; write from this one, or to a file")
         return dict(super().__getstate__(), _array=None)
 
-    def begin(self, identity: dict, resume: bool = True) -> None:
+    def _new_locks(self):
+        if self._mapped is not None:
+            return [RangeLock(self._mapped)]
+        return [ArrayLock(self._array)] if self._given else []
+
+    def _begin(self, identity, resume):
         self._forget()
 
     def write(self, indices, images) -> None:
@@ -188,9 +224,28 @@ class ArrayOutput(Output):
 class _DiskOutput(Output):
     """What the outputs on disk have in common: the journal beside them."""
 
-    def __init__(self, path, shape, first: int, journal: Path):
+    def __init__(self, path, shape, first: int, journal: Path, lock: Path):
         super().__init__(shape, first)
-        self.path, self._journal = path, Journal(journal)
+        self.path, self._journal, self._lock_file = path, Journal(journal), lock
+
+    def _new_locks(self):
+        self._refuse_what_cannot_be()
+        with self._placing():
+            try:
+                self._lock_file.parent.mkdir(parents=True, exist_ok=True)
+            except FileExistsError:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+        return [FileLock(self._lock_file, self.path)]
+
+    def _placing(self):
+        return _explained(f"{self.path} cannot be written: {{reason}}; choose a place with space where you may write")
+
+    def _refuse_what_cannot_be(self) -> None:
+        """Raise for what is at the path and is no output of this kind."""
+        if self.path.is_symlink() and not self.path.exists():
+            raise FileExistsError(
+                f"{self.path} is a link to {os.readlink(self.path)}, where nothing is; make the folder or give the place that is meant itself"
+            )
 
     def _existing(self, shape, first: int) -> Path | None:
         """A file that is there already of an output of that shape and first number."""
@@ -207,7 +262,8 @@ class _DiskOutput(Output):
     def _store(self, indices, images) -> None:
         raise NotImplementedError
 
-    def begin(self, identity: dict, resume: bool = True) -> None:
+    def _begin(self, identity, resume):
+        self._refuse_what_cannot_be()
         journal, header = self._journal.path, Journal.header(identity, self.shape, self.first)
         in_the_way = self._existing(self.shape, self.first)
         with _explained(f"{journal} cannot be read ({{reason}}); it says how far {self.path} is"):
@@ -233,10 +289,11 @@ class _DiskOutput(Output):
                 )
         self._forget()
         intact = self._intact() if there else None
-        with _explained(f"{self.path} cannot be written: {{reason}}; choose a place with space where you may write"):
+        with self._placing():
             if intact is None or not intact.any():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._prepare()
+                self._tidy()
                 self._journal.start(header)  # first: a file without a journal would be taken for somebody else's
                 self._create()
                 return
@@ -252,6 +309,7 @@ class _DiskOutput(Output):
 
     def _tidy(self) -> None:
         """Remove what a kill left half written."""
+        remove_leftovers(self._journal.path.parent, [self._journal.path.name])
 
     def _keeping(self, what: str):
         return _explained(
@@ -286,14 +344,18 @@ class Hdf5Output(_DiskOutput):
 
     def __init__(self, path, shape, first: int = 0):
         path = Path(os.path.abspath(path))
-        super().__init__(path, shape, first, path.with_name(path.name + ".progress.jsonl"))
+        super().__init__(path, shape, first, path.with_name(path.name + ".progress.jsonl"), path.with_name(f".{path.name}.lock"))
         self._offset = None
 
     def _existing(self, shape, first):
-        return self.path if self.path.exists() else None
+        return self.path if os.path.lexists(self.path) else None
 
     def _prepare(self):
         io._h5py()
+
+    def _tidy(self):
+        super()._tidy()
+        remove_leftovers(self.path.parent, [self.path.name])
 
     def _create(self):
         h5py = io._h5py()
@@ -301,12 +363,12 @@ class Hdf5Output(_DiskOutput):
         places.set_layout(h5py.h5d.CONTIGUOUS)
         places.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
         places.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        temporary = self.path.with_name(f".{self.path.name}.part")
-        with h5py.File(temporary, "w") as file:
+        temporary = temporary_name(self.path)
+        with h5py.File(temporary, "x") as file:
             data = file.create_dataset("exchange/data", self.shape, "<f4", dcpl=places)
             data.attrs["units"], data.attrs["first_slice"] = "attenuation per pixel", self.first
             self._offset = data.id.get_offset()
-        replace_file(temporary, self.path)
+        put_in_place(temporary, self.path)
 
     def _intact(self):
         needed = 4 * int(np.prod(self.shape, dtype=np.int64))
@@ -358,19 +420,18 @@ class TiffOutput(_DiskOutput):
 
     def __init__(self, path, shape, first: int = 0):
         path = Path(os.path.abspath(path))
-        super().__init__(path, shape, first, path / "progress.jsonl")
+        super().__init__(path, shape, first, path / "progress.jsonl", path / ".progress.lock")
 
     def _name(self, index: int, first: int | None = None) -> Path:
         return self.path / f"recon_{(self.first if first is None else first) + int(index):05d}.tiff"
 
-    def _part(self, index: int) -> Path:
-        """The file of a slice while it is written."""
-        return self._name(index).with_name(f".{self._name(index).name}.part")
-
-    def _existing(self, shape, first):
+    def _refuse_what_cannot_be(self):
+        super()._refuse_what_cannot_be()
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file; give a folder for TIFFs, or a name ending in .h5 for one HDF5 file")
-        return next((name for name in (self._name(k, first) for k in range(shape[0])) if name.exists()), None)
+
+    def _existing(self, shape, first):
+        return next((name for name in (self._name(k, first) for k in range(shape[0])) if os.path.lexists(name)), None)
 
     def _prepare(self):
         io._tifffile()
@@ -382,28 +443,40 @@ class TiffOutput(_DiskOutput):
     def _intact(self):
         needed = 4 * self.shape[1] * self.shape[2]
         names = [self._name(k) for k in range(self.shape[0])]
-        return np.array([name.is_file() and name.stat().st_size >= needed for name in names])
+        return np.array([name.is_file() and name.stat().st_size >= needed and self._begins_like_a_tiff(name) for name in names])
+
+    @staticmethod
+    def _begins_like_a_tiff(name: Path) -> bool:
+        with open(name, "rb") as file:
+            if file.read(4) in TIFF:
+                return True
+        logger.warning("%s is not a TIFF file any more: the slice is reconstructed again", name)
+        return False
 
     def _tidy(self):
-        for k in range(self.shape[0]):
-            self._part(k).unlink(missing_ok=True)
+        super()._tidy()
+        remove_leftovers(self.path, [self._name(k).name for k in range(self.shape[0])])
 
     def _store(self, indices, images):
         for index, image in zip(indices, images, strict=True):
-            temporary = self._part(index)
-            try:
-                picture = BytesIO()  # tifffile writes to a file by numpy.tofile, whose errors do not say that a disk is full
-                io._tifffile().imwrite(picture, image)
-                temporary.write_bytes(picture.getbuffer())
-                replace_file(temporary, self._name(index))
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-                raise
+            picture = BytesIO()  # tifffile writes to a file by numpy.tofile, whose errors do not say that a disk is full
+            io._tifffile().imwrite(picture, image)
+            with replacing(self._name(index)) as file:
+                file.write(picture.getbuffer())
 
     def read(self, index: int) -> np.ndarray:
+        name, image = self._name(index), None
         with _explained(f"slice {index} of {self.path} cannot be read: {{reason}}"):
-            return io._tifffile().imread(self._name(index)).astype(np.float32, copy=False)
+            content = name.read_bytes()
+        try:
+            image = io._tifffile().imread(BytesIO(content))
+        except Exception as error:  # whatever the library meets in a damaged file
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            reason = f"it holds {image.shape} {image.dtype}, not {self.shape[1:]} float32"
+        if image is None or image.shape != self.shape[1:] or image.dtype != np.float32:
+            raise OSError(f"slice {index} of {self.path} cannot be read: {name} is damaged ({reason}); delete it, and the same call makes it anew")
+        return image
 
 
 def output_of(out, shape, first: int = 0) -> Output:
@@ -413,7 +486,8 @@ def output_of(out, shape, first: int = 0) -> Output:
     ----------
     out : None, str, Path or (slices, rows, cols) float32 array
         None: a new array in memory. A path ending in ``.h5`` or ``.hdf5``: one file with the dataset ``exchange/data``; any other path: a folder of
-        32-bit TIFFs ``recon_00000.tiff`` …. An array, memory-mapped or not, is written in place.
+        32-bit TIFFs ``recon_00000.tiff`` …, but for the suffixes of other files, such as ``.nxs``. An array, memory-mapped or not, is written in
+        place.
     shape : (int, int, int)
         Slices, rows, columns.
     first : int
@@ -426,7 +500,7 @@ def output_of(out, shape, first: int = 0) -> Output:
     Raises
     ------
     ValueError
-        For an array of another shape or type, or a read-only one.
+        For an array of another shape or type, or a read-only one, and for the name of a file of another format.
     TypeError
         For anything else.
     """
@@ -434,4 +508,4 @@ def output_of(out, shape, first: int = 0) -> Output:
         return ArrayOutput(shape, first, out)
     if not isinstance(out, str | os.PathLike) or not os.fspath(out):
         raise TypeError(f"out={out!r}: give None for an array, a file ending in .h5, a folder for TIFFs, or a float32 array to write into")
-    return (Hdf5Output if Path(out).suffix.lower() in (".h5", ".hdf5") else TiffOutput)(out, shape, first)
+    return (Hdf5Output if is_hdf5(out) else TiffOutput)(out, shape, first)

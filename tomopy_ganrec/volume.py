@@ -1,13 +1,15 @@
 """Many slices: planned, read, reconstructed on one or several devices, and put away one batch after the other."""
 
+import contextlib
 import logging
 import threading
 from dataclasses import replace
 
 import numpy as np
 
+from . import forks
 from .calls import Call, Cancelled
-from .devices import resolve_devices
+from .devices import cpu_threads, lock_of, resolve_devices
 from .memory import batch_size
 from .options import GanrecOptions
 from .plan import CHAIN, Task, plan
@@ -118,7 +120,7 @@ def reconstruct(
     tasks, states = open_tasks(plan(centers, batch, every, options.stack, chain), output.done), states_for(output) if chain else None
     call.done(None, int(output.done.sum()))
     workers = [Worker(device, source, output, theta, size, options, init, states) for device in devices]
-    with memory_errors(source.shape, size):
+    with memory_errors(source.shape, size), cpu_threads(1) if forks.with_torch() else contextlib.nullcontext():
         if len(workers) == 1:
             for task in tasks:
                 _work(workers[0], task, output, options, call)
@@ -153,10 +155,13 @@ def _work(worker: Worker, task: Task, output, options: GanrecOptions, call: Call
         if queue is not None and queue.error is not None:
             raise Cancelled("another device has failed")
         call.tell(who, len(task.slices), status)
-        return options.callback is not None and options.callback(status)
+        if options.callback is None:
+            return False
+        with lock_of(worker.device).lent():
+            return options.callback(status)
 
     call.check()
-    records = worker.work(task, output.records, notify)
+    records = worker.work(task, output.records, notify, call)
     output.mark(np.array(task.slices), records)
     call.done(who, len(task.slices))
 

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import torch
 
+from . import forks
 from .checks import check_projections
 from .devices import lock_of
 from .fit import fit
@@ -64,7 +65,7 @@ class Worker:
         self.device, self._source, self._output, self._theta, self._size = device, source, output, theta, size
         self._options, self._init, self._projector, self._most, self._states = options, init, None, None, states
 
-    def work(self, task: Task, records, notify) -> list[dict]:
+    def work(self, task: Task, records, notify, call=None) -> list[dict]:
         """Reconstruct the slices of a task, write them to the output, and return their records.
 
         A GPU whose memory runs out gets half of the slices, and no more than that from then on.
@@ -76,11 +77,14 @@ class Worker:
             Of all slices that are done.
         notify : callable
             See `fit`.
+        call : optional
+            See `devices.DeviceLock`.
         """
         if self._most is not None and len(task.slices) > self._most:
-            return [record for half in task.halves() for record in self.work(half, records, notify)]
+            return [record for half in task.halves() for record in self.work(half, records, notify, call)]
         try:
-            with lock_of(self.device):
+            with lock_of(self.device).held(call):
+                forks.computing(torch.get_num_threads())
                 return self._fit(task, records, notify)
         except RuntimeError as error:
             if self.device.type != "cuda" or not _exhausted(error) or len(task.slices) == 1 or self._options.stack > 1:
@@ -90,7 +94,7 @@ class Worker:
         warnings.warn(
             f"the memory of {self.device} does not hold {len(task.slices)} slices: going on with {self._most} at a time", RuntimeWarning, stacklevel=2
         )
-        return self.work(task, records, notify)
+        return self.work(task, records, notify, call)
 
     def _fit(self, task: Task, records, notify) -> list[dict]:
         projector = self._projector_at(task.center)

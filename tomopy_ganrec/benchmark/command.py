@@ -162,12 +162,17 @@ def _remember(results: Results, arguments, command: str, selected: list[Method])
     """What the report says besides the rows; kept in the folder, so that later runs add to it."""
     try:
         known = json.loads((results.folder / _RUN).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         known = {}
     known = known if isinstance(known, dict) else {}
-    commands = [*known.get("commands", []), *([] if arguments.report else [command])]
-    asked = sorted({*known.get("asked", []), *(method.name for method in selected)})
-    title = arguments.title or known.get("title") or "GANrec beside other reconstructions"
+
+    def texts(name):
+        found = known.get(name)
+        return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+    commands = [*texts("commands"), *([] if arguments.report else [command])]
+    asked = sorted({*texts("asked"), *(method.name for method in selected)})
+    title = arguments.title or (known.get("title") if isinstance(known.get("title"), str) else "") or "GANrec beside other reconstructions"
     kept = {"title": title, "commands": list(dict.fromkeys(commands)), "asked": asked}
     results.write(_RUN, json.dumps(kept, indent=1))
     return {

@@ -6,10 +6,14 @@ whatever has a row is complete. Nothing else in the folder is needed to continue
 
 import json
 import logging
+import math
 import os
+import secrets
 from pathlib import Path
 
 import numpy as np
+
+from ..options import shown
 
 __all__ = ["COLUMNS", "Results"]
 
@@ -48,16 +52,70 @@ COLUMNS = {
 }
 
 
+LARGEST = 1e100  # of a measure: means and deviations of larger ones do not fit into a float
+
+
+def _text(value) -> bool:
+    return isinstance(value, str) and value.encode("utf-8", "ignore").decode() == value  # no half of a surrogate pair
+
+
+def _count(value) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _number(value) -> bool:
+    """A measure; also one that is no finite number."""
+    return type(value) is float and not math.isfinite(value) or type(value) in (int, float) and abs(value) <= LARGEST
+
+
+def _positive(value) -> bool:
+    return _number(value) and 0 < value < math.inf
+
+
+def _finite(value) -> bool:
+    return _number(value) and math.isfinite(value)
+
+
+def _switch(value) -> bool:
+    return isinstance(value, bool)
+
+
+def _status(value) -> bool:
+    return value in ("ok", "failed")
+
+
+# What each column must hold, and in words; a column that may also be empty is in _MAY_BE_NONE.
+_KINDS = dict.fromkeys(COLUMNS, (_text, "text"))
+_KINDS |= dict.fromkeys(("size", "projections", "slice", "object_seed", "seed"), (_count, "a whole number"))
+_KINDS |= dict.fromkeys(("mssim", "mssim_7x7", "rmse", "residual", "residual_heldout", "distance", "seconds"), (_number, "a number"))
+_KINDS |= {"degrees": (_finite, "a finite number"), "photons": (_positive, "a number above 0")}
+_KINDS |= {"oracle": (_switch, "true or false"), "status": (_status, "ok or failed")}
+_MAY_BE_NONE = frozenset(COLUMNS) - {"case", "object", "protocol", "size", "wedge", "degrees", "slice", "method", "status"}
+
+
+def _checked(row) -> dict:
+    """A row as it was read, if all its values are what they should be."""
+    if not isinstance(row, dict) or set(row) != set(COLUMNS):
+        raise ValueError("it does not have the columns of a result")
+    for name, value in row.items():
+        fits, kind = _KINDS[name]
+        if not (value is None and name in _MAY_BE_NONE or fits(value)):
+            raise ValueError(f"{name} is {shown(value)}, not {kind}")
+    return row
+
+
 def _write(path: Path, write) -> None:
     """Write a file under another name, then rename it: it is complete or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
-    try:
-        with open(draft, "wb") as file:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.{os.getpid()}.draft")
+    with open(draft, "xb") as file:  # a new file: a link of that name would not be followed
+        try:
             write(file)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+            file.flush()
+            os.replace(draft, path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
 
 
 class Results:
@@ -117,20 +175,19 @@ class Results:
     def _read(self, path: Path) -> dict | None:
         """A row, or None where there is none, or a broken one."""
         try:
-            row = json.loads(path.read_text())
-            if not isinstance(row, dict) or set(row) != set(COLUMNS):
-                raise ValueError("it does not have the columns of a result")
+            return _checked(json.loads(path.read_text()))
         except FileNotFoundError:
             return None
+        except RecursionError:
+            logger.warning("%s is damaged and does not count: it is nested too deeply", path)
         except (ValueError, OSError) as error:
             logger.warning("%s is damaged and does not count: %s", path, error)
-            return None
-        return row
+        return None
 
     def _readable(self, name: str) -> bool:
         try:
-            np.load(self.folder / name, mmap_mode="r")
-        except (ValueError, EOFError, OSError) as error:
+            self.image(name, mmap_mode="r")
+        except (ValueError, TypeError, EOFError, OSError, OverflowError, MemoryError) as error:
             logger.warning("the image %s cannot be read: %s", self.folder / name, error)
             return False
         return True
@@ -161,6 +218,9 @@ class Results:
             for column in ("image", "reference"):
                 if row[column] and not self._readable(row[column]):
                     row[column] = ""
+            if row["image"] and row["reference"] and self.image(row["image"], "r").shape != self.image(row["reference"], "r").shape:
+                logger.warning("the image %s is of another size than %s, with which it is compared", row["image"], row["reference"])
+                row["reference"] = ""
         return found
 
     def check_setup(self, wanted) -> None:
@@ -173,9 +233,23 @@ class Results:
                     f"{self.folder} holds {row['case']}, slice {row['slice']}, from other data ({there}; now {row['setup']}); give another folder"
                 )
 
-    def image(self, name: str) -> np.ndarray:
-        """An image of the folder, (rows, cols) float32."""
-        return np.load(self.folder / name, allow_pickle=False)
+    def image(self, name: str, mmap_mode: str | None = None) -> np.ndarray:
+        """An image of the folder, (rows, cols) float32.
+
+        Raises
+        ------
+        ValueError
+            For a file that is no image, or lies outside of the folder.
+        OSError
+            For one that cannot be read.
+        """
+        path = self.folder / name
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise ValueError(f"{path} is not in the folder of the results")
+        found = np.load(path, mmap_mode, allow_pickle=False)
+        if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu" or not found.size:
+            raise ValueError(f"{path} does not hold a slice of (rows, columns)")
+        return found
 
 
 def _slice_name(row: dict) -> str:

@@ -8,6 +8,7 @@
 import logging
 import math
 import numbers
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -74,8 +75,13 @@ class _Cache:
         with self._lock:
             self._items.clear()
 
+    def renew_lock(self):
+        """After a fork: a thread that is not in the child may have held it."""
+        self._lock = RLock()
+
 
 _cache = _Cache()
+os.register_at_fork(after_in_child=_cache.renew_lock)
 clear_cache = _cache.clear
 
 

@@ -6,6 +6,7 @@ a table of backends. The table holds weak references: a geometry lives as long a
 """
 
 import itertools
+import os
 import threading
 import weakref
 from typing import Protocol
@@ -31,6 +32,15 @@ class Backend(Protocol):
 _backends: "weakref.WeakValueDictionary[int, Backend]" = weakref.WeakValueDictionary()
 _handles = itertools.count(1)
 _register_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """After a fork: a thread that is not in the child may have held it."""
+    global _register_lock
+    _register_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def handle_of(backend: Backend) -> int:

@@ -11,6 +11,7 @@ The forward projection is ray-driven (Joseph), the back projection pixel-driven:
 gradient but not for `torch.autograd.gradcheck`.
 """
 
+import os
 import threading
 from collections import defaultdict
 
@@ -20,6 +21,7 @@ import torch
 from .astra_cpu import fold_rays, import_astra, unfold_rays
 
 _device_locks: "defaultdict[int, threading.RLock]" = defaultdict(threading.RLock)
+os.register_at_fork(after_in_child=_device_locks.clear)
 
 
 def projection_vectors(theta, columns: int, center: float, rays_per_bin: int = 1) -> np.ndarray:
