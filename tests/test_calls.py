@@ -187,21 +187,26 @@ def test_the_share_of_a_stage_never_goes_back(bars):
 
 
 def test_cancel_stops_what_runs_and_what_comes_right_after_but_no_new_call(bars):
-    out, started, cancelled = plain(4), threading.Event(), []
+    out, started, cancelled, stopped, late = plain(4), threading.Event(), [], threading.Event(), []
+
+    def tell(status):
+        started.set()
+        if stopped.is_set():
+            late.append(status)
 
     def run(k):
         try:
-            chunk(out, slice(k, k + 1), num_iter=10**6, callback=lambda status: started.set())
+            chunk(out, slice(k, k + 1), num_iter=10**6, callback=tell)
         except Cancelled:
             cancelled.append(k)
 
     with ThreadPoolExecutor(2) as pool:  # as TomoPy: two at work, two wait
         jobs = [pool.submit(run, k) for k in range(4)]
         assert started.wait(60)
-        began = time.monotonic()
         cancel()
+        stopped.set()
         [job.result(60) for job in jobs]
-    assert time.monotonic() - began < 5  # an iteration takes milliseconds; a fit to its end, hours
+    assert len(late) <= 2  # the iterations that were under way, of a million
     assert sorted(cancelled) == [0, 1, 2, 3]
     assert (out == np.float32(1e-6)).all()
     assert len(bars) == 1 and bars[0].closed
