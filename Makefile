@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+VERSION := -c "import sys; print(*sys.version_info[:2], sep='.')"
 
 .PHONY: demo test lint notebooks readme clean
 
@@ -30,8 +31,17 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# PYTHON=python3.10 replaces an environment of another Python; without it, the one that is there stays.
+CREATE := $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+ifneq ($(origin PYTHON), file)
+ifneq ($(shell $(PYTHON) $(VERSION)), $(shell $(BIN)/python $(VERSION) 2>/dev/null))
+.PHONY: $(INSTALLED)
+CREATE := $(PYTHON) -m venv --clear $(VENV)
+endif
+endif
+
 $(INSTALLED): setup.cfg setup.py pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	$(CREATE)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[astra,io,benchmark,notebooks,test]"
 	touch $@
 

@@ -4,6 +4,7 @@ import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,6 +79,81 @@ def test_two_dimensional_chunk_with_scalar_centre(sinograms, theta):
 def test_keywords_come_before_options_and_tomopy_keywords_pass(sinograms, theta):
     out = call(sinograms[:1], theta, options={"num_iter": 9, "reweight": 1}, num_iter=3, filter_name="parzen", num_block=1)
     np.testing.assert_array_equal(out, call(sinograms[:1], theta, options=QUICK))
+
+
+# What scripts for TomoPy's other algorithms leave behind: tomopy.astra, tomopy.lprec, the GPU versions of mlem and sirt.
+LEFTOVERS = [
+    {"method": "SIRT_CUDA", "proj_type": "cuda", "extra_options": {"MinConstraint": 0}},
+    {"method": "SART", "proj_type": "linear", "gpu_list": None},
+    {"lpmethod": "fbp", "filter_type": "parzen", "interp_type": "cubic", "filter_name": "None", "reg_par": 1},
+    {"accelerated": True, "pool_size": 0, "interpolation": "LINEAR", "device": "gpu", "grid_size": [0, 0, 0], "block_size": [32, 32, 1]},
+    {"accelerated": np.array(False), "device": "cpu", "reg_data": np.zeros((1, N, N), np.float32), "num_block": np.int32(1), "ind_block": [0, 1]},
+]
+
+
+@pytest.mark.parametrize("leftovers", LEFTOVERS, ids=lambda leftovers: next(iter(leftovers)))
+def test_leftovers_of_other_algorithms_change_nothing(sinograms, theta, leftovers):
+    expected = call(sinograms[:1], theta, options=QUICK)
+    for arguments in ({"options": QUICK | leftovers}, QUICK | leftovers, {"options": QUICK} | leftovers):
+        np.testing.assert_array_equal(call(sinograms[:1], theta, **arguments), expected)
+    with pytest.raises(TypeError, match="unknown option 'proj_tpe'"):
+        call(sinograms[:1], theta, options=leftovers | {"proj_tpe": "cuda"})
+
+
+@pytest.mark.parametrize("given, means", [("gpu", "auto"), (np.str_("gpu"), "auto"), (np.array("gpu"), "auto"), ("cpu", "cpu"), ("cuda:1", "cuda:1")])
+def test_tomopys_word_for_the_gpu(given, means):
+    assert GanrecOptions.from_mapping({"device": given}).device == means
+    assert GanrecOptions.from_mapping({"device": "cpu"}, {"device": given}).device == means
+
+
+def test_tomopys_gpu_with_a_list_of_gpus():
+    assert GanrecOptions.from_mapping({"device": "gpu", "gpu_list": [0, 1]}).gpu_list == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("num_iter", 3),
+        ("num_iter", None),
+        ("strength", 0.1),
+        ("loss", "l2"),
+        ("mask", False),
+        ("levels", None),
+        ("levels", "auto"),
+        ("noise", "auto"),
+        ("batch_size", 2),
+        ("gpu_list", None),
+        ("callback", print),
+    ],
+)
+def test_zero_dimensional_arrays_are_what_they_hold(name, value):
+    for array in (np.array(value), np.array(value, dtype=object)):
+        assert array.ndim == 0
+        assert GanrecOptions.from_mapping({name: array}) == GanrecOptions.from_mapping({name: value})
+    assert GanrecOptions.from_mapping(np.array({name: value})) == GanrecOptions.from_mapping({name: value})
+
+
+def test_zero_dimensional_arrays_are_checked_as_what_they_hold(sinograms, theta):
+    with pytest.raises(ValueError, match="num_iter=-1 must be"):
+        call(sinograms, theta, num_iter=np.array(-1))
+    with pytest.raises(TypeError, match="num_iter=2.5 must be"):
+        call(sinograms, theta, options={"num_iter": np.array(2.5)})
+    with pytest.raises(TypeError, match="options must be a dictionary"):
+        call(sinograms, theta, options=np.array(3))
+
+
+@pytest.mark.parametrize("dimensions", (2, 3))
+def test_a_read_only_result_is_refused_before_computing(sinograms, theta, dimensions, monkeypatch):
+    def computes(*args, **kwargs):
+        raise AssertionError("it began to compute")
+
+    monkeypatch.setattr("tomopy_ganrec.algorithm.reconstruct", computes)
+    tomo, center, out = sinograms, np.full(3, N / 2), np.zeros((3, N, N), np.float32)
+    out.setflags(write=False)
+    if dimensions == 2:
+        tomo, center, out = tomo[0], center[0], out[0]
+    with pytest.raises(ValueError, match=r"read-only.*init_recon=array.copy\(\)"):
+        ganrec(tomo, center, out, theta, options=QUICK)
 
 
 def test_an_exception_leaves_the_output_untouched(sinograms, theta):
@@ -331,6 +407,21 @@ def test_register_without_tomopy_says_where_to_get_it():
         pytest.skip("TomoPy is installed")
     with pytest.raises(ImportError, match="conda-forge.*tomopy_ganrec.recon"):
         tomopy_ganrec.register()
+
+
+def test_register_enters_and_leaves_tomopys_tables(monkeypatch):
+    tables = SimpleNamespace(extern=SimpleNamespace(), allowed_recon_kwargs={"mlem": ["num_iter"]})
+    monkeypatch.setattr("tomopy_ganrec.algorithm._tomopy", lambda: tables)
+    tomopy_ganrec.register()
+    tomopy_ganrec.register()
+    assert tables.extern.c_ganrec is ganrec
+    keywords = tables.allowed_recon_kwargs["ganrec"]
+    # TomoPy gives its own default to each that it goes through: num_iter=1 would be one
+    assert list(keywords) == ["num_gridx", "num_gridy", "options"]
+    assert all(name in keywords for name in ("num_gridx", "options", "num_iter", "filter_name", "levels", "a misspelt one"))
+    tomopy_ganrec.unregister()
+    tomopy_ganrec.unregister()
+    assert tables.allowed_recon_kwargs == {"mlem": ["num_iter"]} and not hasattr(tables.extern, "c_ganrec")
 
 
 def tomopy_is_installed():

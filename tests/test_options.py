@@ -260,6 +260,7 @@ def test_tomopys_own_keywords_are_passed_over():
     # What tomopy.recon adds for any algorithm, and what TomoPy documents for its own ones.
     passed = dict(filter_name="parzen", filter_par=[0.5, 8], num_block=1, ind_block=[0], reg_par=[1.0], reg_data=None)
     passed |= dict(accelerated=True, pool_size=4, interpolation="NN", grid_size=[8, 8], block_size=[4, 4])
+    passed |= dict(method="SIRT_CUDA", proj_type="cuda", extra_options={}, lpmethod="fbp", interp_type="cubic", filter_type="parzen")
     assert set(passed) == TOMOPY_KEYWORDS
     assert GanrecOptions.from_mapping(passed) == GanrecOptions()
     assert GanrecOptions.from_mapping(passed, {"num_iter": 5}).num_iter == 5

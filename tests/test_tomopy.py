@@ -85,6 +85,94 @@ def test_by_name_after_register(scan):
         tomopy.recon(projections, theta, CENTER, algorithm="ganrec")
 
 
+@pytest.fixture
+def registered():
+    tomopy_ganrec.register()
+    yield
+    tomopy_ganrec.unregister()
+
+
+@pytest.mark.parametrize("ncore, nchunk", [(1, None), (2, 1), (1, 0)])
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"num_iter": 2, "reweight": 0},
+        {"num_iter": 2, "reweight": 0, "filter_name": "parzen", "filter_par": [0.5, 8], "reg_par": 1, "num_block": 2},
+        {"num_iter": 1, "reweight": 0, "mask": False, "levels": None, "noise": "auto", "strength": 0.01},
+        {"num_iter": 2, "reweight": 0, "levels": [0, 0.01, 0.02], "seed": np.int64(3), "callback": lambda status: False},
+        {"options": {"num_iter": 3, "reweight": 0}, "num_iter": 2},
+        {"num_iter": 2, "reweight": 0, "device": "gpu", "accelerated": False},
+    ],
+    ids=lambda keywords: "-".join(keywords),
+)
+def test_keywords_by_name(scan, registered, ncore, nchunk, keywords):
+    projections, theta = scan
+    named = tomopy.recon(projections, theta, CENTER, algorithm="ganrec", ncore=ncore, nchunk=nchunk, **keywords)
+    passed = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, nchunk=nchunk, **keywords)
+    np.testing.assert_array_equal(named, passed)
+
+
+def test_num_iter_by_name_is_not_tomopys_default(scan, registered):
+    """TomoPy's default for its own algorithms, num_iter=1, is not handed on."""
+    projections, theta = scan
+    default, one = (tomopy.recon(projections[:, :1], theta, CENTER, algorithm="ganrec", **more) for more in ({}, {"num_iter": 1}))
+    assert not np.array_equal(default, one)
+    np.testing.assert_array_equal(default, tomopy.recon(projections[:, :1], theta, CENTER, algorithm=ganrec))
+
+
+def test_a_misspelt_keyword_by_name(scan, registered):
+    projections, theta = scan
+    with pytest.raises(TypeError, match="unknown option 'num_itr': did you mean 'num_iter'"):
+        tomopy.recon(projections, theta, CENTER, algorithm="ganrec", num_itr=2)
+    mlem = tomopy.recon(projections, theta, CENTER, algorithm="mlem", num_iter=2)
+    assert np.isfinite(mlem).all()
+    with pytest.raises(ValueError, match="num_itr"):  # TomoPy's own algorithms are as they were
+        tomopy.recon(projections, theta, CENTER, algorithm="mlem", num_itr=2)
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"options": {"method": "SIRT_CUDA", "proj_type": "cuda", "num_iter": 2, "reweight": 0, "extra_options": {"MinConstraint": 0}}},
+        {"options": {"method": "SART", "proj_type": "linear", "num_iter": 2, "reweight": 0, "gpu_list": None}},
+        {"lpmethod": "lpfbp", "filter_name": "parzen", "interp_type": "cubic", "num_iter": 2, "reweight": 0, "ncore": 1},
+        {"accelerated": True, "device": "gpu", "pool_size": 2, "interpolation": "NN", "num_iter": 2, "reweight": 0, "ncore": 1},
+    ],
+    ids=("astra on a GPU", "astra on a CPU", "lprec", "mlem on a GPU"),
+)
+def test_scripts_of_tomopys_other_algorithms(scan, keywords):
+    projections, theta = scan
+    before = {name: dict(value) if name == "options" else value for name, value in keywords.items()}
+    ours = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, **keywords)
+    plain = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, num_iter=2, reweight=0, ncore=keywords.get("ncore"))
+    np.testing.assert_array_equal(ours, plain)
+    assert keywords == before  # tomopy.astra writes its defaults into the caller's dictionary
+
+
+@pytest.mark.parametrize("ncore, nchunk", [(1, None), (2, None), (2, 1), (1, 0)])
+def test_a_read_only_init_recon_is_refused_before_computing(scan, monkeypatch, ncore, nchunk):
+    monkeypatch.delenv("TOMOPY_PYTHON_THREADS", raising=False)
+    projections, theta = scan
+    began = []
+    monkeypatch.setattr("tomopy_ganrec.algorithm.reconstruct", lambda *args, **kwargs: began.append(1))
+    init = np.zeros((3, N, N), np.float32)
+    init.setflags(write=False)
+    with pytest.raises(ValueError, match=r"read-only.*init_recon=array.copy\(\)"):
+        tomopy.recon(projections, theta, CENTER, algorithm=ganrec, init_recon=init, ncore=ncore, nchunk=nchunk)
+    assert not began and not init.any() and "TOMOPY_PYTHON_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("kind", ("float64", "copy"))
+def test_a_read_only_init_recon_that_tomopy_copies_works(scan, kind):
+    projections, theta = scan
+    init = np.stack([blobs(), 2 * blobs(), blobs()[::-1]]).astype(np.float64 if kind == "float64" else np.float32)
+    init.setflags(write=False)
+    given = init if kind == "float64" else init.copy()
+    options = {"init": "none", "num_iter": 0, "mask": False}
+    ours = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, init_recon=given, options=options)
+    np.testing.assert_allclose(ours, init, atol=1e-6)
+
+
 def test_init_recon_and_errors_through_tomopy(scan, monkeypatch):
     monkeypatch.delenv("TOMOPY_PYTHON_THREADS", raising=False)
     projections, theta = scan
@@ -107,6 +195,18 @@ def test_write_center(scan, tmp_path, monkeypatch):
     written = {path.name: tifffile.imread(path) for path in tmp_path.iterdir()}
     assert len(written) == 2
     np.testing.assert_allclose(written[f"{CENTER:.2f}.tiff"], blobs(), atol=0.06 * blobs().max())
+
+
+def test_write_center_by_name(scan, registered, tmp_path, monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+    monkeypatch.setattr(tifffile, "imsave", tifffile.imwrite, raising=False)
+    projections, theta = scan
+    for folder, algorithm in (("named", "ganrec"), ("passed", ganrec)):
+        tomopy.write_center(projections, theta, str(tmp_path / folder), cen_range=(CENTER, CENTER + 1, 0.5), algorithm=algorithm, ind=0)
+    named, passed = ({path.name: tifffile.imread(path) for path in (tmp_path / folder).iterdir()} for folder in ("named", "passed"))
+    assert len(named) == 2 and named.keys() == passed.keys()
+    for name in named:
+        np.testing.assert_array_equal(named[name], passed[name])
 
 
 # Chunks of one call

@@ -65,7 +65,7 @@ def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, option
         a column to a centre found by ``tomopy.find_center*``, or pass ``center_convention='index'``.
     recon : (slices, num_gridx, num_gridy) float32 array
         Receives attenuation per detector column, in place, once all slices are done; what it holds before, if not TomoPy's fill, is the initial
-        image.
+        image. TomoPy hands on its ``init_recon`` here, and a read-only one is refused.
     theta : (angles,) float array
         Radians.
     num_gridx, num_gridy : int, optional
@@ -73,7 +73,8 @@ def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, option
     options : dict, optional
         Names and values of `GanrecOptions`. The dictionary is not changed.
     **kwargs
-        The same as keywords; they come before `options`. Keywords of TomoPy's own algorithms (``filter_name`` …) are passed over.
+        The same as keywords; they come before `options`. Keywords of TomoPy's own algorithms (``filter_name`` …) are passed over, there and
+        in `options`.
 
     Raises
     ------
@@ -88,6 +89,11 @@ def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, option
 
 
 def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
+    if isinstance(recon, np.ndarray) and not recon.flags.writeable:
+        raise ValueError(
+            "the array for the result is read-only. tomopy.recon writes the result into a float32 array that is given as init_recon: give a copy, "
+            "init_recon=array.copy()"
+        )
     tomo, image = np.asarray(tomo), recon
     if tomo.ndim == 2 and recon.ndim == 2:  # nchunk=0: one slice, a scalar centre
         tomo, image = tomo[None], recon[None]
@@ -238,22 +244,24 @@ def _tomopy():
         ) from error
 
 
-def _by_name(tomo, center, recon, theta, **kwargs):
-    """`ganrec` for a call by name: TomoPy wraps each keyword in a zero-dimensional array."""
-    ganrec(
-        tomo,
-        center,
-        recon,
-        theta,
-        **{name: value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value for name, value in kwargs.items()},
-    )
+class _Keywords(list):
+    """The keywords that ``tomopy.recon`` lets through to an algorithm chosen by name.
+
+    TomoPy asks of each keyword given whether it is in this list, and goes through the list to give a default value to each that is not given. It has
+    a value for few names, and none that is this package's default: so any name is *in* the list, but only those that it holds are gone
+    through. `ganrec` itself refuses what it does not know.
+    """
+
+    def __contains__(self, name):
+        return isinstance(name, str)
 
 
 def register() -> None:
-    """Make ``tomopy.recon(…, algorithm='ganrec', options={…})`` work, by entering this algorithm into TomoPy's own tables.
+    """Make ``tomopy.recon(…, algorithm='ganrec', num_iter=20, options={…})`` work, by entering this algorithm into TomoPy's own tables.
 
-    TomoPy has no place for others' algorithms: this reaches into its private parts (seen to work with 1.15.2). Passing the function,
-    ``algorithm=ganrec``, needs no registration and is the better way. `unregister` undoes it.
+    All that works with ``algorithm=ganrec`` works by name, too: options as keywords or in ``options``, and functions that hand the name on
+    (``tomopy.write_center``). TomoPy has no place for others' algorithms: this reaches into its private parts (seen to work with 1.15.2). Passing
+    the function needs no registration and is the better way. `unregister` undoes it.
 
     Raises
     ------
@@ -261,13 +269,13 @@ def register() -> None:
         Without TomoPy.
     """
     module = _tomopy()
-    module.extern.c_ganrec = _by_name
-    module.allowed_recon_kwargs["ganrec"] = ["num_gridx", "num_gridy", "options"]
+    module.extern.c_ganrec = ganrec
+    module.allowed_recon_kwargs["ganrec"] = _Keywords(["num_gridx", "num_gridy", "options"])
 
 
 def unregister() -> None:
     """Undo `register`; nothing happens where it was not called."""
     module = _tomopy()
     module.allowed_recon_kwargs.pop("ganrec", None)
-    if getattr(module.extern, "c_ganrec", None) is _by_name:
+    if getattr(module.extern, "c_ganrec", None) is ganrec:
         del module.extern.c_ganrec

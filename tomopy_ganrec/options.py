@@ -22,11 +22,20 @@ TOMOPY_KEYWORDS = frozenset(
         "ind_block",
         "reg_par",
         "reg_data",
+        # the GPU versions of mlem and sirt; their `device` is an option here
         "accelerated",
         "pool_size",
         "interpolation",
         "grid_size",
         "block_size",
+        # tomopy.astra; its `num_iter` and `gpu_list` are options here
+        "method",
+        "proj_type",
+        "extra_options",
+        # tomopy.lprec
+        "lpmethod",
+        "interp_type",
+        "filter_type",
     )
 )
 
@@ -83,6 +92,11 @@ def _converted(value, kind) -> int | float:
         return float(value)
     except OverflowError:
         return float("inf") if value > 0 else float("-inf")
+
+
+def _unwrapped(value):
+    """What a zero-dimensional array holds; anything else as it is."""
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
 @dataclass(frozen=True)
@@ -169,7 +183,7 @@ class GanrecOptions:
         Slices fitted at once. 'auto': as many as the free memory holds, 8 on a CPU and 32 on a GPU at most. With default options a slice is the same
         to 1e-4 (‖difference‖/‖slice‖) in any batch, with any number of threads and on any CPU.
     device : str
-        'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'.
+        'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'; as a keyword or in a dictionary also TomoPy's 'gpu', which is 'auto'.
     gpu_list : sequence of int, optional
         GPUs that share the slices, as for ``tomopy.astra``: ``[0, 1]``.
     backend : {'auto', 'fourier', 'matrix', 'astra', 'astra_cuda'}
@@ -337,7 +351,10 @@ class GanrecOptions:
 
     @classmethod
     def from_mapping(cls, *mappings: Mapping | None) -> "GanrecOptions":
-        """Options from dictionaries, later ones before earlier ones; TomoPy's own keywords are passed over.
+        """Options from dictionaries, later ones before earlier ones, as TomoPy's users and TomoPy itself give them.
+
+        The names of `TOMOPY_KEYWORDS` are passed over, ``device='gpu'`` is TomoPy's word for a GPU if there is one (``'auto'`` here), and a
+        zero-dimensional array means the value that it holds.
 
         Raises
         ------
@@ -349,13 +366,15 @@ class GanrecOptions:
         known = [f.name for f in fields(cls)]
         values: dict[str, Any] = {}
         for mapping in mappings:
+            mapping = _unwrapped(mapping)
             if mapping is None:
                 continue
             if not isinstance(mapping, Mapping):
                 raise TypeError(f"options must be a dictionary of option names and values, not {type(mapping).__name__}")
             for name, value in mapping.items():
+                value = _unwrapped(value)
                 if name in known:
-                    values[name] = value
+                    values[name] = "auto" if name == "device" and isinstance(value, str) and value == "gpu" else value
                 elif name not in TOMOPY_KEYWORDS:
                     near = difflib.get_close_matches(str(name), known, n=1)
                     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"

@@ -289,6 +289,14 @@ def _sliceable(tomo) -> bool:
     return hasattr(tomo, "shape") and hasattr(tomo, "__getitem__")
 
 
+def _zarr_place(array) -> str:
+    """Where a zarr array lies: zarr 3 says it in one word, zarr 2 in two."""
+    place = getattr(array, "store_path", None)
+    if place is None:
+        place = "/".join(part for part in (getattr(array.store, "path", None) or type(array.store).__name__, array.path) if part)
+    return str(place)
+
+
 def source_of(tomo, sinogram_order: bool = False) -> Source:
     """One way to read sinograms, whatever holds them.
 
@@ -322,6 +330,6 @@ def source_of(tomo, sinogram_order: bool = False) -> Source:
     if library == "dask":
         return DaskSource(tomo, sinogram_order, "dask", "the dask array")
     if library == "zarr":
-        return Source(tomo, sinogram_order, "zarr", f"the zarr array {getattr(tomo, 'store_path', None) or tomo.store}")
+        return Source(tomo, sinogram_order, "zarr", f"the zarr array {_zarr_place(tomo)}")
     kind, name = type(tomo).__name__, getattr(tomo, "filename", None)
     return Source(tomo, sinogram_order, kind, f"the {kind}" + (f" of {name}" if name else ""))

@@ -93,7 +93,8 @@ def mssim_vs_angle(rows, order) -> Figure | None:
                 handles.setdefault(method, plain.errorbar(x, y, bars if bars.any() else None, **look))
                 # A bar that reaches below 1e-6 would reach minus infinity.
                 lower = np.minimum(bars, np.maximum(1 - y - 1e-6, 0))
-                errors.errorbar(x, np.maximum(1 - y, 1e-6), (lower, bars) if bars.any() else None, **look)
+                # lists: of an array with one point matplotlib makes a scalar, which NumPy before 2.4 warns of
+                errors.errorbar(x, np.maximum(1 - y, 1e-6), (list(lower), list(bars)) if bars.any() else None, **look)
         errors.set_yscale("log")
         for axis, what in ((plain, "MSSIM"), (errors, "1 − MSSIM (lower is better)")):
             axis.set_title(name, fontsize=10)

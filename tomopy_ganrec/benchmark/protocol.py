@@ -7,7 +7,7 @@ strip integrals onto the detector's bins; the truth is its area mean.
 
 import numpy as np
 
-from ..projector.astra_cpu import import_astra
+from ..projector.astra_cpu import astra_project, import_astra
 
 __all__ = ["add_noise", "simulate"]
 
@@ -21,7 +21,7 @@ def _strip_integrals(image: np.ndarray, size: int, theta: np.ndarray, columns: i
     projector = astra.create_projector("strip", proj_geom, astra.create_vol_geom(*image.shape, -half, half, -half, half))
     try:
         sinogram = np.empty((len(theta), bins), np.float32)
-        astra.projector.direct_FP(projector, np.require(image, np.float32, ("C", "W")), out=sinogram)  # ASTRA refuses read-only arrays
+        astra_project(projector, np.require(image, np.float32, ("C", "W")), sinogram)  # ASTRA refuses read-only arrays
     finally:
         astra.projector.delete(projector)
     return sinogram.reshape(len(theta), columns, -1).mean(2)

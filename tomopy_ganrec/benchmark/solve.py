@@ -132,11 +132,12 @@ def astra_sirt(problem: Problem):
 
 def astra_sart(problem: Problem):
     """10 sweeps, x ≥ 0."""
-    angles = len(problem.projector.theta)
-    order = np.argsort(np.arange(angles) * 0.6180339887498949 % 1)  # neighbours in time are far apart in angle
+    sinogram, theta, center = problem.measured
+    order = np.argsort(np.arange(len(theta)) * 0.6180339887498949 % 1)  # neighbours in time are far apart in angle
     name = "SART_CUDA" if problem.astra_cuda else "SART"
-    options = dict(MinConstraint=0, ProjectionOrder="custom", ProjectionOrderList=order)
-    return peers.astra_algorithm(name, *problem.measured, 10 * angles, **options, **_gpu(problem))
+    # The data in that order, not ASTRA's option of a custom order: in ASTRA 2.3.1 that ends the process.
+    options = dict(MinConstraint=0, ProjectionOrder="sequential")
+    return peers.astra_algorithm(name, sinogram[order], np.asarray(theta)[order], center, 10 * len(theta), **options, **_gpu(problem))
 
 
 def pml_hybrid(problem: Problem):

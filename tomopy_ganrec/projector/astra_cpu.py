@@ -9,10 +9,39 @@ def import_astra():
         import astra
     except ImportError as error:
         raise ImportError(
-            "this backend needs the ASTRA toolbox: pip install 'astra-toolbox>=2.5.0', or conda install -c conda-forge astra-toolbox; "
+            f"this backend needs the ASTRA toolbox ({error}): pip install 'astra-toolbox>=2.3.1', or conda install -c conda-forge astra-toolbox; "
             "or use backend='matrix'"
         ) from error
     return astra
+
+
+def astra_project(projector: int, image, sinogram, back: bool = False) -> None:
+    """Project an image into a sinogram on the CPU, or with `back` the sinogram into the image.
+
+    By data objects and an algorithm, since ``astra.projector.direct_FP`` is younger than conda-forge's ASTRA (2.3.1).
+
+    Parameters
+    ----------
+    projector : int
+        ASTRA's number of a two-dimensional projector.
+    image : (rows, columns) float32 array, C-contiguous and writable
+        Read, or overwritten with `back`.
+    sinogram : (angles, columns) float32 array, C-contiguous and writable
+        Overwritten, or read with `back`.
+    """
+    astra = import_astra()
+    data, algorithm = [], None
+    try:
+        data.append(astra.data2d.link("-vol", astra.projector.volume_geometry(projector), image))
+        data.append(astra.data2d.link("-sino", astra.projector.projection_geometry(projector), sinogram))
+        settings = astra.astra_dict("BP" if back else "FP")
+        settings.update({"ProjectorId": projector, "ReconstructionDataId" if back else "VolumeDataId": data[0], "ProjectionDataId": data[1]})
+        algorithm = astra.algorithm.create(settings)
+        astra.algorithm.run(algorithm)
+    finally:
+        if algorithm is not None:
+            astra.algorithm.delete(algorithm)
+        astra.data2d.delete(data)
 
 
 def fold_rays(sinogram: torch.Tensor, rays_per_bin: int) -> torch.Tensor:
@@ -56,12 +85,12 @@ class AstraBackend:
         angles, columns = self.range_shape
         fine = torch.empty((x.shape[0], angles, columns * self._rays))
         for image, sinogram in zip(x.numpy(), fine.numpy(), strict=True):
-            self._astra.projector.direct_FP(self._projector, image, out=sinogram)
+            astra_project(self._projector, image, sinogram)
         return fold_rays(fine, self._rays).contiguous()
 
     def back(self, y):
         fine = unfold_rays(y, self._rays).contiguous()
         image = torch.empty((y.shape[0], *self.domain_shape))
         for sinogram, out in zip(fine.numpy(), image.numpy(), strict=True):
-            self._astra.projector.direct_BP(self._projector, sinogram, out=out)
+            astra_project(self._projector, out, sinogram, back=True)
         return image
