@@ -15,7 +15,7 @@ __all__ = ["MOST_COLUMNS", "MOST_VALUES", "Repaired", "bad_columns", "repair"]
 
 MOST_COLUMNS, MOST_VALUES = 0.2, 0.3  # shares beyond which nothing is repaired
 SIGMAS = 8.0  # standard deviations of the noise by which a value must stand out
-EMPTY, FULL = 0.2, 3.0  # of its neighbours' median: a pixel with less, or more, light than that is not sensitive as they are
+EMPTY, FULL = 0.2, 2.0  # of its neighbours' median: a pixel with less, or more, light than that is not sensitive as they are
 GREATER = 2.0  # a transmission above it is none
 DEEPER = 2.2  # a line integral so many times its neighbours' largest: an object finer than a column may double it
 ROUNDS = 20
@@ -61,25 +61,30 @@ def _windows(values: np.ndarray, half: np.ndarray, lowest: bool) -> np.ndarray:
     return out
 
 
-def _range_nearby(values: np.ndarray, bad: np.ndarray, reach: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The (lowest, highest) value that the adjacent projections show near each place: the milder of the two sides', of one side at the ends.
+def _nearby(values: np.ndarray, bad: np.ndarray, reach: np.ndarray, lowest: bool) -> np.ndarray:
+    """The lowest (or highest) value that adjacent projections show near each place: of the two on each side the second mildest, so that one of them
+    may be wrong.
 
-    `values` (angles, columns) are sorted by angle, `reach` (angles - 1,) columns is how far things move between two of them.
+    `values` (angles, columns) are sorted by angle, `reach` (angles - 1,) columns is how far things move between two of them. In place of the wrong values
+    stand those of other angles, or of other columns.
     """
-    found = []
-    for lowest in (True, False):
-        out = np.inf if lowest else -np.inf
-        filled = np.where(bad, out, values)
+    if bad.any():
+        known = np.where(bad, np.nan, values)
+        along = _interpolated(known.T)[0].T
+        values = np.where(np.isfinite(along), along, _interpolated(known)[0])
+    sides = []
+    for distance in (1, 2):
+        width = reach if distance == 1 else reach[:-1] + reach[1:]
         before, after = np.full_like(values, np.nan), np.full_like(values, np.nan)
-        before[1:], after[:-1] = _windows(filled[:-1], reach, lowest), _windows(filled[1:], reach, lowest)
-        if len(values) > 2:  # the ends take their second neighbour
-            before[0], after[-1] = _windows(filled[2:3], reach[:1] + reach[1:2], lowest)[0], _windows(filled[-3:-2], reach[-1:] + reach[-2:-1], lowest)[0]
-        before, after = (np.where(np.isfinite(side), side, np.nan) for side in (before, after))
-        for k in range(1, len(values)):  # where all that is near is wrong, what is further away
-            before[k] = np.where(np.isnan(before[k]), before[k - 1], before[k])
-            after[-1 - k] = np.where(np.isnan(after[-1 - k]), after[-k], after[-1 - k])
-        found.append(np.fmax(before, after) if lowest else np.fmin(before, after))
-    return found[0], found[1]
+        before[distance:], after[:-distance] = _windows(values[:-distance], width, lowest), _windows(values[distance:], width, lowest)
+        sides.append((before, after))
+    both = []
+    for distance in (0, 1):  # where one side ends, the other counts twice
+        before, after = sides[distance]
+        both += [np.where(np.isnan(before), after, before), np.where(np.isnan(after), before, after)]
+    near, far = np.array(both[:2]), np.array(both[2:])
+    four = np.sort(np.concatenate([near, np.where(np.isnan(far), near, far)]), axis=0)
+    return four[2] if lowest else four[1]
 
 
 def _noise(values: np.ndarray, bad: np.ndarray) -> float:
@@ -102,39 +107,37 @@ def _noise(values: np.ndarray, bad: np.ndarray) -> float:
     return float(min(found, default=0.0))
 
 
-def _stuck(values: np.ndarray, bad: np.ndarray, s: float, air: float) -> np.ndarray:
-    """Columns that do not follow the object: constant beside columns that are not, or far from them at most angles, or far noisier."""
+def _stuck(values: np.ndarray, bad: np.ndarray, s: float, air: float, distance: int) -> np.ndarray:
+    """Columns that do not follow the object: constant beside columns that are not, far from them at most angles, or far noisier.
+
+    They are compared with columns at least `distance` away: those of a block of wrong ones do not vouch for each other.
+    """
     angles, columns = values.shape
-    if angles < 5 or columns < 5:
-        return np.zeros(columns, bool)
-    usable = ~bad.all(0)
-    index = np.flatnonzero(usable)
-    if len(index) < 3:
+    if angles < 5 or columns < 2 * distance + 1 or bad.all(0).mean() > MOST_COLUMNS:
         return np.zeros(columns, bool)
     clean = np.where(bad, np.nan, values)
-    # what the columns two or more away say: blocks of up to three wrong columns do not vouch for each other
     left, right = np.full_like(values, np.nan), np.full_like(values, np.nan)
-    for shift in (4, 3, 2):
-        left[:, shift:] = np.where(np.isfinite(clean[:, :-shift]), clean[:, :-shift], left[:, shift:])
-        right[:, :-shift] = np.where(np.isfinite(clean[:, shift:]), clean[:, shift:], right[:, :-shift])
+    for shift in (distance + 2, distance + 1, distance):
+        if shift < columns:
+            left[:, shift:] = np.where(np.isfinite(clean[:, :-shift]), clean[:, :-shift], left[:, shift:])
+            right[:, :-shift] = np.where(np.isfinite(clean[:, shift:]), clean[:, shift:], right[:, :-shift])
     left, right = np.where(np.isfinite(left), left, right), np.where(np.isfinite(right), right, left)
     low, high = np.fmin(left, right), np.fmax(left, right)
-    for edge in (slice(0, 4), slice(-4, None)):  # the object may end there
+    for edge in (slice(0, distance + 2), slice(-distance - 2, None)):  # the object may end there
         high[:, edge] = np.fmax(high[:, edge], air)
-    with np.errstate(invalid="ignore"):
-        margin = SIGMAS / 2 * s * np.sqrt(np.clip(high, 1e-3, None)) + 1e-4
-        off = (values < low - margin) | (values > high + margin)
-        far = off & ((values < EMPTY * low) | (values > FULL * high))
-    share = np.where(np.isfinite(low), off, False).mean(0)
-    constant = np.ptp(values, axis=0) <= 1e-6 * np.abs(values).max(0)
-    moving = np.fmax(np.nanstd(left, axis=0), np.nanstd(right, axis=0))
-    rigid = np.nanstd(np.where(np.isfinite(values), values, np.nan), axis=0) < 0.1 * moving
-    with warnings.catch_warnings():
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of columns without any value
+        margin = SIGMAS / 2 * s * np.sqrt(np.clip(high, 1e-3, None)) + 1e-4
+        off = ((values < low - margin) | (values > high + margin)) & np.isfinite(low)
+        share = off.mean(0)
+        far = (off & ((values < EMPTY * low) | (values > FULL * high))).mean(0) > 0.5
+        constant = np.ptp(values, axis=0) <= 1e-6 * np.abs(values).max(0)
+        spread, moving = np.nanstd(clean, axis=0), np.fmax(np.nanstd(left, axis=0), np.nanstd(right, axis=0))
         jitter = np.nanmedian(np.abs(np.diff(clean, axis=0)), axis=0)
-    around = median_filter(np.nan_to_num(jitter), min(21, columns // 2 * 2 - 1), mode="nearest")
-    noisy = (jitter > 6 * around + 4 * s) & (share > 0.2)
-    return usable & ((constant & (moving > 0) & (share > 0.2)) | (rigid & (share > 0.3)) | (far.mean(0) > 0.5) | noisy)
+        around = median_filter(np.nan_to_num(jitter), min(21, columns // 2 * 2 - 1), mode="nearest")
+        return ~bad.all(0) & (
+            far | (constant & (moving > 0) & (share > 0.2)) | ((spread < 0.25 * moving) & (share > 0.5)) | ((jitter > 6 * around + 4 * s) & (share > 0.2))
+        )
 
 
 def repair(values: np.ndarray, degrees: np.ndarray, columns: np.ndarray | None = None, bad: np.ndarray | None = None) -> Repaired:
@@ -172,13 +175,15 @@ def repair(values: np.ndarray, degrees: np.ndarray, columns: np.ndarray | None =
         wrong |= t > GREATER * air
     t = np.where(np.isfinite(t), t, 0.0)
     s = _noise(t, wrong)
-    dead |= _stuck(t, wrong, s, air)
+    dead |= _stuck(t, wrong, s, air, 2)
+    if dead.any():  # those beside a wrong one are compared with columns further away
+        dead |= _stuck(t, wrong | dead, s, air, 4) & maximum_filter1d(dead, 5)
     dead |= wrong.mean(0) > 0.5
     wrong |= dead
     if dead.mean() > MOST_COLUMNS:
         return Repaired(values, 0, f"{int(dead.sum())} of its {len(dead)} columns do not measure")
     s = _noise(t, wrong)
-    if len(t) >= 3:
+    if len(t) > 3:
         wrong = _outliers(t, np.asarray(degrees, np.float64)[order], wrong, s, air)
     if wrong.mean() > MOST_VALUES:
         return Repaired(values, 0, f"{wrong.mean():.0%} of its values are wrong")
@@ -197,33 +202,34 @@ def _outliers(t: np.ndarray, degrees: np.ndarray, wrong: np.ndarray, s: float, a
     # a gap between two grains lets light through at one angle only, the more rarely seen by its neighbours the wider the steps
     brighter = 1 + 0.25 * (np.minimum(np.r_[reach[:1], reach], np.r_[reach, reach[-1:]])[:, None] - 1)
     u = t / bright[:, None]
-    for _ in range(ROUNDS):
-        low, high = _range_nearby(u, wrong, reach)
-        known = np.isfinite(low) & np.isfinite(high)
-        low, high = np.where(known, low, 0.0), np.where(known, high, 0.0)
-        above = high + SIGMAS * s * np.sqrt(np.clip(high, s * s, None)) + 0.5 * (high - low) + 0.03
-        above = np.maximum(above, np.minimum(brighter * high, air) + SIGMAS * s * np.sqrt(np.minimum(brighter * np.clip(high, s * s, None), air)))
-        deepest = -np.log(np.clip(low, 1e-6, None))
-        noise = SIGMAS * s * np.sqrt(np.clip(low, s * s, None))
-        below = np.minimum(low - noise - 1e-4, np.maximum(np.exp(-DEEPER * np.clip(deepest, 0, None) - 0.3), 0.03 * low))
-        more = known & ~wrong & ((u > above) | (u < below))
-        if not more.any():
-            break
-        wrong = wrong | more
+    for lowest in (True, False):  # first what is too dark
+        for _ in range(ROUNDS):
+            low, high = (_nearby(u, wrong, reach, which) for which in (True, False))
+            if lowest:
+                deepest = np.clip(-np.log(np.clip(low, 1e-6, None)), 0, None)
+                noise = SIGMAS * s * np.sqrt(np.clip(low, s * s, None)) + 1e-4
+                more = u < np.minimum(low - noise, np.maximum(np.exp(-DEEPER * deepest - 0.3), 0.03 * low))
+            else:
+                noise = SIGMAS * s * np.sqrt(np.clip(high, s * s, None)) + 0.03
+                above = np.maximum(high + 0.5 * np.maximum(high - low, 0), np.minimum(brighter * high, air))
+                more = u > above + noise
+            more &= ~wrong
+            if not more.any():
+                break
+            wrong = wrong | more
     return wrong
 
 
 def _brightness(t: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """How much brighter each projection is than the two beside it, for beams that flicker."""
+    """How much brighter each projection is than those beside it, for beams that flicker."""
     clean = np.where(wrong | (t <= 0), np.nan, t)
     factor = np.ones(len(t))
     if len(t) < 3:
         return factor
-    with np.errstate(invalid="ignore", divide="ignore"):
-        beside = np.empty_like(clean)
-        beside[1:-1] = (clean[:-2] + clean[2:]) / 2
-        beside[0], beside[-1] = clean[1], clean[-2]
-        ratio = clean / beside
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of columns without any value
+        padded = np.concatenate([clean[2:0:-1], clean, clean[-2:-4:-1]])
+        ratio = clean / np.nanmedian([padded[k : k + len(t)] for k in range(5)], axis=0)
     for k, row in enumerate(ratio):
         row = row[np.isfinite(row)]
         if row.size >= 0.3 * t.shape[1]:

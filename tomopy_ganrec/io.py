@@ -44,6 +44,9 @@ def _dxchange():
     return module
 
 
+_h5py = scan_layout.h5py_module
+
+
 def _tifffile():
     try:
         import tifffile
@@ -211,7 +214,7 @@ def write_slices(volume, path, first=0) -> list[Path]:
         raise ValueError(f"the volume has shape {volume.shape}; give (slices, rows, columns)")
     if path.suffix.lower() in (".h5", ".hdf5"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scan_layout.h5py_module().File(path, "w") as file:
+        with _h5py().File(path, "w") as file:
             data = file.create_dataset("exchange/data", data=volume)
             data.attrs["units"], data.attrs["first_slice"] = "attenuation per pixel", first
         return [path]
