@@ -37,9 +37,23 @@ def test_sound_slices_are_left_alone(photons, columns, angles, span, largest):
 
 
 FAULTY_COLUMNS = {
-    "first": [0], "last": [-1], "middle": [24], "second": [1], "two": [20, 21], "three": [30, 31, 32], "far apart": [5, 23, 40], "at the edges": [0, 1, -1]
-}  # fmt: skip
-KINDS = {"dead": (0, 0), "at the dark level": (DARK, DARK), "saturated": (60000, 60000), "full": (65535, 65535), "died later": (DARK, None), "stuck": (8000, None)}
+    "first": [0],
+    "last": [-1],
+    "middle": [24],
+    "second": [1],
+    "two": [20, 21],
+    "three": [30, 31, 32],
+    "far apart": [5, 23, 40],
+    "at the edges": [0, 1, -1],
+}
+KINDS = {
+    "dead": (0, 0),
+    "at the dark level": (DARK, DARK),
+    "saturated": (60000, 60000),
+    "full": (65535, 65535),
+    "died later": (DARK, None),
+    "stuck": (8000, None),
+}
 
 
 @pytest.mark.parametrize("columns", FAULTY_COLUMNS)

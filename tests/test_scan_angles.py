@@ -11,7 +11,9 @@ from tomopy_ganrec.scan_angles import check_range, equal_angles, fold, given_deg
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("text", ["deg", "degree", "degrees", "°", b"deg", "Degrees ", None, "", np.bytes_(b"degrees"), np.array(["deg"]), "°".encode(), b"\xb0"])
+@pytest.mark.parametrize(
+    "text", ["deg", "degree", "degrees", "°", b"deg", "Degrees ", None, "", np.bytes_(b"degrees"), np.array(["deg"]), "°".encode(), b"\xb0"]
+)
 def test_degrees(text):
     assert unit_of(text, "theta") == "degrees"
 
@@ -112,7 +114,9 @@ def test_a_range_of_a_few_degrees_needs_trust(span):
     np.testing.assert_array_equal(check_theta(theta, 40, trust=True), theta)
 
 
-@pytest.mark.parametrize("radians", [np.linspace(0, np.pi, 90), np.linspace(0, 2 * np.pi, 180), np.deg2rad(np.arange(-60, 60.0)), np.linspace(0, 4 * np.pi, 300)])
+@pytest.mark.parametrize(
+    "radians", [np.linspace(0, np.pi, 90), np.linspace(0, 2 * np.pi, 180), np.deg2rad(np.arange(-60, 60.0)), np.linspace(0, 4 * np.pi, 300)]
+)
 def test_radians_in_place_of_degrees_are_refused(radians):
     with pytest.raises(ValueError, match="degrees only.*read as radians it would be.*trust_theta"):
         check_range(radians, "degrees")

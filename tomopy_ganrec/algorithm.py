@@ -12,8 +12,8 @@ import numpy as np
 
 from .calls import Call, give_back_threads, joined
 from .checks import check_centers, check_init, check_projections, check_theta
-from .io import warn_of_repairs
 from .devices import cpu_threads, resolve_devices
+from .io import warn_of_repairs
 from .options import GanrecOptions
 from .outputs import Output, output_of
 from .sources import source_of

@@ -1,7 +1,9 @@
 """Values that a detector got wrong: found in the transmission of one slice, and replaced by what their neighbours say.
 
-A column is wrong that gives the same value at every angle, or one that is far from its neighbours'. A value is wrong that the two adjacent projections
-show nowhere near: what belongs to the object moves by a few columns from one projection to the next, and stays about as bright.
+A column is wrong that gives the same value at every angle, or one that is far from its neighbours'. A value is wrong
+that the two adjacent projections
+show nowhere near: what belongs to the object moves by a few columns from one projection to the next, and stays about
+as bright.
 """
 
 import warnings
@@ -65,8 +67,9 @@ def _nearby(values: np.ndarray, bad: np.ndarray, reach: np.ndarray, lowest: bool
     """The lowest (or highest) value that adjacent projections show near each place: of the two on each side the second mildest, so that one of them
     may be wrong.
 
-    `values` (angles, columns) are sorted by angle, `reach` (angles - 1,) columns is how far things move between two of them. In place of the wrong values
-    stand those of other angles, or of other columns.
+    `values` (angles, columns) are sorted by angle, `reach` (angles - 1,) columns is how far things move between two
+    of them. In
+    place of the wrong values stand those of other angles, or of other columns.
     """
     if bad.any():
         known = np.where(bad, np.nan, values)
@@ -121,6 +124,7 @@ def _stuck(values: np.ndarray, bad: np.ndarray, s: float, air: float, distance: 
         if shift < columns:
             left[:, shift:] = np.where(np.isfinite(clean[:, :-shift]), clean[:, :-shift], left[:, shift:])
             right[:, :-shift] = np.where(np.isfinite(clean[:, shift:]), clean[:, shift:], right[:, :-shift])
+    both = np.isfinite(left).any(0) & np.isfinite(right).any(0)
     left, right = np.where(np.isfinite(left), left, right), np.where(np.isfinite(right), right, left)
     low, high = np.fmin(left, right), np.fmax(left, right)
     for edge in (slice(0, distance + 2), slice(-distance - 2, None)):  # the object may end there
@@ -132,11 +136,14 @@ def _stuck(values: np.ndarray, bad: np.ndarray, s: float, air: float, distance: 
         share = off.mean(0)
         far = (off & ((values < EMPTY * low) | (values > FULL * high))).mean(0) > 0.5
         constant = np.ptp(values, axis=0) <= 1e-6 * np.abs(values).max(0)
-        spread, moving = np.nanstd(clean, axis=0), np.fmax(np.nanstd(left, axis=0), np.nanstd(right, axis=0))
+        spread, moving, still = np.nanstd(clean, axis=0), *(f(np.nanstd(left, axis=0), np.nanstd(right, axis=0)) for f in (np.fmax, np.fmin))
         jitter = np.nanmedian(np.abs(np.diff(clean, axis=0)), axis=0)
         around = median_filter(np.nan_to_num(jitter), min(21, columns // 2 * 2 - 1), mode="nearest")
         return ~bad.all(0) & (
-            far | (constant & (moving > 0) & (share > 0.2)) | ((spread < 0.25 * moving) & (share > 0.5)) | ((jitter > 6 * around + 4 * s) & (share > 0.2))
+            far
+            | (constant & (moving > 0) & (share > 0.2))
+            | (both & (spread < 0.4 * still) & (share > 0.5))
+            | ((jitter > 6 * around + 4 * s) & (share > 0.2))
         )
 
 
@@ -187,7 +194,7 @@ def repair(values: np.ndarray, degrees: np.ndarray, columns: np.ndarray | None =
         wrong = _outliers(t, np.asarray(degrees, np.float64)[order], wrong, s, air)
     if wrong.mean() > MOST_VALUES:
         return Repaired(values, 0, f"{wrong.mean():.0%} of its values are wrong")
-    floor = min(max(1e-6, s * s), 1e-2)  # what a single photon would give
+    floor = min(max(1e-6, 0.1 * s * s), 1e-3)  # a tenth of what a single photon gives
     t = np.where(wrong, t, np.maximum(t, floor))
     count = int(wrong.sum())
     t = _filled(t, wrong, dead, np.asarray(degrees, np.float64)[order]) if count else t
@@ -199,7 +206,8 @@ def _outliers(t: np.ndarray, degrees: np.ndarray, wrong: np.ndarray, s: float, a
     gaps = np.deg2rad(np.diff(degrees))
     reach = np.minimum(np.ceil(0.5 * t.shape[1] * gaps) + 1, t.shape[1]).astype(int)
     bright = _brightness(t, wrong)
-    # a gap between two grains lets light through at one angle only, the more rarely seen by its neighbours the wider the steps
+    # a gap between two grains lets light through at one angle only, the more rarely seen by its neighbours the wider
+    # the steps
     brighter = 1 + 0.25 * (np.minimum(np.r_[reach[:1], reach], np.r_[reach, reach[-1:]])[:, None] - 1)
     u = t / bright[:, None]
     for lowest in (True, False):  # first what is too dark
@@ -257,8 +265,10 @@ def _filled(t: np.ndarray, wrong: np.ndarray, dead: np.ndarray, degrees: np.ndar
 def _columns(p: np.ndarray, dead: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     """Wrong columns estimated from those around them, one frequency along the angles after the other.
 
-    A point at the distance r from the axis moves through the columns, and the frequency k along the angles of its trace is at most r times that along
-    the columns: the sinogram's spectrum fills |k| <= r w, and falls as that of an image with edges does. That is the covariance of the columns.
+    A point at the distance r from the axis moves through the columns, and the frequency k along the angles of its
+    trace is at most r times that along
+    the columns: the sinogram's spectrum fills |k| <= r w, and falls as that of an image with edges does. That is the
+    covariance of the columns.
     """
     angles, columns = p.shape
     span = max(np.deg2rad(np.ptp(degrees)) * angles / max(angles - 1, 1), 1e-3)

@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     recon.add_argument("--slices", type=_slices, metavar="FIRST:LAST", help="slices FIRST to LAST-1 (default: all)")
     recon.add_argument("--angles", metavar="FROM:TO", help="use projections with FROM <= theta < TO, in degrees")
     recon.add_argument(
-        "--theta", metavar="START:STEP or FILE", help="angles of all projections, in place of the file's: START:STEP in degrees, or a file of degrees (text, .npy)"
+        "--theta",
+        metavar="START:STEP or FILE",
+        help="angles of all projections, in place of the file's: START:STEP in degrees, or a file of degrees (text, .npy)",
     )
     recon.add_argument("--trust-theta", action="store_true", default=None, help="take the angles as they are, e.g. of a scan of a few degrees")
     recon.add_argument(

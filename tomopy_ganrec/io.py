@@ -98,17 +98,17 @@ def normalize(projections, flat=None, dark=None, minus_log=True) -> np.ndarray:
 def read_projections(path, slices=None, angles=None, reader="auto", group="exchange", minus_log=True, theta=None, trust_theta=False):
     """Line integrals and angles from a Data Exchange HDF5 file (F. De Carlo et al., J. Synchrotron Rad. 21, 1224, 2014).
 
-    Flat and dark fields and projections without beam are left out. Pixels that are dead, hot or saturated, zeros, zingers and NaN are found
-    (`bad_pixels`) and interpolated from their neighbours before −log. Projections at the same angle are averaged, and several turns are folded into one.
-    Frames left out and values repaired are warned of, once each.
+    Flat fields without beam, dark fields with beam and projections without beam are left out. Pixels that are dead, hot or saturated, zeros,
+    zingers and NaN are found (`bad_pixels`) and interpolated from their neighbours before −log. Projections at the same angle are averaged, and
+    several turns are folded into one. Frames left out and values repaired are warned of, once each.
 
     Parameters
     ----------
     path : str or Path
         HDF5 file with ``exchange/data`` (angles, slices, columns); ``data_white`` and ``data_dark`` or, as numbers,
-        ``process/acquisition/flat_fields/flat_field_value`` and ``…/dark_fields/dark_field_value``; ``theta`` with its attribute ``units`` (degrees where
-        it has none), or ``rotation_start`` and ``rotation_step`` in ``process/acquisition/rotation``. Without any flat field the data have to be
-        transmissions, 0 to 1 as floating point numbers.
+        ``process/acquisition/flat_fields/flat_field_value`` and ``…/dark_fields/dark_field_value``; ``theta`` with its attribute ``units``
+        (degrees where it has none), or ``rotation_start`` and ``rotation_step`` in ``process/acquisition/rotation``. Without any flat field the
+        data have to be transmissions, 0 to 1 as floating point numbers.
     slices : (int, int), optional
         First slice and the one after the last.
     angles : str or (float, float), optional

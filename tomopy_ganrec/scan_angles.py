@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 NARROW = 6.4  # degrees: a full turn of radians that are read as degrees spans 6.28
 LARGE_STEP = 0.2  # radians from one projection to the next: above it, several turns are no continuous rotation but degrees
-USUAL = (60, 75, 80, 90, 100, 110, 120, 125, 130, 135, 140, 145, 150, 155, 160, 165, 170, 175, 180, 185, 190, 200, 210, 220, 225, 240, 270, 300, 360, 540, 720)  # fmt: skip
+USUAL = (60, 75, 80, 90, 100, 110, 120, *range(125, 195, 5), 200, 210, 220, 225, 240, 270, 300, 360, 540, 720)  # degrees of a scan
 GOLDEN = tuple(math.pi * x for x in (0.38196601125, 0.6180339887, 0.7639320225, 1.2360679775))  # steps of golden-angle scans, 69 to 222 degrees
 
 TRUST = "if they are right, say so: trust_theta=True, on the command line --trust-theta"
@@ -41,7 +41,9 @@ def unit_of(attribute, where: str) -> str:
     for unit, names in _UNITS.items():
         if text in names:
             return unit
-    raise ValueError(f"the unit of {where} is {text!r}; degrees ('deg', '°') and radians ('rad') are known: correct the attribute 'units', or give theta=")
+    raise ValueError(
+        f"the unit of {where} is {text!r}; degrees ('deg', '°') and radians ('rad') are known: correct the attribute 'units', or give theta="
+    )
 
 
 def in_degrees(values, unit: str) -> np.ndarray:
@@ -70,8 +72,10 @@ def _whole(extent: float, step: float, unit: float, tolerance: float) -> bool:
 def _numbers_of_degrees(values: np.ndarray) -> bool:
     """Whether angles that are said to be radians are degrees, as far as can be told.
 
-    Radians of a scan are fractions of pi: a step of 0.25, 0.5 or 1 is none of them. More than two turns are radians if they are whole half turns in
-    small steps, or a rotation in small steps that does not end where scans in degrees end; the golden angle steps further than that.
+    Radians of a scan are fractions of pi: a step of 0.25, 0.5 or 1 is none of them. More than two turns are radians
+    if they are whole half turns in
+    small steps, or a rotation in small steps that does not end where scans in degrees end; the golden angle steps
+    further than that.
     """
     extent, step = _span(values)
     if np.unique(values).size > 2 and extent >= 1 and not np.any(np.abs(values * 4 - np.round(values * 4)) > 1e-4):
@@ -112,19 +116,23 @@ def check_range(theta: np.ndarray, unit: str, what: str = "theta", trust: bool =
     if unit == "radians":
         if _numbers_of_degrees(theta):
             raise ValueError(
-                f"{what} spans {low:.6g} to {high:.6g}: these look like degrees, and TomoPy expects radians (0 to 3.14 for half a turn); use "
+                f"{what} spans {low:.6g} to {high:.6g}: these look like degrees, and TomoPy expects radians (0 to "
+                "3.14 for half a turn); use "
                 f"np.deg2rad(theta). As radians they would be {extent / (2 * np.pi):.3g} turns; {TRUST}"
             )
         if np.rad2deg(extent) < NARROW:
             raise ValueError(
-                f"{what} spans {extent:.3g} radians, which is {np.rad2deg(extent):.3g} degrees only, from {low:.6g} to {high:.6g}. If they were degrees "
-                f"that were converted to radians twice, they would span {np.rad2deg(extent):.3g} radians, {np.rad2deg(np.rad2deg(extent)):.3g} "
+                f"{what} spans {extent:.3g} radians, which is {np.rad2deg(extent):.3g} degrees only, from {low:.6g} "
+                f"to {high:.6g}. If they were degrees "
+                f"that were converted to radians twice, they would span {np.rad2deg(extent):.3g} radians, "
+                f"{np.rad2deg(np.rad2deg(extent)):.3g} "
                 f"degrees: leave out one np.deg2rad; {TRUST}"
             )
         return
     if extent < NARROW or extent < 13 and _whole(extent, _span(theta)[1], np.pi, 2e-3):
         raise ValueError(
-            f"{what} spans {extent:.3g} degrees only, from {low:.6g} to {high:.6g}; read as radians it would be {np.rad2deg(extent):.4g} degrees. Is it in "
+            f"{what} spans {extent:.3g} degrees only, from {low:.6g} to {high:.6g}; read as radians it would be "
+            f"{np.rad2deg(extent):.4g} degrees. Is it in "
             f"radians? Then write the attribute units='rad', or give theta= (--theta) in degrees; {TRUST}"
         )
 
@@ -141,7 +149,10 @@ def fold(theta: np.ndarray, turn: float, what: str = "theta") -> np.ndarray:
 
 
 def equal_angles(degrees: np.ndarray) -> list[np.ndarray]:
-    """Which projections were taken at the same angle (modulo a turn, to 1 % of the mean step): indices for each angle, in the order of the first of each."""
+    """Which projections were taken at the same angle (modulo a turn, to 1 % of the mean step).
+
+    Indices for each angle, in the order of the first of each.
+    """
     place = np.mod(np.asarray(degrees, np.float64), 360.0)
     order = np.argsort(place, kind="stable")
     tolerance = 0.01 * np.ptp(place) / max(len(place), 1)
@@ -163,7 +174,8 @@ def given_degrees(theta, count: int) -> np.ndarray:
     Parameters
     ----------
     theta : (count,) array_like, str or Path
-        Degrees; ``'START:STEP'``; or a file: ``.npy``, or text with one number a line (or separated by blanks or commas).
+        Degrees; ``'START:STEP'``; or a file: ``.npy``, or text with one number a line (or separated by blanks or
+        commas).
     count : int
         Projections of the scan.
 
@@ -187,7 +199,9 @@ def given_degrees(theta, count: int) -> np.ndarray:
         try:
             start, step = (float(part) for part in str(theta).split(":"))
         except ValueError:
-            raise FileNotFoundError(f"theta={str(theta)!r}: there is no such file; give START:STEP in degrees, e.g. 0:1.5, or a file of degrees") from None
+            raise FileNotFoundError(
+                f"theta={str(theta)!r}: there is no such file; give START:STEP in degrees, e.g. 0:1.5, or a file of degrees"
+            ) from None
         if not (math.isfinite(start) and math.isfinite(step) and step):
             raise ValueError(f"theta={str(theta)!r}: START and STEP must be finite numbers of degrees, and STEP not 0")
         return start + step * np.arange(count)
@@ -228,7 +242,10 @@ def rotation_degrees(numbers: dict, count: int, path) -> np.ndarray | None:
     if start is None or step is None:
         return None
     if meant < count:
-        raise ValueError(f"{path} holds {count} projections, but its process/acquisition/rotation speaks of {meant} angles; give theta=, on the command line --theta START:STEP")
+        raise ValueError(
+            f"{path} holds {count} projections, but its process/acquisition/rotation speaks of {meant} angles; give "
+            "theta=, on the command line --theta START:STEP"
+        )
     if meant > count:
         logger.warning("%s holds %d of %d projections: their angles are taken to be the first ones", path, count, meant)
     return start + step * np.arange(count)

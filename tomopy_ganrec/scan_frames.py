@@ -1,5 +1,7 @@
 """Frames of a scan: which flat fields, dark fields and projections are what they are called, judged by a few of their rows."""
 
+import warnings
+
 import numpy as np
 
 from .bad_pixels import bad_columns
@@ -18,21 +20,25 @@ def some(indices) -> str:
 
 
 def _levels(frames) -> np.ndarray:
-    """The median of each frame; -inf for frames without a number."""
-    frames = np.asarray(frames, np.float64).reshape(len(frames), -1)
-    good = np.isfinite(frames).any(1)
-    out = np.full(len(frames), -np.inf)
-    out[good] = np.nanmedian(np.where(np.isfinite(frames[good]), frames[good], np.nan), axis=1)
-    return out
+    """The median of the brightest row of each frame (frames, rows, columns); -inf for frames without a number."""
+    frames = np.asarray(frames, np.float64)
+    frames = np.where(np.isfinite(frames), frames, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rows without a number
+        level = np.nanmax(np.nanmedian(frames, axis=2), axis=1)
+    return np.where(np.isfinite(level), level, -np.inf)
 
 
-def outlying_fields(flats, darks) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def outlying_fields(flats, darks, data=None) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Which flat and dark fields to use.
 
     Parameters
     ----------
     flats, darks : (frames, rows, columns) array or None
-        Some rows of them. A flat field is an outlier that holds no beam, or 30 % more or less than the others; a dark field, that holds beam.
+        Some rows of them. A flat field is an outlier that holds no beam, or 30 % more or less than the others; a
+        dark field, that holds beam.
+    data : (angles, rows, columns) array, optional
+        The same rows of the projections: they hold beam.
 
     Returns
     -------
@@ -55,8 +61,14 @@ def outlying_fields(flats, darks) -> tuple[np.ndarray, np.ndarray, list[str]]:
     if not both.size:
         raise ValueError("no flat field holds a number")
     base, top = min(float(both.min()), 0.0) if not dark.size else float(both.min()), float(both.max())
+    if data is not None:
+        top = max(top, float(np.quantile(_levels(data), 0.9, method="lower")))
     if dark.size and np.median(dark) >= base + 0.5 * (top - base) and np.median(flat) <= base + NO_BEAM * (top - base) and top > base:
-        raise ValueError(f"the dark fields are brighter ({np.median(dark):.4g}) than the flat fields ({np.median(flat):.4g}): did they change places?")
+        raise ValueError(
+            f"the dark fields are brighter ({np.median(dark):.4g}) than the flat fields ({np.median(flat):.4g}): did they change places?"
+        )
+    if dark.size and np.median(dark) > base + 0.5 * (top - base) or dark.size and top - base < 0.01 * abs(top):
+        raise ValueError(f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields {np.median(flat):.4g})")
     line = base + NO_BEAM * (top - base)
     lit = flat > line
     if not lit.any() or top <= base:
@@ -144,14 +156,17 @@ def refuse_wrapped(values, what: str) -> None:
         between = float(((values > most // 2) & ~high).mean())
         if share >= 1e-3 and between < 0.1 * share and np.unique(values[high]).size > 1:
             raise ValueError(
-                f"{share:.2%} of the values of its {what} lie just below {most}, the largest {values.dtype}, and hardly any others are large: they were "
-                "negative and wrapped round when unsigned integers were subtracted. Store the counts themselves, or subtract in float32"
+                f"{share:.2%} of the values of its {what} lie just below {most}, the largest {values.dtype}, and "
+                "hardly any others are large: they were "
+                "negative and wrapped round when unsigned integers were subtracted. Store the counts themselves, or "
+                "subtract in float32"
             )
     else:
         share = float((values < -(most // 8)).mean())
         if share >= 1e-3:
             raise ValueError(
-                f"{share:.2%} of the values of its {what} are far below zero, down to {values.min()}: counts too large for {values.dtype} have wrapped "
+                f"{share:.2%} of the values of its {what} are far below zero, down to {values.min()}: counts too "
+                f"large for {values.dtype} have wrapped "
                 "round; store them unsigned, or as float32"
             )
 
@@ -165,7 +180,8 @@ def refuse_without_flat(data) -> None:
     """
     data = np.asarray(data)
     how = (
-        "it holds no flat fields: store them as data_white, or one number as process/acquisition/flat_fields/flat_field_value; or divide by them and store "
+        "it holds no flat fields: store them as data_white, or one number as "
+        "process/acquisition/flat_fields/flat_field_value; or divide by them and store "
         "transmissions of 0 to 1 as float32"
     )
     if data.dtype.kind in "biu":
@@ -175,13 +191,17 @@ def refuse_without_flat(data) -> None:
         raise ValueError("its projections hold no number")
     upper = float(np.quantile(finite, 0.9))
     if upper > 1.5:
-        raise ValueError(f"its projections reach {upper:.4g}, so they are no transmission, and {how}. Line integrals that are in a file already: read them with minus_log=False")
+        raise ValueError(
+            f"its projections reach {upper:.4g}, so they are no transmission, and {how}. Line integrals that are in "
+            "a file already: read them with minus_log=False"
+        )
     columns = data.shape[-1]
     edge = max(1, columns // 50)
     border = float(np.nanmedian(np.concatenate([data[..., :edge], data[..., -edge:]], axis=-1)))
     middle = float(np.nanmedian(data[..., columns // 4 : columns - columns // 4]))
     if border < 0.1 and middle > 2 * max(border, 0) + 0.05:
         raise ValueError(
-            f"its projections are darker at the detector's edges ({border:.3g}) than in the middle ({middle:.3g}) and there are no flat fields: they look like line "
+            f"its projections are darker at the detector's edges ({border:.3g}) than in the middle ({middle:.3g}) "
+            "and there are no flat fields: they look like line "
             "integrals already; read them with minus_log=False"
         )

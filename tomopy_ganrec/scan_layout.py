@@ -1,7 +1,6 @@
 """What a Data Exchange file holds, found out without reading it, and refused in one line where it cannot be used."""
 
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import psutil
 __all__ = ["Layout", "h5py_module", "inspect", "opened", "read_angles"]
 
 PROCESS = "process/acquisition"
+WRITTEN = 0.01  # of the chunks of a dataset: with fewer it is none
+JUDGED = 20_000_000  # values of the projections by which frames are judged, at most
 _ROTATION = {
     "start": ("rotation_start", "start_angle", "start"),
     "step": ("rotation_step", "angular_step", "angle_step", "step"),
@@ -75,12 +76,17 @@ def dataset(file, name: str):
         node = file[name]
     except (KeyError, OSError, RuntimeError, ValueError, TypeError) as error:
         if isinstance(link, h5py.ExternalLink):
-            raise OSError(f"{path}: '{name}' is a link to '{link.path}' in the file {link.filename}, which is not there or cannot be opened") from error
+            raise OSError(
+                f"{path}: '{name}' is a link to '{link.path}' in the file {link.filename}, which is not there or cannot be opened"
+            ) from error
         if isinstance(link, h5py.SoftLink):
             raise OSError(f"{path}: '{name}' is a link to '{link.path}', which is not there") from error
         raise OSError(f"{path}: '{name}' cannot be opened: {_words(error)}") from error
     if not isinstance(node, h5py.Dataset):
-        raise ValueError(f"{path}: '{name}' is a group, not a dataset" + (f"; it holds {', '.join(list(node)[:8])}" if isinstance(node, h5py.Group) and len(node) else ""))
+        raise ValueError(
+            f"{path}: '{name}' is a group, not a dataset"
+            + (f"; it holds {', '.join(list(node)[:8])}" if isinstance(node, h5py.Group) and len(node) else "")
+        )
     try:
         kind, shape, virtual = node.dtype.kind, node.shape, node.is_virtual
         sources = node.virtual_sources() if virtual else []
@@ -185,11 +191,15 @@ def inspect(file, slices, group: str) -> Layout:
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"{group}/data of {path} has shape {shape}; Data Exchange files hold (angles, slices, columns) there")
     layout = Layout(path, group, shape, data.dtype, _chosen(slices, shape[1], path))
-    if data.chunks and not data.is_virtual and not data.id.get_num_chunks():
-        raise ValueError(f"{group}/data of {path} has shape {shape}, but nothing has been written there")
+    if data.chunks and not data.is_virtual:
+        written, expected = data.id.get_num_chunks(), math.prod(-(-n // c) for n, c in zip(shape, data.chunks, strict=True))
+        if written < WRITTEN * expected:
+            raise ValueError(f"{group}/data of {path} has shape {shape}, but only {written} of its {expected} chunks have been written")
     one = 4 * shape[0] * shape[2]
     if 3 * one > psutil.virtual_memory().available:
-        raise ValueError(f"{group}/data of {path} has shape {shape}: a single slice takes {one / 1e9:.3g} GB, which this machine's memory does not hold thrice")
+        raise ValueError(
+            f"{group}/data of {path} has shape {shape}: a single slice takes {one / 1e9:.3g} GB, which this machine's memory does not hold thrice"
+        )
     for what, folder in (("flat", "flat_fields"), ("dark", "dark_fields")):
         node = layout.node(file, what)
         if node is not None and node.size == 0:
@@ -204,12 +214,12 @@ def inspect(file, slices, group: str) -> Layout:
     return layout
 
 
-def frames(file, layout: Layout, what: str, which, rows) -> np.ndarray:
-    """Some frames (an index or slice) and rows of the projections, flat or dark fields, as stored, (frames, rows, columns)."""
+def frames(file, layout: Layout, what: str, which, rows, columns=slice(None)) -> np.ndarray:
+    """Some frames (a slice), rows and columns of the projections, flat or dark fields, as stored, (frames, rows, columns)."""
     node = layout.node(file, what)
     if node.ndim == 2:
-        return read(node, (rows,))[None][which]
-    return read(node, (which, rows))
+        return read(node, (rows, columns))[None][which]
+    return read(node, (which, rows, columns))
 
 
 def check_memory(layout: Layout) -> None:
@@ -219,7 +229,8 @@ def check_memory(layout: Layout) -> None:
     free = psutil.virtual_memory().available
     if size > free:
         raise ValueError(
-            f"{layout.path}: {count} slices of {layout.shape[0]} projections of {layout.shape[2]} columns take {size / 1e9:.3g} GB, more than the "
+            f"{layout.path}: {count} slices of {layout.shape[0]} projections of {layout.shape[2]} columns take "
+            f"{size / 1e9:.3g} GB, more than the "
             f"{free / 1e9:.3g} GB that are free; read fewer at once with slices=, or use open_projections"
         )
 
@@ -256,14 +267,12 @@ def read_angles(file, layout: Layout):
     return (values, "degrees") if values is not None else (None, "")
 
 
-def rows_to_judge(layout: Layout, most: int = 3) -> list[int]:
-    """A few slices, evenly among those selected, by which frames are judged; one where slices are large."""
-    first, last = layout.slices
-    size = layout.shape[0] * layout.shape[2] * 8
-    most = max(1, min(most, last - first, math.floor(2e9 / size) if size < 2e9 else 1))
-    return sorted({first + int((k + 0.5) * (last - first) / most) for k in range(most)})
-
-
-def same_file(path) -> str:
-    """The name of a file for another process."""
-    return os.path.abspath(path)
+def rows_to_judge(layout: Layout, most: int = 3) -> tuple[list[int], list[slice]]:
+    """Rows by which frames are judged, evenly over the detector, and parts of them: everything, but of a very large scan."""
+    angles, count, columns = layout.shape
+    most = max(1, min(most, count, JUDGED // (angles * columns)))
+    rows = sorted({int((k + 0.5) * count / most) for k in range(most)})
+    if angles * columns <= JUDGED:
+        return rows, [slice(0, columns)]
+    width = max(2, min(columns, JUDGED // angles) // 8)
+    return rows, [slice(at, at + width) for at in sorted({int(k * (columns - width) / 7) for k in range(8)})]

@@ -155,13 +155,16 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
         degrees, unit = (given_degrees(theta, layout.shape[0]), "degrees") if theta is not None else read_angles(file, layout)
         if degrees is None:
             raise ValueError(
-                f"{path} holds no angles ({group}/theta, or rotation_start and rotation_step in process/acquisition/rotation). Give them: "
-                "theta='START:STEP' in degrees, a file or an array; on the command line --theta START:STEP or --theta FILE"
+                f"{path} holds no angles ({group}/theta, or rotation_start and rotation_step in "
+                "process/acquisition/rotation). Give them: "
+                "theta='START:STEP' in degrees, a file or an array; on the command line --theta START:STEP or "
+                "--theta FILE"
             )
-        rows = rows_to_judge(layout)
+        rows, blocks = rows_to_judge(layout)
 
         def sample(what):
-            return np.concatenate([frames(file, layout, what, slice(None), slice(row, row + 1)) for row in rows], axis=1)
+            found = [frames(file, layout, what, slice(None), slice(row, row + 1), columns) for row in rows for columns in blocks]
+            return np.concatenate([np.concatenate(found[k : k + len(blocks)], axis=2) for k in range(0, len(found), len(blocks))], axis=1)
 
         try:
             keep, flats, darks, notes = _frames_used(layout, sample, minus_log)
@@ -178,7 +181,9 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
     keep, used = keep[chosen], used[chosen]
     groups = equal_angles(used)
     if len(groups) < 2:
-        raise ValueError(f"{path}: the {len(keep)} projections that are used were all taken at {used[0]:.6g} degrees; a tomogram needs different directions")
+        raise ValueError(
+            f"{path}: the {len(keep)} projections that are used were all taken at {used[0]:.6g} degrees; a tomogram needs different directions"
+        )
     if len(groups) < len(keep):
         logger.info("%s: %d projections at %d angles; those at the same angle are averaged", path, len(keep), len(groups))
     else:
@@ -204,7 +209,7 @@ def _frames_used(layout: Layout, sample, minus_log: bool):
         judge.refuse_without_flat(data[~refused])
         flats, darks, notes, flat, dark = np.arange(0), np.arange(0), [], None, None
     else:
-        flats, darks, notes = judge.outlying_fields(fields["flat"], fields["dark"])
+        flats, darks, notes = judge.outlying_fields(fields["flat"], fields["dark"], data)
         shape = data.shape[1:]
         flat = judge.mean_field(fields["flat"][flats]) if len(flats) else np.full(shape, layout.constants["flat"])
         constant = layout.constants["dark"]

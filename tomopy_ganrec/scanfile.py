@@ -17,10 +17,14 @@ BLOCK = 2e8  # bytes read at once where a few projections of many slices are ask
 class Projections:
     """Line integrals (angles, slices, columns) of a Data Exchange file, corrected as they are read. Made by `open_projections`.
 
-    ``projections[:, 10:20]``, ``projections[keep, 10:20]`` or ``projections[:, slices]`` read those slices of the scan and of its flat and dark
-    fields, and give what `tomopy_ganrec.io.read_projections` gives for them, as float32. At most one axis is indexed by an array or a mask. Wrong
-    values are found by looking at all angles of a slice: so few projections of many slices are read as slowly as all of them.
-    ``numpy.asarray(projections)`` reads everything. The file is open only while something is read; a pickled copy in another process reads by itself.
+    ``projections[:, 10:20]``, ``projections[keep, 10:20]`` or ``projections[:, slices]`` read those slices of the
+    scan and of its flat and dark
+    fields, and give what `tomopy_ganrec.io.read_projections` gives for them, as float32. At most one axis is indexed
+    by an array or a mask. Wrong
+    values are found by looking at all angles of a slice: so few projections of many slices are read as slowly as all
+    of them.
+    ``numpy.asarray(projections)`` reads everything. The file is open only while something is read; a pickled copy in
+    another process reads by itself.
 
     Attributes
     ----------
@@ -107,7 +111,9 @@ def _selection(key, shape):
 
 
 def open_projections(path, slices=None, angles=None, group="exchange", minus_log=True, theta=None, trust_theta=False):
-    """The same as `tomopy_ganrec.io.read_projections`, for a scan that is larger than memory: a few slices are looked at, the others are read when needed.
+    """The same as `tomopy_ganrec.io.read_projections`, for a scan that is larger than memory.
+
+    A few slices are looked at, the others are read when needed.
 
     Parameters
     ----------
