@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import sys
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -133,12 +134,18 @@ def _joined(words) -> list[str]:
     return found
 
 
+def _one_line(message, *_) -> str:
+    """A warning as the command line shows it."""
+    return f"tomopy-ganrec: warning: {message}\n"
+
+
 def main(arguments=None) -> int:
     """Run the command line; returns the exit status."""
     words = _joined(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to fail
+    usual, warnings.formatwarning = warnings.formatwarning, _one_line
     try:
         if words[:1] == ["benchmark"]:
             return _benchmark(words[1:])
@@ -155,4 +162,6 @@ def main(arguments=None) -> int:
     except KeyboardInterrupt:
         print("tomopy-ganrec: interrupted", file=sys.stderr)
         return 130
+    finally:
+        warnings.formatwarning = usual
     return 0
