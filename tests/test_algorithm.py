@@ -327,7 +327,7 @@ def test_progress_and_stages_of_all_that_may_be_asked_for(sinograms, theta, caps
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda t, a: ((t, np.rad2deg(a)), {}), "spans 0 to 174: TomoPy expects radians"),
+        (lambda t, a: ((t, np.rad2deg(a)), {}), "spans 0 to 174: these look like degrees, and TomoPy expects radians.*np.deg2rad"),
         (lambda t, a: ((t, a[:-1]), {}), r"theta has shape \(29,\), the data 30"),
         (lambda t, a: ((t, np.where(a > 2.9, np.nan, a)), {}), "theta holds 2 values that are not finite, the first at index 28"),
         (lambda t, a: ((t, a, [16.0, 16.0]), {}), r"center has shape \(2,\), the data 3 slices"),

@@ -16,7 +16,7 @@ NAMES = [field.name for field in dataclasses.fields(GanrecOptions)]
 WHOLE = {"num_iter": 0, "warm_iter": 0, "reweight": 0, "learn": 0, "refine": 1, "stack": 1, "spread": 0, "patience": 0, "seed": 0, "batch_size": 1}
 NOT_NEGATIVE = ("noise", "strength", "adversarial", "levels_weight")
 POSITIVE = ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory", "along")
-SWITCHES = ("nonnegative", "mask", "network", "progress")
+SWITCHES = ("nonnegative", "mask", "network", "trust_theta", "progress")
 CHOICES = {
     "preset": ("default", "paper"),
     "quality": ("fast", "default", "best"),

@@ -86,7 +86,7 @@ def test_another_axis_is_other_data(scan, tmp_path):
 
 
 def test_angles_that_cannot_be_degrees(tmp_path):
-    with pytest.raises(ValueError, match="is it in radians"):
+    with pytest.raises(ValueError, match="Is it in radians"):
         measured(write(tmp_path / "radians.h5", np.arange(0, 3, 0.1)), reader="h5py")
     projections, theta = np.zeros((4, 1, 8)), np.array([0.0, 1.0, np.nan, 2.0])
     with pytest.raises(ValueError, match="theta of projection 2 is not finite"):
@@ -132,11 +132,15 @@ def test_bad_input(scan, arguments, message):
         measured(scan, reader="h5py", **arguments)
 
 
-def test_dead_pixels_are_named(tmp_path):
+def test_dead_pixels_are_repaired_in_files_and_named_in_arrays(tmp_path):
     path = write(tmp_path / "dead.h5", np.arange(0, 180, 10.0))
     import h5py
 
     with h5py.File(path, "a") as file:
         file["exchange/data"][0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match="1 of its line integrals are not finite"):
+    with pytest.warns(UserWarning, match="1 values in 1 of 1 slices"):
         measured(path, slices=(0, 1), reader="h5py")
+    projections, theta = np.zeros((18, 1, 8)), np.deg2rad(np.arange(0, 180, 10.0))
+    projections[3, 0, 2] = np.nan
+    with pytest.raises(ValueError, match="1 of its line integrals are not finite"):
+        measured((projections, theta))

@@ -13,6 +13,7 @@ import numpy as np
 from .calls import Call, give_back_threads, joined
 from .checks import check_centers, check_init, check_projections, check_theta
 from .devices import check_ncore, cpu_threads, resolve_devices
+from .io import warn_of_repairs
 from .options import GanrecOptions, grid_size
 from .outputs import Output, output_of
 from .sources import source_of
@@ -98,7 +99,7 @@ def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
     if tomo.ndim == 2 and recon.ndim == 2:  # nchunk=0: one slice, a scalar centre
         tomo, image = tomo[None], recon[None]
     check_projections(tomo)
-    theta = check_theta(theta, tomo.shape[1])
+    theta = check_theta(theta, tomo.shape[1], settings.trust_theta)
     centers = check_centers(center, tomo.shape[0], tomo.shape[2], settings.center_convention)
     if image.ndim != 3 or image.shape[0] != tomo.shape[0]:
         raise ValueError(f"the array for the result has shape {recon.shape}, the data {tomo.shape[0]} slices; give (slices, num_gridx, num_gridy)")
@@ -188,7 +189,7 @@ def recon(
     if source.nbytes_in_memory:
         check_projections(np.asarray(tomo) if sinogram_order else np.asarray(tomo).swapaxes(0, 1))
     slices, angles, columns = source.shape
-    theta = check_theta(theta, angles)
+    theta = check_theta(theta, angles, settings.trust_theta)
     centers = check_centers(center, slices, columns, settings.center_convention)
     size = grid_size(columns, num_gridx, num_gridy)
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
@@ -209,12 +210,13 @@ def recon(
     finally:
         call.leave(True)
         output.close()
+    warn_of_repairs([record.get("repaired", 0) for record in output.records if record], angles * columns, source.what)
     image = output.result()
     return (image, ReconInfo(settings, ", ".join(map(str, devices)), output.records)) if return_info else image
 
 
 # What may differ between the calls that make one output: it moves no slice by more than 1e-4.
-_FREE = ("progress", "callback", "device", "gpu_list", "batch_size", "projector_memory", "warm_start")
+_FREE = ("progress", "callback", "device", "gpu_list", "batch_size", "projector_memory", "warm_start", "trust_theta")
 
 
 def _identity(source, theta, centers, settings: GanrecOptions, init, every: int) -> dict:

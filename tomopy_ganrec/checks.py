@@ -4,29 +4,38 @@ import warnings
 
 import numpy as np
 
+from .scan_angles import check_range, fold
+
 __all__ = ["check_centers", "check_init", "check_projections", "check_theta"]
 
 
-def check_theta(theta, angles: int) -> np.ndarray:
-    """`theta` as (angles,) float64 radians.
+def check_theta(theta, angles: int, trust: bool = False) -> np.ndarray:
+    """`theta` as (angles,) float64 radians; more than two turns are folded into one, with a note in the log.
+
+    Parameters
+    ----------
+    theta : array_like
+    angles : int
+        Projections of the data.
+    trust : bool
+        Take them as they are, as the option ``trust_theta`` says.
 
     Raises
     ------
     ValueError
-        For a wrong number of angles, values that are not finite, or degrees.
+        For a wrong number of angles, values that are not finite or all equal, degrees, and a range of a few degrees only.
     """
-    theta = np.asarray(theta, np.float64)
+    try:
+        theta = np.asarray(theta, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"theta={theta!r} holds no numbers; give one angle in radians for each projection") from None
     if theta.ndim != 1 or theta.size != angles:
         raise ValueError(f"theta has shape {theta.shape}, the data {angles} projections; give one angle for each projection")
     bad = np.flatnonzero(~np.isfinite(theta))
     if bad.size:
         raise ValueError(f"theta holds {bad.size} values that are not finite, the first at index {bad[0]}; remove those projections")
-    if np.ptp(theta) > 4 * np.pi:
-        raise ValueError(
-            f"theta spans {theta.min():.6g} to {theta.max():.6g}: TomoPy expects radians (0 to 3.14 for half a turn); use np.deg2rad(theta), and for "
-            "more than two turns of radians np.mod(theta, 2 * np.pi)"
-        )
-    return theta
+    check_range(theta, "radians", trust=trust)
+    return fold(theta, 2 * np.pi)
 
 
 def check_projections(tomo: np.ndarray) -> None:

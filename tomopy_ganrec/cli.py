@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import sys
+import warnings
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from .options import GanrecOptions
 
 __all__ = ["main"]
 
-_OWN = ("progress", "callback")  # set by the command itself
+_OWN = ("progress", "callback", "trust_theta")  # set by the command itself
 _ALSO = {"gpu_list": ["--gpus"]}  # other names
 
 
@@ -32,10 +33,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tomopy-ganrec", description="Missing-wedge tomography by GANrec.")
     commands = parser.add_subparsers(dest="command", required=True)
     recon = commands.add_parser("recon", help="reconstruct a Data Exchange HDF5 file", description="Reconstruct a Data Exchange HDF5 file.")
-    recon.add_argument("file", help="HDF5 file with exchange/data, data_white, data_dark, theta")
+    recon.add_argument("file", help="HDF5 file with exchange/data, data_white, data_dark, theta (or --theta)")
     recon.add_argument("--center", type=float, help="rotation axis on the detector in columns (default: its middle); see --center-convention")
     recon.add_argument("--slices", type=_slices, metavar="FIRST:LAST", help="slices FIRST to LAST-1 (default: all)")
     recon.add_argument("--angles", metavar="FROM:TO", help="use projections with FROM <= theta < TO, in degrees")
+    recon.add_argument(
+        "--theta",
+        metavar="START:STEP or FILE",
+        help="angles of all projections, in place of the file's: START:STEP in degrees, or a file of degrees (text, .npy)",
+    )
+    recon.add_argument("--trust-theta", action="store_true", default=None, help="take the angles as they are, e.g. of a scan of a few degrees")
     recon.add_argument(
         "--out", required=True, metavar="PATH", help="a folder for TIFFs, or a file ending in .h5; slices are there as they are finished"
     )
@@ -77,8 +84,9 @@ def _recon(arguments) -> None:
     from .outputs import output_of
     from .scanfile import open_projections
 
-    read = (arguments.file, arguments.slices, arguments.angles)
-    projections, theta = io.read_projections(*read, "dxchange") if arguments.reader == "dxchange" else open_projections(*read)
+    read, more = (arguments.file, arguments.slices, arguments.angles), dict(theta=arguments.theta, trust_theta=bool(arguments.trust_theta))
+    chosen["trust_theta"] = True  # they have been looked at in the unit of the file
+    projections, theta = io.read_projections(*read, "dxchange", **more) if arguments.reader == "dxchange" else open_projections(*read, **more)
     _, slices, columns = projections.shape
     first = arguments.slices[0] if arguments.slices else 0
     output = output_of(arguments.out, (slices, columns, columns), first)
@@ -116,14 +124,19 @@ def _client(address: str | None):
 
 
 def _joined(words) -> list[str]:
-    """The words of a command line, with ``--angles -60:60`` as ``--angles=-60:60``: argparse takes -60:60 for an option."""
+    """The words of a command line, with ``--angles -60:60`` as ``--angles=-60:60``: argparse takes -60:60 for an option; --theta likewise."""
     found: list[str] = []
     for word in words:
-        if found and found[-1] == "--angles" and word[:2] != "--":
+        if found and found[-1] in ("--angles", "--theta") and word[:2] != "--":
             found[-1] += f"={word}"
         else:
             found.append(word)
     return found
+
+
+def _one_line(message, *_) -> str:
+    """A warning as the command line shows it."""
+    return f"tomopy-ganrec: warning: {message}\n"
 
 
 def main(arguments=None) -> int:
@@ -132,6 +145,7 @@ def main(arguments=None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to fail
+    usual, warnings.formatwarning = warnings.formatwarning, _one_line
     try:
         if words[:1] == ["benchmark"]:
             return _benchmark(words[1:])
@@ -148,4 +162,6 @@ def main(arguments=None) -> int:
     except KeyboardInterrupt:
         print("tomopy-ganrec: interrupted", file=sys.stderr)
         return 130
+    finally:
+        warnings.formatwarning = usual
     return 0

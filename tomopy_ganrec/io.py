@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from . import scan_layout
 from .new_files import is_hdf5
+from .scan_plan import make_plan
 
 __all__ = ["normalize", "open_projections", "read_projections", "select_angles", "write_slices"]  # noqa: F822
 
@@ -43,12 +45,7 @@ def _dxchange():
     return module
 
 
-def _h5py():
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("reading and writing HDF5 needs h5py: pip install 'tomopy_ganrec[io]'") from error
-    return h5py
+_h5py = scan_layout.h5py_module
 
 
 def _tifffile():
@@ -57,59 +54,6 @@ def _tifffile():
     except ImportError as error:
         raise ImportError("writing TIFFs needs tifffile: pip install 'tomopy_ganrec[io]'") from error
     return tifffile
-
-
-def inspect_scan(path: Path, slices, group: str):
-    """The shape of ``{group}/data`` and the slices as integers (None for all), after refusing what is not there; nothing is read."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    if not _h5py().is_hdf5(path):
-        raise ValueError(f"{path} is not an HDF5 file; this function reads Data Exchange files (exchange/data …)")
-    with _h5py().File(path, "r") as file:
-        if f"{group}/data" not in file:
-            raise ValueError(f"{path} holds no dataset '{group}/data'; its top level has {', '.join(file) or 'nothing'}. Is it a Data Exchange file?")
-        shape = file[f"{group}/data"].shape
-    if len(shape) != 3:
-        raise ValueError(f"{group}/data of {path} has shape {shape}; Data Exchange files hold (angles, slices, columns) there")
-    if slices is not None:
-        slices = tuple(int(s) for s in slices)
-        if not 0 <= slices[0] < slices[1] <= shape[1]:
-            raise ValueError(f"slices {slices[0]}:{slices[1]} are not among the {shape[1]} of {path}; give first < last, counted from 0")
-    return shape, slices
-
-
-def chosen_angles(path: Path, theta, count: int, wedge):
-    """Which of `count` projections a wedge keeps, and their angles in radians; `theta` in degrees, None where the file has none."""
-    if theta is None:
-        logger.warning("%s holds no angles: %d projections are taken to lie evenly over 180 degrees", path, count)
-        theta = np.linspace(0, 180, count, endpoint=False)
-    theta = np.asarray(theta, np.float64)
-    if len(theta) != count:
-        raise ValueError(f"{path} holds {count} projections but {len(theta)} angles")
-    keep = select_angles(theta, wedge)
-    return keep, np.deg2rad(theta[keep])
-
-
-def _read_h5py(path: Path, sino, group: str):
-    """Projections, flats, darks (None where absent) and theta in degrees (None) from the Data Exchange layout."""
-    with _h5py().File(path, "r") as file:
-        rows = slice(*sino) if sino else slice(None)
-
-        def read(name):
-            return file[f"{group}/{name}"][:, rows] if f"{group}/{name}" in file else None
-
-        theta = file[f"{group}/theta"][:] if f"{group}/theta" in file else None
-        return read("data"), read("data_white"), read("data_dark"), theta
-
-
-def _read_dxchange(path: Path, sino, group: str):
-    dxchange = _dxchange()
-    if group == "exchange":
-        data, flat, dark, theta = dxchange.read_aps_32id(str(path), sino=sino)
-        return data, flat, dark, np.rad2deg(theta)
-    rows = (None, sino) if sino else None
-    data, flat, dark = (dxchange.read_hdf5(str(path), f"/{group}/{name}", slc=rows) for name in ("data", "data_white", "data_dark"))
-    return data, flat, dark, dxchange.read_hdf5(str(path), f"/{group}/theta")
 
 
 def check_fields(shape, **fields) -> None:
@@ -152,50 +96,87 @@ def normalize(projections, flat=None, dark=None, minus_log=True) -> np.ndarray:
     return -np.log(transmission) if minus_log else transmission
 
 
-def read_projections(path, slices=None, angles=None, reader="auto", group="exchange", minus_log=True):
+def read_projections(path, slices=None, angles=None, reader="auto", group="exchange", minus_log=True, theta=None, trust_theta=False):
     """Line integrals and angles from a Data Exchange HDF5 file (F. De Carlo et al., J. Synchrotron Rad. 21, 1224, 2014).
+
+    Flat fields without beam, dark fields with beam and projections without beam are left out. Pixels that are dead, hot or saturated, zeros,
+    zingers and NaN are found (`bad_pixels`) and interpolated from their neighbours before −log. Projections at the same angle are averaged, and
+    several turns are folded into one. Frames left out and values repaired are warned of, once each.
 
     Parameters
     ----------
     path : str or Path
-        HDF5 file with ``exchange/data`` (angles, slices, columns) and, as far as there are any, ``data_white``, ``data_dark`` and ``theta`` in
-        degrees.
+        HDF5 file with ``exchange/data`` (angles, slices, columns); ``data_white`` and ``data_dark`` or, as numbers,
+        ``process/acquisition/flat_fields/flat_field_value`` and ``…/dark_fields/dark_field_value``; ``theta`` with its attribute ``units``
+        (degrees where it has none), or ``rotation_start`` and ``rotation_step`` in ``process/acquisition/rotation``. Without any flat field the
+        data have to be transmissions, 0 to 1 as floating point numbers.
     slices : (int, int), optional
         First slice and the one after the last.
     angles : str or (float, float), optional
         Keep projections with first ≤ θ < last, in degrees: ``'0:120'`` or (0, 120).
     reader : {'auto', 'dxchange', 'h5py'}
-        'auto': the real dxchange where it is installed, else h5py.
+        Who reads projections and fields. 'auto': the real dxchange where it is installed, else h5py. The result is the same.
     group : str
         ``exchange``, or ``exchange1`` … for processed data.
     minus_log : bool
-        False returns the transmission.
+        False returns the transmission; what has no flat fields is then returned as it is.
+    theta : (angles,) array_like or str, optional
+        Angles of all projections in the file, in place of its own: degrees, ``'START:STEP'`` in degrees, or a file of degrees (text or ``.npy``).
+    trust_theta : bool
+        Take the angles as they are: no check that tells degrees from radians, so that a scan of a few degrees can be read.
 
     Returns
     -------
     projections : (angles, slices, columns) float32 array
     theta : (angles,) float64 array
-        Radians. Without angles in the file: evenly over 180°, with a warning in the log.
+        Radians.
 
     Raises
     ------
-    FileNotFoundError, ValueError, ImportError
-        For a file that is missing, not HDF5 or laid out otherwise, a selection that leaves nothing, a reader that is not installed.
+    OSError, ValueError, ImportError
+        For a file that is missing, damaged, not HDF5 or laid out otherwise, holds no angles, counts without flat fields, no beam, integers that have
+        wrapped round, more bad pixels than can be repaired; for a selection that leaves nothing, a reader that is not installed.
     """
-    path = Path(path)
     if reader not in ("auto", "dxchange", "h5py"):
         raise ValueError(f"reader={reader!r} is not known; choose 'auto', 'dxchange' or 'h5py'")
-    _, slices = inspect_scan(path, slices, group)
-    if reader == "auto":
+    module = None
+    if reader != "h5py":
         try:
-            _dxchange()
-            reader = "dxchange"
+            module = _dxchange()
         except ImportError as error:
+            if reader == "dxchange":
+                raise
             logger.info("reading with h5py: %s", error)
-            reader = "h5py"
-    data, flat, dark, theta = (_read_dxchange if reader == "dxchange" else _read_h5py)(path, slices, group)
-    keep, theta = chosen_angles(path, theta, len(data), angles)
-    return normalize(np.asarray(data)[keep], flat, dark, minus_log), theta
+    plan = make_plan(path, slices, angles, group, minus_log, theta, trust_theta)
+    layout = plan.layout
+    scan_layout.check_memory(layout)
+    rows = slice(*layout.slices)
+    with scan_layout.opened(layout.path) as file:
+
+        def read(what):
+            node = layout.node(file, what)
+            if module is None or node.ndim < 3:
+                return scan_layout.frames(file, layout, what, slice(None), rows)
+            found = module.read_hdf5(str(path), node.name, slc=(None, layout.slices))
+            if found is None or found.shape[1:] != (layout.slices[1] - layout.slices[0], layout.shape[2]):
+                raise OSError(f"{path}: dxchange does not read '{node.name}'; choose reader='h5py'")
+            return found
+
+        projections, repaired = plan.slices(read("data"), read, layout.slices[0])
+    warn_of_repairs(repaired, projections.shape[2] * len(plan.keep), layout.path)
+    return projections, plan.theta
+
+
+def warn_of_repairs(counts, values: int, what: str) -> None:
+    """One warning that so many of `values` values a slice were repaired, if any were; `counts` for each slice."""
+    counts = np.asarray(counts)
+    if counts.any():
+        warnings.warn(
+            f"{what}: {int(counts.sum())} values in {int((counts > 0).sum())} of {counts.size} slices were dead, saturated or struck by a zinger, "
+            f"at most {counts.max() / values:.2%} of a slice; they are interpolated from their neighbours",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def select_angles(degrees, wedge) -> np.ndarray:

@@ -194,6 +194,8 @@ class GanrecOptions:
     center_convention : {'edge', 'index'}
         'edge': ``tomopy.recon``'s own default centre is the middle of the detector, columns / 2. 'index': a centre from
         ``tomopy.find_center*``, which counts from the middle of the first column: half a pixel is added.
+    trust_theta : bool
+        Take the angles as they are: no check that tells degrees from radians. For scans of less than some 6 degrees.
     progress : bool
         Show a progress bar.
     callback : callable or None
@@ -235,6 +237,7 @@ class GanrecOptions:
     backend: str = "auto"
     projector_memory: float = 5e9
     center_convention: str = "edge"
+    trust_theta: bool = False
     progress: bool = False
     callback: Callable | None = None
 
@@ -261,7 +264,7 @@ class GanrecOptions:
             self._check_number(name, numbers.Real, 0)
         for name in ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory", "along"):
             self._check_number(name, numbers.Real, 0, exclusive=True)
-        for name in ("nonnegative", "mask", "network", "progress"):
+        for name in ("nonnegative", "mask", "network", "trust_theta", "progress"):
             value = getattr(self, name)
             if not isinstance(value, bool | np.bool_):
                 raise TypeError(f"option {name}={shown(value)} must be True or False")

@@ -2,22 +2,29 @@
 
 import math
 import os
-from pathlib import Path
 
 import numpy as np
 
-from . import io
+from . import scan_layout
+from .scan_plan import Plan, make_plan
 from .sources import read_slices
 
 __all__ = ["Projections", "open_projections"]
+
+BLOCK = 2e8  # bytes read at once where a few projections of many slices are asked for
 
 
 class Projections:
     """Line integrals (angles, slices, columns) of a Data Exchange file, corrected as they are read. Made by `open_projections`.
 
-    ``projections[:, 10:20]``, ``projections[keep, 10:20]`` or ``projections[:, slices]`` read those slices of the scan and of its flat and dark
-    fields, and give what `tomopy_ganrec.io.read_projections` gives for them, as float32. At most one axis is indexed by an array or a mask.
-    ``numpy.asarray(projections)`` reads everything. The file is open only while something is read; a pickled copy in another process reads by itself.
+    ``projections[:, 10:20]``, ``projections[keep, 10:20]`` or ``projections[:, slices]`` read those slices of the
+    scan and of its flat and dark
+    fields, and give what `tomopy_ganrec.io.read_projections` gives for them, as float32. At most one axis is indexed
+    by an array or a mask. Wrong
+    values are found by looking at all angles of a slice: so few projections of many slices are read as slowly as all
+    of them.
+    ``numpy.asarray(projections)`` reads everything. The file is open only while something is read; a pickled copy in
+    another process reads by itself.
 
     Attributes
     ----------
@@ -26,14 +33,17 @@ class Projections:
         Angles, slices, columns, of what was selected.
     dtype : numpy.dtype
         float32.
+    repaired : dict of int to int
+        How many values were wrong in the slices that this process has read so far.
     """
 
     dtype, ndim = np.dtype(np.float32), 3
 
-    def __init__(self, path, group: str, minus_log: bool, keep: np.ndarray, slices: tuple[int, int], columns: int):
-        self.filename, self._group, self._minus_log = os.path.abspath(path), group, bool(minus_log)
-        self._keep, self._first = keep, slices[0]
-        self.shape = len(keep), slices[1] - slices[0], int(columns)
+    def __init__(self, plan: Plan):
+        layout = plan.layout
+        layout.path = os.path.abspath(layout.path)
+        self.filename, self._plan, self._first, self.repaired = layout.path, plan, layout.slices[0], {}
+        self.shape = len(plan.groups), layout.slices[1] - layout.slices[0], int(layout.shape[2])
 
     size = property(lambda self: math.prod(self.shape))
 
@@ -41,7 +51,7 @@ class Projections:
         return self.shape[0]
 
     def __repr__(self):
-        return f"<Projections: {self._group}/data of {self.filename}, (angles, slices, columns) = {self.shape}>"
+        return f"<Projections: {self._plan.layout.group}/data of {self.filename}, (angles, slices, columns) = {self.shape}>"
 
     def __array__(self, dtype=None, copy=None):
         if copy is False:
@@ -50,33 +60,30 @@ class Projections:
 
     def __getitem__(self, key) -> np.ndarray:
         chosen, single = _selection(key, self.shape)
-        if not all(axis.size for axis in chosen):
-            block = np.empty([axis.size for axis in chosen], np.float32)
-        else:
-            block = self._read(chosen[0], chosen[1])
-            everything = np.array_equal(chosen[2], np.arange(self.shape[2]))
-            block = block if everything else block[:, :, chosen[2]]
+        block = np.empty([axis.size for axis in chosen], np.float32)
+        if all(axis.size for axis in chosen):
+            angles = slice(None) if np.array_equal(chosen[0], np.arange(self.shape[0])) else chosen[0]
+            columns = slice(None) if np.array_equal(chosen[2], np.arange(self.shape[2])) else chosen[2]
+            wanted, places = np.unique(chosen[1], return_inverse=True)
+            count = max(1, int(BLOCK / (8 * self._plan.layout.shape[0] * self.shape[2])))
+            for start in range(0, wanted.size, count):
+                for part, found in read_slices(self._read, wanted[start : start + count]):
+                    for k, number in enumerate(range(part.start, part.stop)):
+                        block[:, places == start + number] = found[angles, k : k + 1][:, :, columns]
         return block.squeeze(single) if single else block
 
-    def _read(self, angles: np.ndarray, slices: np.ndarray) -> np.ndarray:
-        """Corrected projections; both are indices of what was selected, in any order."""
-        angles = self._keep[angles]
-        low, high = int(angles.min()), int(angles.max()) + 1
-        wanted, places = np.unique(slices + self._first, return_inverse=True)
-        with io._h5py().File(self.filename, "r") as file:
+    def _read(self, rows: slice) -> np.ndarray:
+        """Corrected projections of evenly spaced slices of what was selected."""
+        layout, step = self._plan.layout, rows.step or 1
+        where = slice(rows.start + self._first, rows.stop + self._first, step)
+        with scan_layout.opened(self.filename) as file:
 
-            def read(name, frames):
-                if f"{self._group}/{name}" not in file:
-                    return None
-                data = file[f"{self._group}/{name}"]
-                parts = [block for _, block in read_slices(lambda rows: data[frames, rows], wanted)]
-                return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            def read(what):
+                return scan_layout.frames(file, layout, what, slice(None), where)
 
-            data, flat, dark = read("data", slice(low, high)), read("data_white", slice(None)), read("data_dark", slice(None))
-        if not np.array_equal(angles, np.arange(low, high)):
-            data = data[angles - low]
-        block = io.normalize(data, flat, dark, self._minus_log)
-        return block if np.array_equal(places, np.arange(len(places))) else block[:, places]
+            found, repaired = self._plan.slices(read("data"), read, where.start, step)
+        self.repaired.update(zip(range(rows.start, rows.stop, step), (int(n) for n in repaired), strict=True))
+        return found
 
 
 def _selection(key, shape):
@@ -103,42 +110,27 @@ def _selection(key, shape):
     return chosen, tuple(single)
 
 
-def open_projections(path, slices=None, angles=None, group="exchange", minus_log=True):
-    """The same as `tomopy_ganrec.io.read_projections` by h5py, for a scan that is larger than memory: nothing is read but the angles.
+def open_projections(path, slices=None, angles=None, group="exchange", minus_log=True, theta=None, trust_theta=False):
+    """The same as `tomopy_ganrec.io.read_projections`, for a scan that is larger than memory.
+
+    A few slices are looked at, the others are read when needed.
 
     Parameters
     ----------
-    path : str or Path
-        Data Exchange HDF5 file with ``exchange/data`` (angles, slices, columns) and, as far as there are any, ``data_white``, ``data_dark`` and
-        ``theta`` in degrees.
-    slices : (int, int), optional
-        First slice and the one after the last.
-    angles : str or (float, float), optional
-        Keep projections with first ≤ θ < last, in degrees: ``'0:120'`` or (0, 120).
-    group : str
-        ``exchange``, or ``exchange1`` … for processed data.
-    minus_log : bool
-        False gives the transmission.
+    path, slices, angles, group, minus_log, theta, trust_theta
+        See `tomopy_ganrec.io.read_projections`.
 
     Returns
     -------
     projections : Projections
         (angles, slices, columns), float32; read and corrected by ``projections[:, first:last]``.
     theta : (angles,) float64 array
-        Radians. Without angles in the file: evenly over 180°, with a warning in the log.
+        Radians.
 
     Raises
     ------
-    FileNotFoundError, ValueError, ImportError
-        For a file that is missing, not HDF5 or laid out otherwise, a selection that leaves nothing, or without h5py.
+    OSError, ValueError, ImportError
+        As by `read_projections`, or without h5py.
     """
-    path = Path(path)
-    shape, slices = io.inspect_scan(path, slices, group)
-    with io._h5py().File(path, "r") as file:
-        names = {"flat": f"{group}/data_white", "dark": f"{group}/data_dark"}
-        fields = {field: file[name].shape for field, name in names.items() if name in file}
-        theta = file[f"{group}/theta"][:] if f"{group}/theta" in file else None
-    if "flat" in fields:  # without them the dark fields are not used either
-        io.check_fields(shape, **fields)
-    keep, theta = io.chosen_angles(path, theta, shape[0], angles)
-    return Projections(path, group, minus_log, keep, slices or (0, shape[1]), shape[2]), theta
+    plan = make_plan(path, slices, angles, group, minus_log, theta, trust_theta)
+    return Projections(plan), plan.theta

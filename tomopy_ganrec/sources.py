@@ -189,6 +189,12 @@ class Source:
             raise OSError(f"{which} of {self.what} cannot be read: {reason}") from error
         return block
 
+    def repaired(self, indices) -> list[dict]:
+        """For records: ``{'repaired': values}`` of each slice read before that has been repaired in reading (`scanfile.Projections`), else ``{}``."""
+        counts = getattr(self._array, "repaired", None)
+        counts = counts if isinstance(counts, dict) else {}
+        return [{"repaired": counts[int(k)]} if int(k) in counts else {} for k in indices]
+
     def identity(self) -> dict:
         """What tells these data from others, at the cost of reading three slices.
 

@@ -113,9 +113,11 @@ class Worker:
         self._output.write(slices, result.image.cpu().numpy())
         for index, state in zip(task.slices if self._states else (), result.states or (), strict=False):
             self._states.keep(index, state)
+        repaired = self._source.repaired(slices)
         return [
             dict(
                 result.info[k],
+                **repaired[k],
                 center=task.center,
                 history={name: curve[:, k] for name, curve in result.history.items()},
                 seconds={name: value / len(slices) for name, value in result.seconds.items()},

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from .. import io
-from ..checks import check_centers
+from ..checks import check_centers, check_theta
 from ..projector import ParallelBeamProjector
 from .run import Measurement, Task
 from .solve import MEMORY_LIMIT
@@ -82,8 +82,9 @@ def measured(
     center = float(check_centers(center, 1, columns, center_convention)[0])
     if not np.isfinite(degrees).all():
         raise ValueError(f"{name}: theta of projection {np.flatnonzero(~np.isfinite(degrees))[0]} is not finite")
-    if np.ptp(degrees) < 2 * np.pi + 0.01:
-        raise ValueError(f"{name}: theta spans {np.ptp(degrees):.3g} degrees, from {degrees.min():.3g} to {degrees.max():.3g}; is it in radians?")
+    if not isinstance(scan, (str, Path)):
+        theta = check_theta(theta, len(theta))
+        degrees = np.rad2deg(theta)
     used, rest, outside = _split(degrees, angles)
     with_full = outside and np.ptp(degrees) >= FULL_RANGE
 

@@ -1,0 +1,207 @@
+"""Frames of a scan: which flat fields, dark fields and projections are what they are called, judged by a few of their rows."""
+
+import warnings
+
+import numpy as np
+
+from .bad_pixels import bad_columns
+
+__all__ = ["empty_projections", "mean_field", "outlying_fields", "refuse_wrapped", "refuse_without_flat", "some"]
+
+NO_BEAM = 0.1  # of the way from the darkest to the brightest field: below it is no beam
+UNLIKE = 0.3  # deviation from the other flat fields, relative to the beam, that is none of a beam that decays
+EMPTY = 0.03  # of the brightness of the other projections
+
+
+def some(indices) -> str:
+    """The first of some numbers, in words."""
+    indices = [str(int(k)) for k in indices]
+    return ", ".join(indices[:6]) + (f" … {indices[-1]}" if len(indices) > 6 else "")
+
+
+def _levels(frames) -> np.ndarray:
+    """The median of the brightest row of each frame (frames, rows, columns); -inf for frames without a number."""
+    frames = np.asarray(frames, np.float64)
+    frames = np.where(np.isfinite(frames), frames, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of rows without a number
+        level = np.nanmax(np.nanmedian(frames, axis=2), axis=1)
+    return np.where(np.isfinite(level), level, -np.inf)
+
+
+def outlying_fields(flats, darks, data=None) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Which flat and dark fields to use.
+
+    Parameters
+    ----------
+    flats, darks : (frames, rows, columns) array or None
+        Some rows of them. A flat field is an outlier that holds no beam, or 30 % more or less than the others; a
+        dark field, that holds beam.
+    data : (angles, rows, columns) array, optional
+        The same rows of the projections: they hold beam.
+
+    Returns
+    -------
+    flats, darks : int arrays
+        The indices of those to use.
+    notes : list of str
+        What is left out.
+
+    Raises
+    ------
+    ValueError
+        Where the flat fields are not brighter than the dark ones.
+    """
+    notes: list[str] = []
+    flat, dark = (np.zeros(0) if frames is None else _levels(frames) for frames in (flats, darks))
+    if not flat.size:
+        return np.arange(0), np.arange(len(dark)), notes
+    both = np.concatenate([flat, dark])
+    both = both[np.isfinite(both)]
+    if not both.size:
+        raise ValueError("no flat field holds a number")
+    base, top = min(float(both.min()), 0.0) if not dark.size else float(both.min()), float(both.max())
+    if data is not None:
+        top = max(top, float(np.quantile(_levels(data), 0.9, method="lower")))
+    if dark.size and np.median(dark) >= base + 0.5 * (top - base) and np.median(flat) <= base + NO_BEAM * (top - base) and top > base:
+        raise ValueError(
+            f"the dark fields are brighter ({np.median(dark):.4g}) than the flat fields ({np.median(flat):.4g}): did they change places?"
+        )
+    if dark.size and np.median(dark) > base + 0.5 * (top - base) or dark.size and top - base < 0.01 * abs(top):
+        raise ValueError(f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields {np.median(flat):.4g})")
+    line = base + NO_BEAM * (top - base)
+    lit = flat > line
+    if not lit.any() or top <= base:
+        raise ValueError(f"none of the {len(flat)} flat fields holds beam: their median is {np.median(flat):.4g}, that of the dark fields {base:.4g}")
+    level = float(np.median(flat[lit]))
+    spread = 1.4826 * float(np.median(np.abs(flat[lit] - level)))
+    use_flat = lit & (np.abs(flat - level) <= max(UNLIKE * (level - base), 6 * spread))
+    line = base + NO_BEAM * (level - base)
+    use_dark = np.isfinite(dark) & (dark <= line)
+    if dark.size and not use_dark.any():
+        raise ValueError(f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields {level:.4g})")
+    for name, use, reason in (("flat", use_flat, "without beam or unlike the others"), ("dark", use_dark, "with beam")):
+        if not use.all():
+            notes.append(f"{int((~use).sum())} of {len(use)} {name} fields {reason} (number {some(np.flatnonzero(~use))})")
+    return np.flatnonzero(use_flat), np.flatnonzero(use_dark), notes
+
+
+def mean_field(frames) -> np.ndarray:
+    """Flat or dark fields (frames, rows, columns) averaged over the frames, without values that are far from the others of their pixel; float64."""
+    frames = np.asarray(frames, np.float64)
+    finite = np.isfinite(frames)
+    if len(frames) < 4:
+        if finite.all():
+            return frames.mean(0)
+        return np.where(finite, frames, 0).sum(0) / np.maximum(finite.sum(0), 1)
+    middle = np.median(np.where(finite, frames, 0), axis=0)
+    spread = 1.4826 * np.median(np.abs(frames - middle), axis=0) if finite.all() else np.nanmedian(np.abs(np.where(finite, frames, np.nan) - middle))
+    typical = float(np.median(spread))
+    far = ~finite | (np.abs(frames - middle) > 8 * np.maximum(spread, typical) + 0.1 * np.abs(middle))
+    far &= far.mean(0) < 0.5
+    if not far.any() and finite.all():
+        return frames.mean(0)
+    return np.where(far | ~finite, 0, frames).sum(0) / np.maximum((~far & finite).sum(0), 1)
+
+
+def empty_projections(data, flat=None, dark=None) -> np.ndarray:
+    """Which projections hold no beam.
+
+    Parameters
+    ----------
+    data : (angles, rows, columns) array
+        Some rows, as stored.
+    flat, dark : (rows, columns) array, optional
+        Averages.
+
+    Returns
+    -------
+    (angles,) bool array
+
+    Raises
+    ------
+    ValueError
+        Where none holds beam.
+    """
+    data = np.asarray(data, np.float64)
+    dark = np.zeros(data.shape[1:]) if dark is None or flat is None else dark
+    gain = np.ones(data.shape[1:]) if flat is None else flat - dark
+    good = ~np.stack([bad_columns(row) for row in gain]) if flat is not None else np.ones(gain.shape, bool)
+    if not good.any():
+        raise ValueError("its flat fields hold no more than its dark fields")
+    with np.errstate(invalid="ignore"):
+        light = np.where(np.isfinite(data), data - dark, -np.inf)[:, good] / gain[good]
+    bright = np.quantile(light, 0.9, axis=1, method="lower")
+    usual = np.quantile(bright, 0.9, method="lower")
+    if not usual > (2e-3 if flat is not None else 0):
+        raise ValueError(f"none of its {len(data)} projections holds beam")
+    return ~(bright >= EMPTY * usual)
+
+
+def refuse_wrapped(values, what: str) -> None:
+    """Refuse unsigned integers below zero that have become very large ones, and large ones that have become negative.
+
+    Raises
+    ------
+    ValueError
+    """
+    values = np.asarray(values)
+    if values.dtype.kind not in "iu" or values.dtype.itemsize < 2 or not values.size:
+        return
+    most = np.iinfo(values.dtype).max
+    if values.dtype.kind == "u":
+        high = values >= most - most // 64
+        wrapped = high & (values < most) if what == "projections" else high
+        share = float(wrapped.mean())
+        between = float(((values > most // 2) & ~high).mean())
+        if share >= 1e-3 and between < 0.1 * share and np.unique(values[high]).size > 1:
+            raise ValueError(
+                f"{share:.2%} of the values of its {what} lie just below {most}, the largest {values.dtype}, and "
+                "hardly any others are large: they were "
+                "negative and wrapped round when unsigned integers were subtracted. Store the counts themselves, or "
+                "subtract in float32"
+            )
+    else:
+        share = float((values < -(most // 8)).mean())
+        if share >= 1e-3:
+            raise ValueError(
+                f"{share:.2%} of the values of its {what} are far below zero, down to {values.min()}: counts too "
+                f"large for {values.dtype} have wrapped "
+                "round; store them unsigned, or as float32"
+            )
+
+
+def refuse_without_flat(data) -> None:
+    """Refuse projections without flat fields, (angles, rows, columns) as stored, that are no transmission.
+
+    Raises
+    ------
+    ValueError
+    """
+    data = np.asarray(data)
+    how = (
+        "it holds no flat fields: store them as data_white, or one number as "
+        "process/acquisition/flat_fields/flat_field_value; or divide by them and store "
+        "transmissions of 0 to 1 as float32"
+    )
+    if data.dtype.kind in "biu":
+        raise ValueError(f"its projections are counts ({data.dtype}, {data.min()} to {data.max()}), and {how}")
+    finite = data[np.isfinite(data)]
+    if not finite.size:
+        raise ValueError("its projections hold no number")
+    upper = float(np.quantile(finite, 0.9))
+    if upper > 1.5:
+        raise ValueError(
+            f"its projections reach {upper:.4g}, so they are no transmission, and {how}. Line integrals that are in "
+            "a file already: read them with minus_log=False"
+        )
+    columns = data.shape[-1]
+    edge = max(1, columns // 50)
+    border = float(np.nanmedian(np.concatenate([data[..., :edge], data[..., -edge:]], axis=-1)))
+    middle = float(np.nanmedian(data[..., columns // 4 : columns - columns // 4]))
+    if border < 0.1 and middle > 2 * max(border, 0) + 0.05:
+        raise ValueError(
+            f"its projections are darker at the detector's edges ({border:.3g}) than in the middle ({middle:.3g}) "
+            "and there are no flat fields: they look like line "
+            "integrals already; read them with minus_log=False"
+        )
