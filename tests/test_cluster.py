@@ -205,7 +205,7 @@ def test_an_exception_in_a_worker_reaches_the_caller(client, mapped, tmp_path):
     out = tmp_path / "rec.h5"
     with pytest.raises(ValueError, match=r"1 values that are NaN or infinite.*= \(1, 3, 5\)") as caught:
         recon(mapped, THETA, client=client, out=out, batch_size=2, **QUICK)
-    assert type(caught.value) is ValueError and "on tcp://" in str(caught.value.__cause__) and "check_projections" in str(caught.value.__cause__)
+    assert type(caught.value) is ValueError and "on tcp://" in str(caught.value.__cause__) and "check_finite" in str(caught.value.__cause__)
     assert 7 not in finished(out)
     with pytest.raises(RuntimeError, match="CUDA"):  # as the workers have none
         recon(mapped[:4], THETA, client=client, device="cuda:7", **QUICK)
