@@ -11,8 +11,8 @@ from .options import GanrecOptions
 __all__ = ["compare_with_data", "is_checked", "warn_unexplained"]
 
 BLOCK, STRIPE = (8, 8), (16, 1)  # angles × columns over which the residual is averaged: noise falls, what is wrong stays
-# Relative to the data. Sound scans leave at most .0058 in blocks (a measured tooth; phantoms .0018 at 128², .0044 at 32²), and in stripes .9 over the
-# columns, .008 at least; an axis off by 6 % of the columns leaves .013 and more in blocks, a truncated sample .012, dead columns .06 in stripes.
+# Relative to the data. Sound scans leave at most .0058 in blocks (a measured tooth; phantoms .0018 at 128², .0044 at 32²), and 1 / columns in
+# stripes; an axis off by 6 % of the columns leaves .013 and more in blocks, a sample cut to 60 % of its width .012, a dead column .06 in stripes.
 # The limits rise on detectors of few columns: limit = max(first, second / columns).
 BLOCK_LIMIT, STRIPE_LIMIT = (0.009, 0.45), (0.012, 1.9)
 
@@ -40,8 +40,8 @@ def compare_with_data(projector, image: torch.Tensor, sinogram: torch.Tensor, no
     -------
     list of dict
         ``noise_residual``: the relative residual that the noise alone would leave; ``misfit``: the norm of the residual's means over 8 × 8 values,
-        relative to that of the data, beyond twice what noise leaves of them; ``explained``: whether that is as small as in sound scans, in columns
-        (means over 16 × 1 values), too.
+        relative to that of the data, beyond twice what noise leaves of them; ``explained``: whether that is as small as in sound scans, and the same
+        of single columns (means over 16 × 1 values).
     """
     unit = power_of_two(sinogram)
     data = sinogram / unit
@@ -69,10 +69,13 @@ def _means(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _excess(residual: torch.Tensor, data: torch.Tensor, sigma: float, size: tuple[int, int]) -> float:
-    """The norm of the means of a residual over blocks, beyond twice that of the means of noise, relative to the data's."""
+    """The norm of the means of a residual over blocks, beyond what is granted to noise, relative to the data's.
+
+    Granted is twice what white noise leaves, and for single columns all of it: a flat field that was taken once has the same noise at all angles.
+    """
     left, norm = _means(residual, size), float(_means(data, size).norm())
     each = residual.shape[0] // left.shape[0] * (residual.shape[1] // left.shape[1])
-    noise = 2 * sigma * math.sqrt(left.numel() / each)
+    noise = sigma * math.sqrt(left.numel()) * (1 if size[1] == 1 else 2 / math.sqrt(each))
     return math.sqrt(max(float(left.norm()) ** 2 - noise**2, 0.0)) / norm if norm > 0 else 0.0
 
 
@@ -93,7 +96,8 @@ def warn_unexplained(records, options: GanrecOptions, stacklevel: int = 3) -> No
         causes.append("negative data (nonnegative=False)")
     warnings.warn(
         f"the reconstruction does not explain the data of {len(bad)} of {len(records)} slices, slice {worst} the least: its relative residual is "
-        f"{record['residual']:.2g}, noise alone would leave {record['noise_residual']:.2g}. Usual causes: {'; '.join(causes)}",
+        f"{record['residual']:.2g}, noise alone would leave {record['noise_residual']:.2g}, and {record['misfit']:.2g} of the data stay where noise is "
+        f"averaged out. Usual causes: {'; '.join(causes)}",
         UserWarning,
         stacklevel=stacklevel,
     )

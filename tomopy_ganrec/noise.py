@@ -11,6 +11,7 @@ EVEN = 1e-2  # of a step by which angles may be off and still count as evenly sp
 NEIGHBOURS = 128  # projections that are looked at together where they are not evenly spaced
 ENOUGH, LEAST = 64, 32  # values that an estimate needs: of an evenly spaced scan, of another one
 FREQUENCIES = 16  # along the detector, at most, that serve projections that are not evenly spaced
+DETERMINED = 0.05  # share of the noise of a projection that must be left for it to be counted
 SIGNAL = 1e-9  # share of a band's power that an object may have outside of what is taken to be its part of the data
 
 
@@ -100,18 +101,22 @@ def _uneven(sinogram: torch.Tensor, theta: torch.Tensor, radius: float) -> torch
     window = _window(columns, sinogram)
     lines = torch.fft.rfft(sinogram[:, order.to(sinogram.device)] * window)
     blocks = torch.tensor_split(torch.arange(angles), -(-angles // NEIGHBOURS))
-    each, power = max(2, min(FREQUENCIES, 4 * FREQUENCIES // len(blocks))), []
+    each, power, count = max(2, min(FREQUENCIES, 4 * FREQUENCIES // len(blocks))), [], 0
     for block in blocks:
         positions = theta[order[block]]
         for j in _low_frequencies(positions, columns, radius, each):
             limit = radius * (j + BINS) * 2 * math.pi / columns
             values, vectors = torch.linalg.eigh(torch.sinc((positions[:, None] - positions) * limit / math.pi))
-            free = vectors[:, values < SIGNAL * values[-1]].to(sinogram)
-            power.append(torch.view_as_real(torch.einsum("bn,nk->bk", lines[:, block, j], free.to(lines))).square().sum(-1))
-    power = torch.cat(power, 1) if power else lines.new_zeros(0, 0)
-    if power.shape[1] < LEAST:
+            free = vectors[:, values < SIGNAL * values[-1]]
+            count += free.shape[1]
+            # What is left at each angle, in units of what noise leaves there: unlike the parts along single vectors, it does not depend on rounding.
+            left = free @ free.T
+            kept = left.diagonal() > DETERMINED
+            left = left[kept] / left.diagonal()[kept].sqrt()[:, None]
+            power.append(torch.view_as_real(torch.einsum("bn,kn->bk", lines[:, block, j], left.to(lines))).square().sum(-1))
+    if count < LEAST:
         return None
-    return (power.median(1).values / math.log(2) / window.square().sum()).sqrt()
+    return (torch.cat(power, 1).median(1).values / math.log(2) / window.square().sum()).sqrt()
 
 
 def _low_frequencies(positions: torch.Tensor, columns: int, radius: float, most: int) -> list[int]:
