@@ -44,7 +44,9 @@ def test_sound_scans_are_explained(name, wedge, photons):
     assert record["explained"] is True and record["misfit"] < 0.005 and not messages  # .0026 at most measured
 
 
-@pytest.mark.parametrize("options", (dict(reweight=0), dict(nonnegative=False), dict(pixels="box"), dict(num_iter=5, network=False), dict(num_iter=0)))
+@pytest.mark.parametrize(
+    "options", (dict(reweight=0), dict(nonnegative=False), dict(pixels="box"), dict(num_iter=5, network=False), dict(num_iter=0))
+)
 def test_sound_scans_are_explained_with_other_options(options):
     record, messages = told(*scan("foam", 32, 120, 1e5), **options)
     assert record["explained"] is True and not messages

@@ -120,7 +120,9 @@ def check_size(size: tuple[int, int]) -> None:
     ValueError
     """
     if min(size) < LEAST:
-        raise ValueError(f"the grid has {size[0]} rows and {size[1]} columns (num_gridx={size[0]}, num_gridy={size[1]}); a slice needs at least {LEAST} of each")
+        raise ValueError(
+            f"the grid has {size[0]} rows and {size[1]} columns (num_gridx={size[0]}, num_gridy={size[1]}); a slice needs at least {LEAST} of each"
+        )
 
 
 def check_centers(center, slices: int, columns: int, convention: str = "edge") -> np.ndarray:

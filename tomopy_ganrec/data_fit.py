@@ -15,6 +15,7 @@ BLOCK, STRIPE = (8, 8), (16, 1)  # angles × columns over which the residual is 
 # stripes; an axis off by 6 % of the columns leaves .013 and more in blocks, a sample cut to 60 % of its width .012, a dead column .06 in stripes.
 # The limits rise on detectors of few columns: limit = max(first, second / columns).
 BLOCK_LIMIT, STRIPE_LIMIT = (0.009, 0.45), (0.012, 1.9)
+BEYOND = 1.25  # times what the noise leaves: below, a residual is noise, whatever its means are
 
 
 def is_checked(options: GanrecOptions) -> bool:
@@ -41,7 +42,7 @@ def compare_with_data(projector, image: torch.Tensor, sinogram: torch.Tensor, no
     list of dict
         ``noise_residual``: the relative residual that the noise alone would leave; ``misfit``: the norm of the residual's means over 8 × 8 values,
         relative to that of the data, beyond twice what noise leaves of them; ``explained``: whether that is as small as in sound scans, and the same
-        of single columns (means over 16 × 1 values).
+        of single columns (means over 16 × 1 values), or the whole residual no more than noise.
     """
     unit = power_of_two(sinogram)
     data = sinogram / unit
@@ -50,12 +51,13 @@ def compare_with_data(projector, image: torch.Tensor, sinogram: torch.Tensor, no
     for left, values, sigma in zip(residual, data, [s / u for s, u in zip(noise, unit.flatten().tolist(), strict=True)], strict=True):
         norm = float(values.norm())
         block, stripe = (_excess(left, values, sigma, size) for size in (BLOCK, STRIPE))
-        limits = [max(least, share / values.shape[1]) for least, share in (BLOCK_LIMIT, STRIPE_LIMIT)]
+        share = sigma * math.sqrt(values.numel()) / norm if norm > 0 else 0.0
+        limits = [max(least, over / values.shape[1]) for least, over in (BLOCK_LIMIT, STRIPE_LIMIT)]
         found.append(
             dict(
-                noise_residual=sigma * math.sqrt(values.numel()) / norm if norm > 0 else 0.0,
+                noise_residual=share,
                 misfit=block,
-                explained=bool(block <= limits[0] and stripe <= limits[1]),
+                explained=bool((block <= limits[0] and stripe <= limits[1]) or float(left.norm()) <= BEYOND * share * norm),
             )
         )
     return found

@@ -100,9 +100,11 @@ def _bright_air(sinogram: np.ndarray) -> tuple[float, float] | None:
     falls = level - float(np.quantile(profile, 0.1)) > max(0.03 * level, 5 * spread / math.sqrt(air.size))
     if not falls and level - low <= max(0.05 * level, 6 * spread):
         return None
-    series = air.mean(1)
-    series = series[: angles // 4 * 4].reshape(-1, 4).mean(1) if angles >= 16 else series
+    series, each = air.mean(1), 4 if angles >= 16 else 1
+    noise = 1.4826 * float(np.median(np.abs(np.diff(series)))) / math.sqrt(2 * each)
+    series = series[: angles // each * each].reshape(-1, each).mean(1)
     unrest = 1.4826 * float(np.median(np.abs(series - np.median(series))))
+    unrest = math.sqrt(max(unrest**2 - noise**2, 0)) if each > 1 else unrest
     # Of the fall, air is at most .08 with 1e3 photons, the inside of a sample .23 at least.
     return (level, lowest) if unrest <= 0.15 * (level - low) else None
 

@@ -41,7 +41,9 @@ def warm_every(options: GanrecOptions, source, default: int | str = 0) -> int:
         places = sorted({min(max(distance, count * k // 4), count - 1 - distance) for k in (1, 2, 3)})
         if places[0] < distance:
             break
-        differences = [_difference(source.read(np.array([k]))[0], source.read(np.array([k - distance, k + distance])).mean(0, np.float64)) for k in places]
+        differences = [
+            _difference(source.read(np.array([k]))[0], source.read(np.array([k - distance, k + distance])).mean(0, np.float64)) for k in places
+        ]
         if np.median(differences) > FAR:
             break
         far = distance
