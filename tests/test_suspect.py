@@ -12,7 +12,7 @@ from tomopy_ganrec.sources import source_of
 from tomopy_ganrec.suspect import warn_of_data
 
 pytest.importorskip("astra")
-from tomopy_ganrec.benchmark.cases import Case, Wedge  # noqa: E402
+from tomopy_ganrec.benchmark.cases import Case, Wedge
 
 N = 64
 EACH = pytest.mark.parametrize("name", OBJECTS)

@@ -57,8 +57,8 @@ def check_order(theta, shape: tuple[int, int, int], sinogram_order: bool) -> Non
         axis, other, changed = 2, 1 if sinogram_order else 0, "columns and angles"
         remedy = f"give ({', '.join(names)})"
     raise ValueError(
-        f"theta has {count} angles, and so has axis {axis} of the data of shape {given}; axis {other}, where the projections should be, has {angles}. "
-        f"Did {changed} change places? {remedy[0].upper()}{remedy[1:]}"
+        f"theta has {count} angles, and so has axis {axis} of the data of shape {given}; axis {other}, where the projections should be, has "
+        f"{angles}. Did {changed} change places? {remedy[0].upper()}{remedy[1:]}"
     )
 
 
@@ -81,8 +81,8 @@ def check_projections(tomo: np.ndarray) -> None:
         raise ValueError(f"the data hold {angles} projections; a tomogram needs at least 2, and many more to look like anything")
     if columns < LEAST:
         raise ValueError(
-            f"the projections are {columns} column{'' if columns == 1 else 's'} wide; a slice needs at least {LEAST}, or did slices and columns change "
-            "places?"
+            f"the projections are {columns} column{'' if columns == 1 else 's'} wide; a slice needs at least {LEAST}, or did slices and columns "
+            "change places?"
         )
     check_finite(tomo)
 
@@ -107,8 +107,8 @@ def check_finite(tomo: np.ndarray, slices=None) -> None:
     if slices is not None:
         first[0] = int(slices[first[0]])
     raise ValueError(
-        f"the data hold {int((~finite).sum())} values that are NaN or infinite{'' if slices is None else ' among the slices read last'}, the first at "
-        f"(slice, angle, column) = {tuple(first)}; repair them first, e.g. with tomopy.misc.corr.remove_nan, or check the flat fields for zeros"
+        f"the data hold {int((~finite).sum())} values that are NaN or infinite{'' if slices is None else ' among the slices read last'}, the first "
+        f"at (slice, angle, column) = {tuple(first)}; repair them first, e.g. with tomopy.misc.corr.remove_nan, or check the flat fields for zeros"
     )
 
 

@@ -89,7 +89,8 @@ def warn_unexplained(records, options: GanrecOptions, stacklevel: int = 3) -> No
     worst = max(bad, key=lambda k: records[k]["misfit"])
     record = records[worst]
     causes = [
-        f"a wrong rotation axis (center={record['center']:.6g} columns, edge convention; tomopy.find_center_vo finds it for center_convention='index')",
+        f"a wrong rotation axis (center={record['center']:.6g} columns in the edge convention; tomopy.find_center_vo gives it for "
+        "center_convention='index')",
         "wrong angles (theta: unit, order, range)",
         "missing or wrong flat fields, dead columns",
         "a sample wider than the detector (num_gridx, num_gridy, mask=False)",
@@ -98,8 +99,8 @@ def warn_unexplained(records, options: GanrecOptions, stacklevel: int = 3) -> No
         causes.append("negative data (nonnegative=False)")
     warnings.warn(
         f"the reconstruction does not explain the data of {len(bad)} of {len(records)} slices, slice {worst} the least: its relative residual is "
-        f"{record['residual']:.2g}, noise alone would leave {record['noise_residual']:.2g}, and {record['misfit']:.2g} of the data stay where noise is "
-        f"averaged out. Usual causes: {'; '.join(causes)}",
+        f"{record['residual']:.2g}, noise alone would leave {record['noise_residual']:.2g}, and {record['misfit']:.2g} of the data stay where noise "
+        f"is averaged out. Usual causes: {'; '.join(causes)}",
         UserWarning,
         stacklevel=stacklevel,
     )

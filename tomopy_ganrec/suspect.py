@@ -79,8 +79,8 @@ def _transmission(data: np.ndarray, unit: float) -> str | None:
     what = "raw counts (whole numbers)" if whole else "transmission"
     correct = "divide by the flat fields (tomopy.normalize), then apply tomopy.minus_log"
     return (
-        f"beside the sample the data are {level:.3g}, and fall to {low:.3g} inside: they look like {what}. Line integrals of attenuation are expected, "
-        f"0 beside the sample and rising inside; {correct if whole else 'apply tomopy.minus_log after the flat-field correction'}"
+        f"beside the sample the data are {level:.3g}, and fall to {low:.3g} inside: they look like {what}. Line integrals of attenuation are "
+        f"expected, 0 beside the sample and rising inside; {correct if whole else 'apply tomopy.minus_log after the flat-field correction'}"
     )
 
 
@@ -128,8 +128,8 @@ def _negative(data: np.ndarray, options: GanrecOptions) -> str | None:
         return None
     return (
         f"{(below < 0).mean():.0%} of the data lie below zero by more than their noise, and the reconstruction may not (nonnegative=True). For phase "
-        "tomograms give nonnegative=False; where attenuation is meant, look at the sign of the logarithm (line integrals are −log of the transmission) "
-        "and at the flat fields"
+        "tomograms give nonnegative=False; where attenuation is meant, look at the sign of the logarithm (line integrals are −log of the "
+        "transmission) and at the flat fields"
     )
 
 
@@ -186,6 +186,6 @@ def _levels(sinogram: np.ndarray, unit: float, theta: np.ndarray, center: float,
     if top == 0 or 0.2 * top <= largest <= 4 * top:
         return None
     return (
-        f"levels={options.levels} are far from the attenuation that the data have: at most some {top:.2g} per pixel. Levels are attenuation per detector "
-        "column; leave levels out, or give levels='auto' to find them"
+        f"levels={options.levels} are far from the attenuation that the data have: at most some {top:.2g} per pixel. Levels are attenuation per "
+        "detector column; leave levels out, or give levels='auto' to find them"
     )
