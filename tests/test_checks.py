@@ -17,6 +17,8 @@ def data(slices=3, angles=20, columns=16):
     ((3, 20, 16), False, "axis 1 of the data.*slices and angles change places.*or sinogram_order=True"),
     ((20, 3, 16), True, "axis 0 of the data.*slices and angles change places.*without sinogram_order=True"),
     ((16, 3, 20), False, "axis 2 of the data.*columns and angles change places"),
+    ((1, 20, 16), False, "axis 1 of the data"),
+    ((20, 1, 16), True, "axis 0 of the data"),
     ((3, 16, 20), True, "axis 2 of the data.*columns and angles change places"),
 ])  # fmt: skip
 def test_axes_in_another_order_are_named(shape, order, words):
@@ -25,7 +27,9 @@ def test_axes_in_another_order_are_named(shape, order, words):
 
 
 def test_axes_that_may_be_right_are_left_alone():
-    check_order(np.zeros(20), (20, 20, 20), False)
+    for order in (False, True):
+        check_order(np.zeros(20), (20, 20, 20), order)
+        check_order(np.zeros(20), (20, 20), order)
     check_order(np.zeros(7), (3, 20, 16), False)  # refused for its number
     check_order(np.zeros((20, 1)), (20, 3, 16), False)  # and for its shape
 

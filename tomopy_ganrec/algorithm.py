@@ -16,7 +16,7 @@ from .data_fit import warn_unexplained
 from .devices import cpu_threads, resolve_devices
 from .options import GanrecOptions
 from .outputs import Output, output_of
-from .sources import source_of
+from .sources import Source, source_of
 from .suspect import warn_of_data
 from .volume import reconstruct, warm_every
 
@@ -183,11 +183,11 @@ def recon(
     if algorithm not in (None, "ganrec", ganrec):
         raise ValueError(f"algorithm={algorithm!r}: this function reconstructs with 'ganrec'; use tomopy.recon for other algorithms")
     settings = GanrecOptions.from_mapping(None if nchunk in (None, 0) else {"batch_size": nchunk}, options, kwargs)
+    check_order(theta, np.shape(tomo), sinogram_order or isinstance(tomo, Source))
     source = source_of(tomo, sinogram_order)
     if source.nbytes_in_memory:
         check_projections(np.asarray(tomo) if sinogram_order else np.asarray(tomo).swapaxes(0, 1))
     slices, angles, columns = source.shape
-    check_order(theta, source.shape, source.sinogram_order)
     theta = check_theta(theta, angles)
     centers = check_centers(center, slices, columns, settings.center_convention)
     size = int(columns if num_gridx is None else num_gridx), int(columns if num_gridy is None else num_gridy)

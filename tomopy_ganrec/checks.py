@@ -29,14 +29,14 @@ def check_theta(theta, angles: int) -> np.ndarray:
     return theta
 
 
-def check_order(theta, shape: tuple[int, int, int], sinogram_order: bool) -> None:
+def check_order(theta, shape: tuple[int, ...], sinogram_order: bool) -> None:
     """Refuse data whose axes stand in another order than `sinogram_order` says, as the number of angles shows.
 
     Parameters
     ----------
     theta : (angles,) array_like
-    shape : (int, int, int)
-        Slices, angles, columns, as the data are understood.
+    shape : tuple of int
+        Of the data, as they were given.
     sinogram_order : bool
 
     Raises
@@ -44,21 +44,18 @@ def check_order(theta, shape: tuple[int, int, int], sinogram_order: bool) -> Non
     ValueError
         Where there are as many angles as slices (or columns), and not as many as projections.
     """
-    count, (slices, angles, columns) = np.size(theta), shape
-    if count == angles or np.ndim(theta) != 1 or count not in (slices, columns):
+    count, right = np.size(theta), 1 if sinogram_order else 0
+    if len(shape) != 3 or np.ndim(theta) != 1 or count == shape[right] or count not in shape:
         return
-    given = (slices, angles, columns) if sinogram_order else (angles, slices, columns)
-    names = ("slices", "angles", "columns") if sinogram_order else ("angles", "slices", "columns")
-    if count == slices:
-        axis, other = (0, 1) if sinogram_order else (1, 0)
+    if count == shape[1 - right]:
+        axis, changed = 1 - right, "slices and angles"
         remedy = f"give (angles, slices, columns){' without sinogram_order=True' if sinogram_order else ', or sinogram_order=True'}"
-        changed = "slices and angles"
     else:
-        axis, other, changed = 2, 1 if sinogram_order else 0, "columns and angles"
-        remedy = f"give ({', '.join(names)})"
+        axis, changed = 2, "columns and angles"
+        remedy = f"give ({'slices, angles' if sinogram_order else 'angles, slices'}, columns)"
     raise ValueError(
-        f"theta has {count} angles, and so has axis {axis} of the data of shape {given}; axis {other}, where the projections should be, has "
-        f"{angles}. Did {changed} change places? {remedy[0].upper()}{remedy[1:]}"
+        f"theta has {count} angles, and so has axis {axis} of the data of shape {tuple(shape)}; axis {right}, where the projections should be, has "
+        f"{shape[right]}. Did {changed} change places? {remedy[0].upper()}{remedy[1:]}"
     )
 
 
