@@ -188,6 +188,7 @@ def test_cancel_reaches_a_run_in_another_thread(sinograms, theta):
             job.result(60)
 
 
+@pytest.mark.filterwarnings("ignore:the reconstruction does not explain")
 @pytest.mark.parametrize("center", [N / 2, N / 2 + 2.3, N / 2 - 1.6])
 def test_centre_conventions(theta, center):
     sinogram = ParallelBeamProjector(N, theta, N, center).forward_project(torch.from_numpy(blobs())[None]).numpy()
@@ -287,6 +288,7 @@ def test_stacks_of_different_centres_do_not_mix(sinograms, theta):
     np.testing.assert_array_equal(found, np.concatenate(parts))
 
 
+@pytest.mark.filterwarnings("ignore:the projections do not fall to zero")
 @pytest.mark.parametrize("centers", ([16.0] * 7, [16.0, 16.0, 15.0, 16.0, 16.0, 16.0, 15.0], [15.0, 16.0] * 3 + [15.0]))
 def test_only_neighbours_are_stacked(theta, centers, monkeypatch):
     from tomopy_ganrec.result import FitResult

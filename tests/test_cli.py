@@ -39,7 +39,7 @@ def test_recon_writes_what_the_function_returns(scan, tmp_path, capsys):
 
 def test_recon_to_hdf5_quietly_with_levels(scan, tmp_path, capsys):
     out = tmp_path / "out.h5"
-    assert main(f"recon {scan} --slices 1 --levels [0,0.2] --num-iter 4 --out {out} --quiet --reader h5py".split()) == 0
+    assert main(f"recon {scan} --center 12.5 --slices 1 --levels [0,0.2] --num-iter 4 --out {out} --quiet --reader h5py".split()) == 0
     with h5py.File(out) as file:
         assert file["exchange/data"].shape == (1, 24, 24) and file["exchange/data"].attrs["first_slice"] == 1
     captured = capsys.readouterr()

@@ -651,3 +651,43 @@ def test_a_model_need_not_be_hashable():
     model = Blur()
     image = TotalVariation(model, model.forward_project(truth)).run(1e-5, 300)
     assert (image - truth).norm() < 0.05 * truth.norm()  # the blur is small against the object's structure
+
+
+# Grids wider than the detector: pixels that few projections see, and none
+
+
+WIDE = {
+    "twice": dict(size=64, columns=32, theta=DEGREES[::3]),
+    "three times": dict(size=96, columns=32, theta=DEGREES[:120:2]),
+    "odd": dict(size=67, columns=31, theta=DEGREES[:120:2]),
+    "axis aside": dict(size=61, columns=32, center=9.3, theta=DEGREES[:90:2]),
+    "axis at the edge": dict(size=80, columns=32, center=31.0, theta=DEGREES[::3]),
+    "wide only": dict(size=(32, 90), columns=32, theta=DEGREES[:60]),
+    "high only": dict(size=(90, 33), columns=32, center=17.5, theta=np.deg2rad(np.arange(0, 360, 4.0))),
+    "few angles": dict(size=80, columns=32, theta=DEGREES[:10:2]),
+    "many angles": dict(size=80, columns=32, theta=np.linspace(0, 1, 300)),
+    "narrow": dict(size=20, columns=32, theta=DEGREES[::3]),
+}
+
+
+@pytest.mark.parametrize("init", (False, True), ids=("uniform", "init"))
+@pytest.mark.parametrize("iterations", (3, 60))
+@pytest.mark.parametrize("method", (mlem, sirt))
+@pytest.mark.parametrize("geometry", WIDE.values(), ids=WIDE)
+def test_wide_grids_by_fourier_are_as_by_the_matrix(geometry, method, iterations, init):
+    size = geometry["size"]
+    rows, cols = size if isinstance(size, tuple) else (size, size)
+    y, x = np.mgrid[:rows, :cols] - np.array([(rows - 1) / 2, (cols - 1) / 2])[:, None, None]
+    truth = torch.from_numpy(1.0 * (np.hypot(y - 2, x + 1) < 9) + 0.1 * (np.hypot(y + 3, x) < 3)).float()[None]
+    models = [ParallelBeamProjector(**geometry, backend=backend) for backend in ("matrix", "fourier")]
+    sinogram = models[0].forward_project(truth)
+    start = dict(init=torch.full_like(truth, 0.1)) if init else {}
+    by_matrix, by_fourier = (method(model, sinogram, iterations, **start) for model in models)
+    assert by_fourier.isfinite().all() and by_fourier.min() >= 0
+    assert by_fourier.max() <= 1.25 * by_matrix.max()  # five projections weigh their edges
+    assert (by_fourier - by_matrix).norm() <= 0.08 * by_matrix.norm()  # what the two projectors differ by at sharp edges
+
+
+@pytest.mark.parametrize("factor", (2.0**-100, 2.0**100))
+def test_data_scale_does_not_overflow(model, sinograms, factor):
+    assert torch.equal(data_scale(model, sinograms * factor), data_scale(model, sinograms) * factor)

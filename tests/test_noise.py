@@ -22,8 +22,8 @@ def rock(size, seed):
     return torch.from_numpy(shale(size, seed=seed))
 
 
-def clean(theta, size=COLUMNS, center=None, seed=0):
-    projector = ParallelBeamProjector(size, theta, COLUMNS, center, backend="matrix")
+def clean(theta, size=COLUMNS, center=None, seed=0, columns=COLUMNS):
+    projector = ParallelBeamProjector(size, theta, columns, center, backend="matrix")
     return projector.forward_project(rock(size, seed))
 
 
@@ -124,3 +124,71 @@ def test_narrow_detectors(columns):
     estimate = estimate_noise(white((3, 40, columns), 1.0), degrees(40), columns / 2)
     assert tuple(estimate.shape) == (3, 1, 1) and bool(torch.isfinite(estimate).all())
     assert bool((estimate == 0).all()) == (columns < 3)  # nothing to tell noise from signal by
+
+
+GOLDEN = np.pi * (np.sqrt(5) - 1) / 2
+EVEN = np.deg2rad(np.arange(120.0))
+
+
+def uneven_angles():
+    """Orders and spacings that scans have: each is a way in which the two-dimensional spectrum has no meaning."""
+    rng = np.random.default_rng(0)
+    return {
+        "one missing": np.delete(EVEN, 57),
+        "first and second missing": np.delete(EVEN, [1, 30]),
+        "five missing": np.delete(EVEN, [3, 4, 50, 57, 80]),
+        "a gap": np.delete(EVEN, slice(40, 60)),
+        "missing and unordered": rng.permutation(np.delete(EVEN, 20)),
+        "each twice": np.repeat(EVEN[::2], 2),
+        "fifty of one": np.concatenate([np.full(50, 0.4), EVEN]),
+        "jittered": EVEN + np.deg2rad(rng.uniform(-0.3, 0.3, 120)),
+        "rounded": np.deg2rad(np.round(np.arange(0, 120, 0.83), 1)),
+        "at random": rng.uniform(0, np.pi, 100),
+        "golden angle": np.arange(120) * GOLDEN % np.pi,
+        "golden angle over a turn": np.arange(180) * GOLDEN % (2 * np.pi),
+        "two densities": np.deg2rad(np.concatenate([np.arange(0, 60, 0.5), np.arange(60, 150, 2)])),
+        "full turn, one missing": np.delete(np.deg2rad(np.arange(0, 360, 2.0)), 33),
+        "equal slopes": np.arctan(np.linspace(-2, 2, 81)),
+        "in situ, one missing": np.delete(np.deg2rad(np.linspace(-35, 35, 51)), 20),
+        "many": np.sort(rng.uniform(0, np.pi, 400)),
+        "two turns, one missing": np.delete(np.deg2rad(np.arange(0, 720, 2.0)), 100),
+    }
+
+
+UNEVEN = uneven_angles()
+uneven = pytest.mark.parametrize("theta", [torch.from_numpy(t) for t in UNEVEN.values()], ids=UNEVEN)
+
+
+@uneven
+@pytest.mark.parametrize("columns", [64, 128])
+def test_noise_of_uneven_angles_is_found(theta, columns):
+    sinogram = clean(theta, columns, columns=columns)
+    sigma = 0.01 * float(sinogram.max())
+    # Eight draws: a mean within 10 %, single ones within the 20 % that a few dozen values allow.
+    noise = white((8, len(theta), columns), sigma)
+    found = estimate_noise(sinogram + noise, theta, columns / 2).flatten() / sigma
+    assert 0.9 <= float(found.mean()) <= 1.1 and 0.8 <= float(found.min()) <= float(found.max()) <= 1.2
+
+
+@uneven
+def test_little_is_found_in_uneven_angles_where_there_is_none(theta):
+    sinogram = clean(theta)
+    assert 0 <= estimate_noise(sinogram, theta, COLUMNS / 2).item() <= 2e-3 * float(sinogram.max())  # as for even ones
+
+
+@pytest.mark.parametrize("kind", ["one missing", "golden angle", "each twice"])
+def test_uneven_angles_in_any_order_and_unit(kind):
+    theta = torch.from_numpy(UNEVEN[kind])
+    sinogram = clean(theta) + white((1, len(theta), COLUMNS), 1.0)
+    expected = estimate_noise(sinogram, theta, COLUMNS / 2)
+    order = torch.randperm(len(theta), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(estimate_noise(sinogram[:, order], theta[order], COLUMNS / 2), expected)
+    assert torch.equal(estimate_noise(sinogram * 2.0**70, theta, COLUMNS / 2), expected * 2.0**70)
+
+
+@pytest.mark.parametrize("angles", [180, 20], ids=["spectrum", "differences"])
+@pytest.mark.parametrize("factor", [2.0**100, 2.0**-100])
+def test_squares_do_not_overflow(angles, factor):
+    theta = degrees(angles)
+    sinogram = white((2, angles, COLUMNS), 1.0)
+    assert torch.equal(estimate_noise(sinogram * factor, theta, COLUMNS / 2), estimate_noise(sinogram, theta, COLUMNS / 2) * factor)

@@ -110,6 +110,7 @@ def test_angles_that_cannot_be(scan, tmp_path, reader, theta, units, message):
         read(file_of(scan, tmp_path / "a.h5", theta, units=units), reader)
 
 
+@pytest.mark.filterwarnings("ignore:the reconstruction does not explain:UserWarning")  # the projections are of 60 directions
 def test_a_scan_of_a_few_degrees_can_be_trusted(scan, tmp_path, capsys):
     path = file_of(scan, tmp_path / "a.h5", np.arange(60) * 0.05)
     projections, theta = io.read_projections(path, reader="h5py", trust_theta=True)

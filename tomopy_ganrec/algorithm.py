@@ -11,12 +11,14 @@ from importlib.metadata import version
 import numpy as np
 
 from .calls import Call, give_back_threads, joined
-from .checks import check_centers, check_init, check_projections, check_theta
+from .checks import check_centers, check_init, check_order, check_projections, check_size, check_theta
+from .data_fit import warn_unexplained
 from .devices import check_ncore, cpu_threads, resolve_devices
 from .io import warn_of_repairs
 from .options import GanrecOptions, grid_size
 from .outputs import Output, output_of
-from .sources import source_of
+from .sources import Source, source_of
+from .suspect import warn_of_data
 from .volume import reconstruct, warm_every
 
 __all__ = ["ReconInfo", "ganrec", "recon", "register", "unregister"]
@@ -35,7 +37,8 @@ class ReconInfo:
     device : str
     slices : list of dict
         For each slice what `result.FitResult.info` says (noise, strength, the iteration returned, data residual, levels, reason for stopping …), its
-        ``center``, ``history`` of losses, ``seconds`` and projector ``backend``.
+        ``center``, ``history`` of losses, ``seconds`` and projector ``backend``. ``explained`` says whether the reconstruction explains the data
+        (None: not checked, see `data_fit.is_checked`), ``misfit`` and ``noise_residual`` by how much (`data_fit.compare_with_data`).
     """
 
     options: GanrecOptions
@@ -46,7 +49,9 @@ class ReconInfo:
         seconds = sum(sum(s["seconds"].values()) for s in self.slices)
         worst = max(s["residual"] for s in self.slices)
         count = f"{len(self.slices)} slice{'' if len(self.slices) == 1 else 's'}"
-        return f"{count} on {self.device} in {seconds:.1f} s, largest relative data residual {worst:.2e}"
+        bad = [k for k, s in enumerate(self.slices) if s.get("explained") is False]
+        unexplained = f"; the data of {len(bad)} are not explained, the first is slice {bad[0]}" if bad else ""
+        return f"{count} on {self.device} in {seconds:.1f} s, largest relative data residual {worst:.2e}{unexplained}"
 
 
 def _given_init(recon: np.ndarray) -> np.ndarray | None:
@@ -106,11 +111,15 @@ def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
     init = _given_init(image)
     if init is not None:
         init = check_init(init, image.shape)
+    check_size(image.shape[1:])
     source, output = source_of(tomo, sinogram_order=True), output_of(None, image.shape)
+    warned = warn_of_data(source, theta, centers, image.shape[1:], settings, stacklevel=4)
     output.begin({})
     with joined(image, settings.progress) as call:
         reconstruct(source, centers, theta, image.shape[1:], settings, output, call, init, warm_every(settings, source))
     image[...] = output.result()
+    if not warned:  # of what comes first
+        warn_unexplained(output.records, settings, stacklevel=4)
 
 
 def recon(
@@ -185,6 +194,7 @@ def recon(
     threads = check_ncore(ncore)
     given = nchunk is not None and not (isinstance(nchunk, int) and nchunk == 0)
     settings = GanrecOptions.from_mapping({"batch_size": nchunk} if given else None, options, kwargs)
+    check_order(theta, np.shape(tomo), sinogram_order or isinstance(tomo, Source))
     source = source_of(tomo, sinogram_order)
     if source.nbytes_in_memory:
         check_projections(np.asarray(tomo) if sinogram_order else np.asarray(tomo).swapaxes(0, 1))
@@ -192,8 +202,10 @@ def recon(
     theta = check_theta(theta, angles, settings.trust_theta)
     centers = check_centers(center, slices, columns, settings.center_convention)
     size = grid_size(columns, num_gridx, num_gridy)
+    check_size(size)
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
     devices = [] if client is not None else resolve_devices(settings)
+    warned = warn_of_data(source, theta, centers, size, settings)
     output = out if isinstance(out, Output) else output_of(out, (slices, *size))
     every = warm_every(settings, source, "auto" if init is None else 0)  # on request only: neighbours take the place of what is given
     output.begin(_identity(source, theta, centers, settings, init, every), resume, alone=True)
@@ -212,6 +224,8 @@ def recon(
         output.close()
     warn_of_repairs([record.get("repaired", 0) for record in output.records if record], angles * columns, source.what)
     image = output.result()
+    if not warned:  # of what comes first
+        warn_unexplained(output.records, settings)
     return (image, ReconInfo(settings, ", ".join(map(str, devices)), output.records)) if return_info else image
 
 

@@ -1,12 +1,12 @@
-"""What is refused before anything is computed, and what is warned of."""
-
-import warnings
+"""What is refused before anything is computed."""
 
 import numpy as np
 
 from .scan_angles import check_range, fold
 
-__all__ = ["check_centers", "check_init", "check_projections", "check_theta"]
+__all__ = ["check_centers", "check_finite", "check_init", "check_order", "check_projections", "check_size", "check_theta"]
+
+LEAST = 4  # rows, columns and detector columns
 
 
 def check_theta(theta, angles: int, trust: bool = False) -> np.ndarray:
@@ -38,8 +38,38 @@ def check_theta(theta, angles: int, trust: bool = False) -> np.ndarray:
     return fold(theta, 2 * np.pi)
 
 
+def check_order(theta, shape: tuple[int, ...], sinogram_order: bool) -> None:
+    """Refuse data whose axes stand in another order than `sinogram_order` says, as the number of angles shows.
+
+    Parameters
+    ----------
+    theta : (angles,) array_like
+    shape : tuple of int
+        Of the data, as they were given.
+    sinogram_order : bool
+
+    Raises
+    ------
+    ValueError
+        Where there are as many angles as slices (or columns), and not as many as projections.
+    """
+    count, right = np.size(theta), 1 if sinogram_order else 0
+    if len(shape) != 3 or np.ndim(theta) != 1 or count == shape[right] or count not in shape:
+        return
+    if count == shape[1 - right]:
+        axis, changed = 1 - right, "slices and angles"
+        remedy = f"give (angles, slices, columns){' without sinogram_order=True' if sinogram_order else ', or sinogram_order=True'}"
+    else:
+        axis, changed = 2, "columns and angles"
+        remedy = f"give ({'slices, angles' if sinogram_order else 'angles, slices'}, columns)"
+    raise ValueError(
+        f"theta has {count} angles, and so has axis {axis} of the data of shape {tuple(shape)}; axis {right}, where the projections should be, has "
+        f"{shape[right]}. Did {changed} change places? {remedy[0].upper()}{remedy[1:]}"
+    )
+
+
 def check_projections(tomo: np.ndarray) -> None:
-    """Refuse sinograms (slices, angles, columns) that nothing can be reconstructed from; warn of data that were not −log-transformed.
+    """Refuse sinograms (slices, angles, columns) that nothing can be reconstructed from.
 
     Raises
     ------
@@ -55,24 +85,49 @@ def check_projections(tomo: np.ndarray) -> None:
         raise ValueError(f"the data hold no slices (slices, angles, columns = {tomo.shape}); give at least one")
     if angles < 2:
         raise ValueError(f"the data hold {angles} projections; a tomogram needs at least 2, and many more to look like anything")
-    if columns < 2:
-        raise ValueError(f"the projections are {columns} column wide; a slice needs at least 2, or did slices and columns change places?")
-    finite = np.isfinite(tomo)
-    if not finite.all():
-        first = tuple(int(i) for i in np.argwhere(~finite)[0])
+    if columns < LEAST:
         raise ValueError(
-            f"the data hold {int((~finite).sum())} values that are NaN or infinite, the first at (slice, angle, column) = {first}; "
-            "repair them first, e.g. with tomopy.misc.corr.remove_nan, or check the flat fields for zeros"
+            f"the projections are {columns} column{'' if columns == 1 else 's'} wide; a slice needs at least {LEAST}, or did slices and columns "
+            "change places?"
         )
-    edge = max(1, columns // 50)
-    border = np.median(np.concatenate([tomo[..., :edge], tomo[..., -edge:]], axis=2))
-    middle = np.median(tomo[..., columns // 4 : columns - columns // 4])
-    if border > 0 and middle > 0 and border > 1.5 * middle:
-        warnings.warn(
-            f"the detector's edges (median {border:.3g}) are brighter than its middle ({middle:.3g}): the data look like transmission. "
-            "Attenuation is expected; apply tomopy.minus_log after the flat-field correction",
-            UserWarning,
-            stacklevel=4,
+    check_finite(tomo)
+
+
+def check_finite(tomo: np.ndarray, slices=None) -> None:
+    """Refuse sinograms with NaN or infinity.
+
+    Parameters
+    ----------
+    tomo : (n, angles, columns) array
+    slices : (n,) int array_like, optional
+        Where they stand in the volume, for the message; default: 0 to n − 1.
+
+    Raises
+    ------
+    ValueError
+    """
+    finite = np.isfinite(tomo)
+    if finite.all():
+        return
+    first = [int(i) for i in np.argwhere(~finite)[0]]
+    if slices is not None:
+        first[0] = int(slices[first[0]])
+    raise ValueError(
+        f"the data hold {int((~finite).sum())} values that are NaN or infinite{'' if slices is None else ' among the slices read last'}, the first "
+        f"at (slice, angle, column) = {tuple(first)}; repair them first, e.g. with tomopy.misc.corr.remove_nan, or check the flat fields for zeros"
+    )
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse grids that are too small.
+
+    Raises
+    ------
+    ValueError
+    """
+    if min(size) < LEAST:
+        raise ValueError(
+            f"the grid has {size[0]} rows and {size[1]} columns (num_gridx={size[0]}, num_gridy={size[1]}); a slice needs at least {LEAST} of each"
         )
 
 

@@ -29,6 +29,18 @@ def _slices(text: str):
     return (int(first), int(last) if last else int(first) + 1)
 
 
+def _grid(text: str) -> tuple[int, int]:
+    """Rows and columns of a slice, from ``ROWSxCOLS`` or one number for both."""
+    rows, _, cols = text.lower().replace("×", "x").partition("x")
+    try:
+        size = int(rows), int(cols or rows)
+    except ValueError:
+        size = 0, 0
+    if min(size) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give ROWSxCOLS, such as 512x640, or one number for both")
+    return size
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tomopy-ganrec", description="Missing-wedge tomography by GANrec.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -43,6 +55,11 @@ def _parser() -> argparse.ArgumentParser:
         help="angles of all projections, in place of the file's: START:STEP in degrees, or a file of degrees (text, .npy)",
     )
     recon.add_argument("--trust-theta", action="store_true", default=None, help="take the angles as they are, e.g. of a scan of a few degrees")
+    recon.add_argument(
+        "--grid", type=_grid, metavar="ROWSxCOLS",
+        help="rows and columns of a slice, or one number for both (default: the detector's columns); for a sample wider than the detector give a "
+        "larger grid and --mask False",
+    )  # fmt: skip
     recon.add_argument(
         "--out", required=True, metavar="PATH", help="a folder for TIFFs, or a file ending in .h5; slices are there as they are finished"
     )
@@ -89,12 +106,13 @@ def _recon(arguments) -> None:
     projections, theta = io.read_projections(*read, "dxchange", **more) if arguments.reader == "dxchange" else open_projections(*read, **more)
     _, slices, columns = projections.shape
     first = arguments.slices[0] if arguments.slices else 0
-    output = output_of(arguments.out, (slices, columns, columns), first)
+    rows, cols = arguments.grid or (columns, columns)
+    output = output_of(arguments.out, (slices, rows, cols), first)
     with _client(arguments.scheduler) as client:
         try:
             path, info = recon(
                 projections, theta, arguments.center, options=chosen, return_info=True, progress=not arguments.quiet,
-                out=output, resume=arguments.resume, client=client,
+                out=output, resume=arguments.resume, client=client, num_gridx=rows, num_gridy=cols,
             )  # fmt: skip
         except FileExistsError as error:
             raise FileExistsError(f"{error}. On the command line: --resume") from error

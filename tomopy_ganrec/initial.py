@@ -9,6 +9,8 @@ from typing import Protocol
 
 import torch
 
+from .noise import power_of_two
+
 __all__ = ["ForwardModel", "data_scale", "fbp", "field_of_view", "mlem", "ramp_filter", "sirt"]
 
 
@@ -85,10 +87,18 @@ def fbp(model: ForwardModel, sinogram: torch.Tensor, theta) -> torch.Tensor:
     return model.back_project((filtered * weights[:, None]).contiguous()) / pixel**2
 
 
+SHORT, SEEN = 1e-2, 0.5  # of the longest ray's length, and of what one projection adds to a pixel at most, below which the two do not meet
+
+
 def _sums(model: ForwardModel, sinogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The row and column sums of A, zero for rays that miss the grid and pixels that no projection sees.
+
+    A projector by Fourier transforms leaves ripples of either sign there, of 0.1 of what one projection adds, whose inverse would make up values.
+    """
     rows = model.forward_project(torch.ones(sinogram.shape[0], *model.domain_shape).to(sinogram))
     columns = model.back_project(torch.ones_like(sinogram))
-    return rows, columns
+    long, seen = SHORT * rows.amax((1, 2), keepdim=True), SEEN / sinogram.shape[1] * columns.amax((1, 2), keepdim=True)
+    return torch.where(rows > long, rows, 0.0), torch.where(columns > seen, columns, 0.0)
 
 
 def _inverse(x: torch.Tensor) -> torch.Tensor:
@@ -124,7 +134,8 @@ def mlem(model: ForwardModel, sinogram: torch.Tensor, iterations=200, init=None)
     x = torch.ones_like(columns) * total if init is None else init
     floor = 1e-6 * total + torch.finfo(x.dtype).tiny
     for _ in range(iterations):
-        x = x * norm * model.back_project(data / torch.maximum(model.forward_project(x), floor))
+        ratio = model.back_project(data / torch.maximum(model.forward_project(x), floor))
+        x = x * norm * ratio.clamp(min=0)  # ripples, as in `_sums`
     return x
 
 
@@ -134,7 +145,9 @@ def data_scale(model: ForwardModel, sinogram: torch.Tensor, mask=None) -> torch.
     Where positive and negative values cancel (a phase tomogram) the root mean square of the data over the width takes over; 1 for no signal.
     """
     pixels = float(model.domain_shape[0] * model.domain_shape[1] if mask is None else mask.sum())
+    unit = power_of_two(sinogram)  # for squares and sums that float32 can hold
+    sinogram = sinogram / unit
     mean = 2 * sinogram.sum(2).mean(1).abs() / pixels / getattr(model, "pixel_size", 1.0) ** 2
     rms = sinogram.square().mean((1, 2)).sqrt() / sinogram.shape[2]
-    scale = torch.maximum(mean, rms)
-    return torch.where(scale > 0, scale, torch.ones_like(scale))[:, None, None]
+    scale = torch.maximum(mean, rms)[:, None, None] * unit
+    return torch.where(scale > 0, scale, torch.ones_like(scale))

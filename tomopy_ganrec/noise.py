@@ -6,6 +6,14 @@ import torch
 
 __all__ = ["estimate_noise"]
 
+BINS = 5  # half the width of the window's main lobe in frequencies, and one to spare
+EVEN = 1e-2  # of a step by which angles may be off and still count as evenly spaced
+NEIGHBOURS = 128  # projections that are looked at together where they are not evenly spaced
+ENOUGH, LEAST = 64, 32  # values that an estimate needs: of an evenly spaced scan, of another one
+FREQUENCIES = 16  # along the detector, at most, that serve projections that are not evenly spaced
+DETERMINED = 0.05  # share of the noise of a projection that must be left for it to be counted
+SIGNAL = 1e-9  # share of a band's power that an object may have outside of what is taken to be its part of the data
+
 
 def _window(n: int, like: torch.Tensor) -> torch.Tensor:
     """Four-term Blackman–Harris window: side lobes of −92 dB, so that the object's signal does not leak into the empty part of the spectrum."""
@@ -17,9 +25,11 @@ def estimate_noise(sinogram: torch.Tensor, theta: torch.Tensor, center: float) -
     """Standard deviation of the noise in sinograms, blind to the object's structure.
 
     An object within radius R of the axis leaves the Fourier transform of its sinogram empty where the angular frequency k exceeds R·|ω|
-    (P. A. Rattey and A. G. Lindgren, IEEE Trans. Acoust. 29, 994–1002, 1981): what is found there is noise. The median of the power makes
-    the estimate robust. With so few or so unevenly spaced angles that no such region exists, the median absolute second difference along
-    the detector is used instead; it counts fine structure as noise.
+    (P. A. Rattey and A. G. Lindgren, IEEE Trans. Acoust. 29, 994–1002, 1981): what is found there is noise. Where the angles are not evenly
+    spaced (projections left out, taken twice, in golden-angle order …), a frequency ω of neighbouring projections is a function of the angle whose
+    own frequencies do not exceed R·|ω|, at the angles that there are; what is at right angles to all such functions is noise (D. Slepian, Bell Syst.
+    Tech. J. 57, 1371–1430, 1978). The median of the power makes the estimate robust. With so few angles that no such part exists, the median
+    absolute second difference along the detector is used instead; it counts fine structure as noise.
 
     Parameters
     ----------
@@ -34,23 +44,87 @@ def estimate_noise(sinogram: torch.Tensor, theta: torch.Tensor, center: float) -
     (B, 1, 1) tensor
         In the units of the sinogram.
     """
+    # A power of two takes nothing from the numbers, and squares of what is left neither overflow nor vanish.
+    unit = power_of_two(sinogram)
+    sinogram = sinogram / unit
     angles, columns = sinogram.shape[1:]
-    order = torch.argsort(theta).to(sinogram.device)
-    steps = torch.diff(theta.sort().values)
-    step = float(steps.median()) if angles > 1 else 0.0
-    if angles >= 16 and columns >= 16 and step > 0 and float((steps - step).abs().max()) < 0.5 * step:
-        window = _window(angles, sinogram)[:, None] * _window(columns, sinogram)
-        power = torch.fft.rfft2(sinogram[:, order] * window).abs().square()
-        k = 2 * math.pi * torch.fft.fftfreq(angles, device=sinogram.device).abs() / step
-        omega = 2 * math.pi * torch.fft.rfftfreq(columns, device=sinogram.device)
+    found = None
+    if angles >= 16 and columns >= 16:
+        step = _even_step(theta)
         radius = max(center, columns - center)
-        bins = 5  # half the width of the window's main lobe, and one to spare
-        edge = radius * (omega + bins * 2 * math.pi / columns) + bins * 2 * math.pi / (angles * step)
-        empty = k[:, None] > edge
-        empty[:, 0] = False
-        if int(empty.sum()) >= 64:
-            return (power[:, empty].median(1).values / math.log(2) / window.square().sum()).sqrt()[:, None, None]
+        found = _uneven(sinogram, theta, radius) if step is None else _even(sinogram, theta, step, radius)
+    if found is not None:
+        return found[:, None, None] * unit
     if columns < 3:
         return torch.zeros(sinogram.shape[0], 1, 1).to(sinogram)
     second = sinogram[..., 2:] - 2 * sinogram[..., 1:-1] + sinogram[..., :-2]
-    return (second.abs().flatten(1).median(1).values / (0.6745 * math.sqrt(6)))[:, None, None]
+    return (second.abs().flatten(1).median(1).values / (0.6745 * math.sqrt(6)))[:, None, None] * unit
+
+
+def power_of_two(sinogram: torch.Tensor) -> torch.Tensor:
+    """The power of two at the largest absolute value of each sinogram, 1 where all is zero: (B, 1, 1)."""
+    largest = sinogram.abs().amax((1, 2), keepdim=True)
+    _, exponent = torch.frexp(largest)
+    return torch.where(largest > 0, torch.ldexp(torch.ones_like(largest), exponent.clamp(-125, 127)), 1.0)
+
+
+def _even_step(theta: torch.Tensor) -> float | None:
+    """The step of evenly spaced angles; None for others."""
+    steps = torch.diff(theta.sort().values)
+    step = float(steps.median())
+    return step if step > 0 and float((steps - step).abs().max()) <= EVEN * step else None
+
+
+def _even(sinogram: torch.Tensor, theta: torch.Tensor, step: float, radius: float) -> torch.Tensor | None:
+    """The noise by the two-dimensional spectrum, for angles with an even `step`: (B,), or None where its empty part is too small."""
+    angles, columns = sinogram.shape[1:]
+    order = torch.argsort(theta).to(sinogram.device)
+    window = _window(angles, sinogram)[:, None] * _window(columns, sinogram)
+    power = torch.fft.rfft2(sinogram[:, order] * window).abs().square()
+    k = 2 * math.pi * torch.fft.fftfreq(angles, device=sinogram.device).abs() / step
+    omega = 2 * math.pi * torch.fft.rfftfreq(columns, device=sinogram.device)
+    edge = radius * (omega + BINS * 2 * math.pi / columns) + BINS * 2 * math.pi / (angles * step)
+    empty = k[:, None] > edge
+    empty[:, 0] = False
+    if int(empty.sum()) < ENOUGH:
+        return None
+    return (power[:, empty].median(1).values / math.log(2) / window.square().sum()).sqrt()
+
+
+def _uneven(sinogram: torch.Tensor, theta: torch.Tensor, radius: float) -> torch.Tensor | None:
+    """The noise by what no object can have made, for any angles: (B,), or None where that is too little."""
+    angles, columns = sinogram.shape[1:]
+    theta = theta.detach().cpu().double()
+    if float(theta.max() - theta.min()) > 2 * math.pi:
+        theta = theta % (2 * math.pi)
+    order = torch.argsort(theta)
+    window = _window(columns, sinogram)
+    lines = torch.fft.rfft(sinogram[:, order.to(sinogram.device)] * window)
+    blocks = torch.tensor_split(torch.arange(angles), -(-angles // NEIGHBOURS))
+    each, power, count = max(2, min(FREQUENCIES, 4 * FREQUENCIES // len(blocks))), [], 0
+    for block in blocks:
+        positions = theta[order[block]]
+        for j in _low_frequencies(positions, columns, radius, each):
+            limit = radius * (j + BINS) * 2 * math.pi / columns
+            values, vectors = torch.linalg.eigh(torch.sinc((positions[:, None] - positions) * limit / math.pi))
+            free = vectors[:, values < SIGNAL * values[-1]]
+            count += free.shape[1]
+            # What is left at each angle, in units of what noise leaves there: unlike the parts along single vectors, it does not depend on rounding.
+            left = free @ free.T
+            kept = left.diagonal() > DETERMINED
+            left = left[kept] / left.diagonal()[kept].sqrt()[:, None]
+            power.append(torch.view_as_real(torch.einsum("bn,kn->bk", lines[:, block, j], left.to(lines))).square().sum(-1))
+    if count < LEAST:
+        return None
+    return (torch.cat(power, 1).median(1).values / math.log(2) / window.square().sum()).sqrt()
+
+
+def _low_frequencies(positions: torch.Tensor, columns: int, radius: float, most: int) -> list[int]:
+    """Which of the detector's frequencies leave something to noise at angles `positions`, at most so many: the higher, the more an object fills."""
+    gaps = torch.diff(positions)
+    span = float(gaps.clamp(max=4 * float(gaps.mean())).sum())
+    top = columns // 2 - 1
+    if span > 0:
+        top = min(top, int((len(positions) - 10) * columns / (2 * radius * span)) - BINS)
+    top = max(top, 1)
+    return sorted({int(j) for j in torch.linspace(1, top, min(most, top)).round().tolist()})

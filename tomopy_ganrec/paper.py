@@ -8,11 +8,13 @@ import torch
 from .game import Game, NonFiniteError
 from .initial import ForwardModel, field_of_view
 from .networks import PaperDiscriminator, PaperGenerator
+from .noise import power_of_two
 from .result import FitResult, Status
 
 __all__ = ["fit_paper", "scale_and_offset", "unit_range"]
 
 AUTHORS_RATES = dict(generator=1e-3, discriminator=1e-5)  # the authors' defaults
+HUGE = 2.0**40  # data beyond this, or below its inverse, are taken in a unit of their own
 
 
 def unit_range(x: torch.Tensor) -> torch.Tensor:
@@ -61,6 +63,9 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
     lowest L1 distance is kept and its grey values are mapped to attenuation by a least-squares scale and offset.
     """
     began, batch, total = time.perf_counter(), sinogram.shape[0], options.warm_iterations if state else options.iterations
+    unit = power_of_two(sinogram)
+    unit = torch.where((unit > HUGE) | (unit < 1 / HUGE), unit, 1.0)  # squares and sums that float32 can hold
+    sinogram = sinogram / unit
     view = field_of_view(model, sinogram.device).to(sinogram)
     mask = view if options.mask else torch.ones_like(view)
     measured = unit_range(standardized(sinogram))
@@ -96,7 +101,7 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
         curves = {k: np.stack(v) for k, v in history.items() if v}
         weights = [slice_states(network, batch) if network is not None else [None] * batch for network in (generator, judge)]
         states = [dict(generator=g, judge=d) for g, d in zip(*weights, strict=True)]
-        return FitResult(image, start, info, curves, dict(start=0.0, fit=time.perf_counter() - began), states)
+        return FitResult(image * unit, start * unit, info, curves, dict(start=0.0, fit=time.perf_counter() - began), states)
 
     for iteration in range(total + 1):
         image = unit_range(generator(measured[:, None])[:, 0]) * mask

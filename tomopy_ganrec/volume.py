@@ -43,7 +43,9 @@ def warm_every(options: GanrecOptions, source, default: int | str = 0) -> int:
         places = sorted({min(max(distance, count * k // 4), count - 1 - distance) for k in (1, 2, 3)})
         if places[0] < distance:
             break
-        differences = [_difference(source.read(np.array([k]))[0], source.read(np.array([k - distance, k + distance])).mean(0)) for k in places]
+        differences = [
+            _difference(source.read(np.array([k]))[0], source.read(np.array([k - distance, k + distance])).mean(0, np.float64)) for k in places
+        ]
         if np.median(differences) > FAR:
             break
         far = distance
@@ -53,7 +55,7 @@ def warm_every(options: GanrecOptions, source, default: int | str = 0) -> int:
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:
     """How far two sinograms are apart but for their noise, relative to the first: by means over 4 × 4 values."""
-    a, b = (x[: x.shape[0] // 4 * 4 or None, : x.shape[1] // 4 * 4 or None] for x in (a, b))
+    a, b = (x[: x.shape[0] // 4 * 4 or None, : x.shape[1] // 4 * 4 or None].astype(np.float64) for x in (a, b))  # squares may overflow float32
     if min(a.shape) >= 4:
         a, b = (x.reshape(x.shape[0] // 4, 4, -1, 4).mean((1, 3)) for x in (a, b))
     norm = np.linalg.norm(a)

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from . import forks
-from .checks import check_projections
+from .checks import check_finite
+from .data_fit import compare_with_data, is_checked
 from .devices import lock_of
 from .fit import fit
 from .options import GanrecOptions
@@ -101,7 +102,7 @@ class Worker:
         slices = np.array(task.slices)
         data = self._source.read(slices)
         if self._source.nbytes_in_memory == 0:  # what lies in memory has been looked at as a whole
-            check_projections(data)
+            check_finite(data, slices)
         sinogram = torch.from_numpy(data).to(self.device)
         init, known = None if self._init is None else np.array(self._init[slices], np.float32), {}
         if self._options.preset == "paper":
@@ -111,6 +112,9 @@ class Worker:
         start = None if init is None else torch.from_numpy(init).to(self.device)
         result = fit(projector, sinogram, self._options, init=start, callback=notify, **known)
         self._output.write(slices, result.image.cpu().numpy())
+        compared = [dict(explained=None)] * len(slices)
+        if is_checked(self._options) and all(entry["stopped"] != "callback" for entry in result.info):
+            compared = compare_with_data(projector, result.image, sinogram, [entry["noise"] for entry in result.info])
         for index, state in zip(task.slices if self._states else (), result.states or (), strict=False):
             self._states.keep(index, state)
         repaired = self._source.repaired(slices)
@@ -118,6 +122,7 @@ class Worker:
             dict(
                 result.info[k],
                 **repaired[k],
+                **compared[k],
                 center=task.center,
                 history={name: curve[:, k] for name, curve in result.history.items()},
                 seconds={name: value / len(slices) for name, value in result.seconds.items()},

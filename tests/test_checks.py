@@ -1,0 +1,121 @@
+"""What is refused before anything is computed."""
+
+import numpy as np
+import pytest
+
+from tomopy_ganrec import ganrec, recon
+from tomopy_ganrec.checks import check_finite, check_order
+
+QUICK = dict(init="fbp", num_iter=0)
+
+
+def data(slices=3, angles=20, columns=16):
+    return np.zeros((slices, angles, columns), np.float32)
+
+
+@pytest.mark.parametrize("shape, order, words", [
+    ((3, 20, 16), False, "axis 1 of the data.*slices and angles change places.*or sinogram_order=True"),
+    ((20, 3, 16), True, "axis 0 of the data.*slices and angles change places.*without sinogram_order=True"),
+    ((16, 3, 20), False, "axis 2 of the data.*columns and angles change places"),
+    ((1, 20, 16), False, "axis 1 of the data"),
+    ((20, 1, 16), True, "axis 0 of the data"),
+    ((3, 16, 20), True, "axis 2 of the data.*columns and angles change places"),
+])  # fmt: skip
+def test_axes_in_another_order_are_named(shape, order, words):
+    with pytest.raises(ValueError, match=f"theta has 20 angles.*{words}"):
+        recon(np.zeros(shape, np.float32), np.linspace(0, 3, 20), sinogram_order=order)
+
+
+def test_axes_that_may_be_right_are_left_alone():
+    for order in (False, True):
+        check_order(np.zeros(20), (20, 20, 20), order)
+        check_order(np.zeros(20), (20, 20), order)
+    check_order(np.zeros(7), (3, 20, 16), False)  # refused for its number
+    check_order(np.zeros((20, 1)), (20, 3, 16), False)  # and for its shape
+
+
+@pytest.mark.parametrize("columns", (1, 2, 3))
+def test_narrow_detectors_are_refused_in_our_words(columns):
+    tomo, theta = data(columns=columns), np.linspace(0, 3, 20)
+    for call in (
+        lambda: recon(tomo, theta, sinogram_order=True, num_gridx=8, num_gridy=8),
+        lambda: ganrec(tomo, np.full(3, columns / 2), np.zeros((3, 8, 8), np.float32), theta),
+    ):
+        with pytest.raises(ValueError, match=f"{columns} columns? wide; a slice needs at least 4"):
+            call()
+
+
+@pytest.mark.parametrize("size", ((1, 8), (8, 2), (3, 3)))
+def test_small_grids_are_refused_in_our_words(size):
+    theta = np.linspace(0, 3, 20)
+    for call in (
+        lambda: recon(data(), theta, sinogram_order=True, num_gridx=size[0], num_gridy=size[1]),
+        lambda: ganrec(data(), np.full(3, 8.0), np.zeros((3, *size), np.float32), theta),
+    ):
+        with pytest.raises(ValueError, match=f"the grid has {size[0]} rows and {size[1]} columns.*at least 4"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "options", (dict(), dict(quality="fast"), dict(init="fbp"), dict(num_iter=2, levels="auto"), dict(preset="paper", num_iter=1))
+)
+def test_the_smallest_that_works(options):
+    rng = np.random.default_rng(0)
+    tomo = rng.uniform(0, 1, (2, 12, 4)).astype(np.float32)
+    import warnings
+
+    with warnings.catch_warnings():  # of what these numbers are
+        warnings.simplefilter("ignore")
+        for size in (4, 5):
+            assert np.isfinite(recon(tomo, np.linspace(0, 3, 12), sinogram_order=True, num_gridx=size, num_gridy=4, **options)).all()
+
+
+@pytest.mark.parametrize("value", (np.nan, np.inf))
+@pytest.mark.parametrize("where", ((0, 4, 2), (3, 2, 2), (6, 19, 15)))
+@pytest.mark.parametrize("kind", ("array", "memmap", "hdf5", "zarr", "dask"))
+def test_what_is_not_finite_is_named_by_its_slice_in_the_volume(tmp_path, kind, where, value):
+    tomo = data(7)
+    tomo[where] = value
+    if kind == "memmap":
+        np.save(tmp_path / "a.npy", tomo)
+        tomo = np.load(tmp_path / "a.npy", mmap_mode="r")
+    elif kind == "hdf5":
+        tomo = pytest.importorskip("h5py").File(tmp_path / "a.h5", "w").create_dataset("a", data=tomo)
+    elif kind == "zarr":
+        tomo = pytest.importorskip("zarr").array(tomo, chunks=(2, 20, 16))
+    elif kind == "dask":
+        tomo = pytest.importorskip("dask.array").from_array(tomo, chunks=(2, 20, 16))
+    with pytest.raises(ValueError, match=rf"\(slice, angle, column\) = \({where[0]}, {where[1]}, {where[2]}\)"):
+        recon(tomo, np.linspace(0, 3, 20), sinogram_order=True, batch_size=2, **QUICK)
+
+
+def test_slices_in_any_order_are_named():
+    tomo = data(3)
+    tomo[1, 5, 6] = np.nan
+    with pytest.raises(ValueError, match=r"= \(4, 5, 6\)"):
+        check_finite(tomo, [9, 4, 7])
+    check_finite(data(), [1, 2, 3])
+
+
+@pytest.mark.parametrize("options", (
+    dict(quality="fast"), dict(num_iter=3), dict(init="sirt", num_iter=2), dict(init="fbp", num_iter=2), dict(init="none", num_iter=2),
+    dict(stack=2, quality="fast"), dict(preset="paper", num_iter=1),
+))  # fmt: skip
+def test_data_of_any_size_give_an_image_of_that_size(options):
+    y, x = np.mgrid[:24, :24] - 11.5
+    theta = np.linspace(0, 3, 40)
+    t = np.arange(24) - 11.5 - 3 * np.cos(theta)[:, None]
+    tomo = np.repeat(2 * np.sqrt(np.maximum(36 - t**2, 0))[None], 2, 0).astype(np.float32)
+    expected = recon(tomo, theta, sinogram_order=True, **options)
+    loose = options.get("preset") == "paper"  # it amplifies rounding
+    for factor in (2.0**-60, 2.0**62, 2.0**120):  # a power of two takes nothing from the numbers
+        found = recon(tomo * np.float32(factor), theta, sinogram_order=True, **options)
+        if loose:
+            assert np.isfinite(found).all() and found.any()
+        else:
+            np.testing.assert_array_equal(found, expected * np.float32(factor))
+    for factor in (1e18, 1e37, 1e-38):
+        found = recon(tomo * np.float32(factor), theta, sinogram_order=True, **options)
+        assert np.isfinite(found).all()
+        if not loose:
+            np.testing.assert_allclose(found / np.float32(factor), expected, atol=1e-3 * expected.max())
