@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+import signal
 from functools import cache
 from typing import NamedTuple
 
@@ -92,6 +93,14 @@ def case(shale_case):
 def small_case(shale_case):
     """One 32² slice of shale, noise-free, over 120° in steps of 2°: for tests of behaviour rather than of quality."""
     return shale_case(size=32, step=2)
+
+
+@pytest.fixture
+def interruptible():
+    """Interrupts raise KeyboardInterrupt, also where the tests run in the background, which ignores them."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.fixture

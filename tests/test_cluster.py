@@ -246,7 +246,7 @@ def test_cancelled_and_taken_up_again(client, sinogram, slow_reference, tmp_path
     assert recon(sinogram, THETA, client=client, out=out, return_info=True, **SLOW)[1].device == "cpu"  # nothing left to do
 
 
-def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path):
+def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path, interruptible):
     out = tmp_path / "rec.h5"
 
     def press():

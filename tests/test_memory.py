@@ -171,10 +171,10 @@ def test_little_memory_makes_small_batches(monkeypatch):
     def fit(model, sinogram, options, **kwargs):
         seen.append(len(sinogram))
         images = torch.zeros(len(sinogram), *model.domain_shape)
-        return FitResult(images, images, [{"residual": 0.0}] * len(images))
+        return FitResult(images, images, [dict(residual=0.0, noise=0.0, stopped="callback")] * len(images))
 
     monkeypatch.setattr("tomopy_ganrec.worker.fit", fit)
-    tomo = np.ones((6, 20, 24), np.float32)
+    tomo = np.zeros((6, 20, 24), np.float32)
     one = estimate_memory(tomo.shape, dict(device="cpu", batch_size=1), sinogram_order=True, out="x.h5")
     for fits, batches in ((0, [1] * 6), (2, [2] * 3), (100, [6])):
         monkeypatch.setattr(memory, "_free", lambda device, n=fits: (one.total + (n - 0.5) * one.slices_at_work) / memory.SHARE)

@@ -430,8 +430,7 @@ def test_cancel_stops_all_devices(two_devices, tomo):
 
 
 @quiet
-def test_an_interrupt_stops_all_devices_soon(two_devices, tomo):
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+def test_an_interrupt_stops_all_devices_soon(two_devices, tomo, interruptible):
     seen = []
 
     def interrupt(status):
@@ -440,12 +439,9 @@ def test_an_interrupt_stops_all_devices_soon(two_devices, tomo):
             if len(seen) == 1:
                 signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            recon(tomo, THETA, **(QUICK | dict(warm_start=0, num_iter=10**6, callback=interrupt)))
-        assert len(seen) < 10**5  # of two million: an iteration takes a millisecond, and the main thread looks every tenth of a second
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    with pytest.raises(KeyboardInterrupt):
+        recon(tomo, THETA, **(QUICK | dict(warm_start=0, num_iter=10**6, patience=0, callback=interrupt)))
+    assert len(seen) < 10**5  # of two million: an iteration takes a millisecond, and the main thread looks every tenth of a second
     assert not at_work()
 
 

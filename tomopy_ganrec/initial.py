@@ -146,8 +146,8 @@ def data_scale(model: ForwardModel, sinogram: torch.Tensor, mask=None) -> torch.
     """
     pixels = float(model.domain_shape[0] * model.domain_shape[1] if mask is None else mask.sum())
     unit = power_of_two(sinogram)  # for squares and sums that float32 can hold
-    sinogram = sinogram / unit
+    sinogram = (sinogram / unit).double()  # the same on any processor
     mean = 2 * sinogram.sum(2).mean(1).abs() / pixels / getattr(model, "pixel_size", 1.0) ** 2
     rms = sinogram.square().mean((1, 2)).sqrt() / sinogram.shape[2]
-    scale = torch.maximum(mean, rms)[:, None, None] * unit
+    scale = torch.maximum(mean, rms)[:, None, None].to(unit) * unit
     return torch.where(scale > 0, scale, torch.ones_like(scale))

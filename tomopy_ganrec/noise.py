@@ -45,8 +45,8 @@ def estimate_noise(sinogram: torch.Tensor, theta: torch.Tensor, center: float) -
         In the units of the sinogram.
     """
     # A power of two takes nothing from the numbers, and squares of what is left neither overflow nor vanish.
-    unit = power_of_two(sinogram)
-    sinogram = sinogram / unit
+    unit, like = power_of_two(sinogram), sinogram
+    sinogram = (sinogram / unit).double()  # weights follow from what is found: sums of float32 would make them depend on the processor
     angles, columns = sinogram.shape[1:]
     found = None
     if angles >= 16 and columns >= 16:
@@ -54,11 +54,11 @@ def estimate_noise(sinogram: torch.Tensor, theta: torch.Tensor, center: float) -
         radius = max(center, columns - center)
         found = _uneven(sinogram, theta, radius) if step is None else _even(sinogram, theta, step, radius)
     if found is not None:
-        return found[:, None, None] * unit
+        return found[:, None, None].to(like) * unit
     if columns < 3:
-        return torch.zeros(sinogram.shape[0], 1, 1).to(sinogram)
+        return torch.zeros(sinogram.shape[0], 1, 1).to(like)
     second = sinogram[..., 2:] - 2 * sinogram[..., 1:-1] + sinogram[..., :-2]
-    return (second.abs().flatten(1).median(1).values / (0.6745 * math.sqrt(6)))[:, None, None] * unit
+    return (second.abs().flatten(1).median(1).values / (0.6745 * math.sqrt(6)))[:, None, None].to(like) * unit
 
 
 def power_of_two(sinogram: torch.Tensor) -> torch.Tensor:

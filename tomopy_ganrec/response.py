@@ -64,9 +64,9 @@ def residual_level(residual: torch.Tensor, band: tuple[float, float]) -> torch.T
     """The standard deviation of white noise with the power of a residual (B, angles, columns) between two frequencies, in cycles per column: (B,)."""
     columns = residual.shape[-1]
     length = max(columns, 64)  # a short detector has too few frequencies
-    power = torch.fft.rfft(residual, n=length).abs().square().mean(1) / columns
-    f = torch.fft.rfftfreq(length, device=residual.device, dtype=residual.dtype)
-    return power[:, (f > band[0]) & (f <= band[1])].mean(1).sqrt()
+    power = torch.fft.rfft(residual.double(), n=length).abs().square().mean(1) / columns
+    f = torch.fft.rfftfreq(length, device=residual.device, dtype=torch.float64)
+    return power[:, (f > band[0]) & (f <= band[1])].mean(1).sqrt().to(residual)
 
 
 def residual_levels(residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
