@@ -194,7 +194,13 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback, near, state) -
     image, start = (torch.zeros(batch, *model.domain_shape).to(sinogram) for _ in range(2))
     info, histories, seconds = [None] * batch, [], dict(start=0.0, fit=0.0)
     steps = _StartSteps(notify)
-    for index, part, begun, rounds in _starts(model, _groups(model, sinogram, scale, options, init, near), options, mask, steps):
+    # Of the start images; the fit is in float32.
+    exact = torch.float64 if getattr(model, "dtype", None) == torch.float64 else sinogram.dtype
+    view = None if mask is None else mask.to(exact)
+    groups = _groups(model, sinogram.to(exact), scale.to(exact), options, None if init is None else init.to(exact), near)
+    for index, part, begun, rounds in _starts(model, groups, options, view, steps):
+        if exact != sinogram.dtype:
+            part, begun = part.single(), begun.float()
         seconds["start"] += time.perf_counter() - began
         began, unit = time.perf_counter(), scale[index]
         start[index] = begun * unit

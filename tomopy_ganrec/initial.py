@@ -38,7 +38,7 @@ def field_of_view(model: ForwardModel, device=None) -> torch.Tensor:
 
 def ramp_filter(columns: int, floor: float = 0.0, device=None) -> torch.Tensor:
     """The ramp 2|f| (f in cycles per column, so 1 at Nyquist), not below `floor`: (columns // 2 + 1,) float tensor."""
-    return (2 * torch.fft.rfftfreq(columns, device=device)).clamp(min=floor)
+    return (2 * torch.fft.rfftfreq(columns, device=device, dtype=torch.float64)).clamp(min=floor).float()
 
 
 def angular_weights(theta: torch.Tensor) -> torch.Tensor:

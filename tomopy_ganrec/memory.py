@@ -9,9 +9,9 @@ import torch
 
 from .devices import resolve_devices
 from .options import GanrecOptions, grid_size
-from .projector import Geometry, choose_backend
+from .projector import Geometry, bears_double, choose_backend
 
-__all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estimate_memory"]
+__all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estimate_memory", "projector_dtype"]
 
 MOST_ON_CPU, MOST_ON_GPU = 8, 32  # slices at once: beyond them the caches of a CPU are full, and the launches of a GPU paid for
 SHARE = 0.6  # of the free memory that 'auto' may fill
@@ -52,22 +52,38 @@ class MemoryEstimate:
         return f"{self.total / 1e9:.2f} GB ({parts}, {self.slices_at_work / 1e9:.2f} GB for {self.batch_size} slices at once)"
 
 
-def _projector_bytes(options: GanrecOptions, device: torch.device, angles: int, columns: int, size: tuple[int, int]) -> float:
-    """Of the matrices that are kept at once."""
+def _geometries(options: GanrecOptions, angles: int, columns: int, size: tuple[int, int]) -> list[Geometry]:
+    """Of the projectors that are kept at once."""
     kinds = [(1, 1)]
     if options.preset != "paper" and options.pixels != "box" and options.init == "tv":
         kinds.append((1, 2))
     refine = options.refine if options.refine is not None else 2 if options.quality == "best" else 1
     if refine > 1:
         kinds.append((refine, 2))
-    found = 0.0
-    for factor, rays in kinds:
-        fine = (size[0] * factor, size[1] * factor)
-        geometry = Geometry(fine, np.zeros(angles), columns, columns / 2, 1 / factor, rays)
+    return [Geometry((size[0] * n, size[1] * n), np.zeros(angles), columns, columns / 2, 1 / n, rays) for n, rays in kinds]
+
+
+def projector_dtype(options: GanrecOptions, device: torch.device, angles: int, columns: int, size: tuple[int, int]) -> torch.dtype:
+    """The precision of the projector and of the start image: float64 on a CPU where `GanrecOptions.projector_memory` holds it, else float32.
+
+    Reweighted total variation is not convex: what float32 rounds, 2e-6 of an image, it can amplify five hundred times where walls are as thin as
+    a pixel, and then a slice depends on its batch and on the processor.
+    """
+    if options.preset == "paper" or options.init != "tv":
+        return torch.float32
+    bears = (bears_double(g, options.backend, device, options.projector_memory) for g in _geometries(options, angles, columns, size))
+    return torch.float64 if all(bears) else torch.float32
+
+
+def _projector_bytes(options: GanrecOptions, device: torch.device, angles: int, columns: int, size: tuple[int, int]) -> float:
+    """Of the matrices that are kept at once."""
+    dtype, found = projector_dtype(options, device, angles, columns, size), 0.0
+    share = 1.5 if dtype == torch.float64 else 1.0  # values of 8 bytes beside indices of 4
+    for geometry in _geometries(options, angles, columns, size):
         backend = options.backend
         if backend == "auto":
-            backend, _ = choose_backend([geometry], device, torch.float32, options.projector_memory)
-        found += {"matrix": FILLED[rays] * geometry.matrix_bytes, "fourier": geometry.fourier_bytes}.get(backend, 0.0)
+            backend, _ = choose_backend([geometry], device, dtype, options.projector_memory)
+        found += share * {"matrix": FILLED[geometry.rays_per_bin] * geometry.matrix_bytes, "fourier": geometry.fourier_bytes}.get(backend, 0.0)
     return found
 
 

@@ -86,6 +86,11 @@ class Measurement:
         spectrum = self.spectrum if len(self.spectrum) == 1 else self.spectrum[owner]
         return filtered(noise, 1 / spectrum)
 
+    def single(self) -> "Measurement":
+        """The same in float32, without a solver that has begun; the model stays as it is."""
+        response, spectrum = (x if x is None else x.float() for x in (self.response, self.spectrum))
+        return replace(self, data=self.data.float(), response=response, spectrum=spectrum, solver=None)
+
     def take(self, index: torch.Tensor) -> "Measurement":
         """Some of the slices, by their place in this measurement."""
         data = self.data[index]
@@ -98,7 +103,7 @@ class Measurement:
 
 def column(values, like: torch.Tensor) -> torch.Tensor:
     """A number for each slice, (B, 1, 1)."""
-    return torch.tensor(list(values)).to(like)[:, None, None]
+    return torch.tensor(list(values), dtype=torch.float64).to(like)[:, None, None]
 
 
 def pixels_of(model: ForwardModel, options: GanrecOptions) -> str:

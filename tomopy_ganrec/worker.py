@@ -11,6 +11,7 @@ from .checks import check_finite
 from .data_fit import compare_with_data, is_checked
 from .devices import lock_of
 from .fit import fit
+from .memory import projector_dtype
 from .options import GanrecOptions
 from .plan import Task
 from .projector import ParallelBeamProjector
@@ -135,10 +136,10 @@ class Worker:
     def _projector_at(self, center: float) -> ParallelBeamProjector:
         """What a projector has measured and resampled serves all slices of its centre."""
         if self._projector is None or self._projector.center != center:
-            options = self._options
+            options, columns = self._options, self._source.shape[2]
             self._projector = ParallelBeamProjector(
-                self._size, self._theta, self._source.shape[2], center, backend=options.backend, device=self.device,
-                memory_limit=options.projector_memory,
+                self._size, self._theta, columns, center, backend=options.backend, device=self.device,
+                dtype=projector_dtype(options, self.device, len(self._theta), columns, self._size), memory_limit=options.projector_memory,
             )  # fmt: skip
         return self._projector
 
