@@ -27,13 +27,14 @@ THREADS = "TOMOPY_PYTHON_THREADS"
 _lock = threading.RLock()
 _calls: "dict[int, Call]" = {}  # by the array they write into
 _running: "weakref.WeakSet[Call]" = weakref.WeakSet()
+_draws = False  # whether this process has ever drawn a progress bar
 _threads_of_the_user = os.environ.get(THREADS)  # as it was before any reconstruction
 
 
 def _renew_in_child() -> None:
     """After a fork: locks that another thread held, and calls that go on in the parent only."""
     global _lock, _running
-    if any(call.shows_progress for call in _running):  # one of them may have been at drawing
+    if _draws:  # some thread may have been at it; and tqdm's own lock is shared with the parent, which would wait for a child that dies with it
         tqdm.set_lock(threading.RLock())
     _lock, _running = threading.RLock(), weakref.WeakSet()
     _calls.clear()
@@ -75,6 +76,8 @@ class Call:
         self._stopped, self._failed, self._left = False, False, math.inf
         self.active = 0
         if progress:
+            global _draws
+            _draws = True
             bar_format = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
             self._bar = tqdm(total=slices, desc="ganrec", unit="slice", bar_format=bar_format)
 
@@ -86,10 +89,6 @@ class Call:
         """Raise `Cancelled` after `stop`."""
         if self._stopped:
             raise Cancelled("the reconstruction was cancelled")
-
-    @property
-    def shows_progress(self) -> bool:
-        return self._bar is not None
 
     @property
     def over(self) -> bool:
