@@ -184,6 +184,8 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback, near, state) -
     if options.preset == "paper":
         return fit_paper(model, sinogram, options, callback, state)
     began = time.perf_counter()
+    if options.init == "tv" and sinogram.dtype == torch.float32 and hasattr(model, "in_double"):
+        model = model.in_double()
     notify = callback or (lambda status: None)
     mask = field_of_view(model, sinogram.device).to(sinogram) if options.mask else None
     scale = data_scale(model, sinogram, mask)

@@ -216,6 +216,7 @@ class ParallelBeamProjector:
         self._geometry = Geometry(self.domain_shape, theta, self.columns, 0.0, float(pixel_size), int(rays_per_bin))
         self._requested, self._memory_limit = backend, memory_limit
         self._resampled: dict = {}
+        self._double: ParallelBeamProjector | None = None
         self._setup(torch.device(device), dtype)
 
     def _setup(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -278,9 +279,17 @@ class ParallelBeamProjector:
             else:
                 device = value
         moved = object.__new__(ParallelBeamProjector)
-        moved.__dict__.update(self.__dict__, _resampled={})
+        moved.__dict__.update(self.__dict__, _resampled={}, _double=None)
         moved._setup(torch.device(device or self.device), dtype or self.dtype)
         return moved
+
+    def in_double(self) -> "ParallelBeamProjector":
+        """The same in float64 where that costs little (`bears_double`), else itself; remembered."""
+        if self._double is None:
+            finer = replace(self._geometry, rays_per_bin=max(2, self.rays_per_bin))  # `resampled` will be asked for it
+            bears = bears_double(finer, self._requested, self.device, self._memory_limit / len(self._backends))
+            self._double = self.to(torch.float64) if bears and self.dtype == torch.float32 else self
+        return self._double
 
     def forward_project(self, x: torch.Tensor) -> torch.Tensor:
         """Line integrals of slices.
