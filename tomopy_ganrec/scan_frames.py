@@ -72,7 +72,10 @@ def outlying_fields(flats, darks, data=None) -> tuple[np.ndarray, np.ndarray, li
     line = base + NO_BEAM * (top - base)
     lit = flat > line
     if not lit.any() or top <= base:
-        raise ValueError(f"none of the {len(flat)} flat fields holds beam: their median is {np.median(flat):.4g}, that of the dark fields {base:.4g}")
+        beside = f", and the projections reach {top:.4g}" if top > both.max() else ""
+        raise ValueError(
+            f"none of the {len(flat)} flat fields holds beam: their median is {np.median(flat):.4g}, that of the dark fields {base:.4g}{beside}"
+        )
     level = float(np.median(flat[lit]))
     spread = 1.4826 * float(np.median(np.abs(flat[lit] - level)))
     use_flat = lit & (np.abs(flat - level) <= max(UNLIKE * (level - base), 6 * spread))
@@ -90,6 +93,8 @@ def mean_field(frames) -> np.ndarray:
     """Flat or dark fields (frames, rows, columns) averaged over the frames, without values that are far from the others of their pixel; float64."""
     frames = np.asarray(frames, np.float64)
     finite = np.isfinite(frames)
+    if not finite.any():
+        return np.zeros(frames.shape[1:])
     if len(frames) < 4:
         if finite.all():
             return frames.mean(0)

@@ -9,7 +9,7 @@ import numpy as np
 from . import scan_frames as judge
 from .bad_pixels import bad_columns, repair
 from .scan_angles import check_range, equal_angles, fold, given_degrees, in_degrees
-from .scan_layout import Layout, frames, opened, read_angles, rows_to_judge
+from .scan_layout import Layout, frames, opened, read_angles, refusing_damage, rows_to_judge
 
 __all__ = ["Plan", "make_plan"]
 
@@ -150,7 +150,7 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
     from .io import select_angles
     from .scan_layout import inspect
 
-    with opened(path) as file:
+    with opened(path) as file, refusing_damage(path):
         layout = inspect(file, slices, group)
         degrees, unit = (given_degrees(theta, layout.shape[0]), "degrees") if theta is not None else read_angles(file, layout)
         if degrees is None:
