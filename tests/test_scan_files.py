@@ -487,3 +487,23 @@ def test_damaged_bytes_are_told_with_the_name_of_the_file(scan, tmp_path, reader
                 read(path, reader)
             except (OSError, ValueError) as error:
                 assert path.name in str(error)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("subtracted", (3000, 4000, 6000, 9000, 12000))
+def test_counts_that_wrapped_round_far_are_refused(scan, tmp_path, reader, subtracted):
+    data = (scan["data"].astype(int) - subtracted).astype(np.uint16)
+    with pytest.raises(ValueError, match="of the values of its projections lie .* wrapped round"):
+        read(file_of(scan, tmp_path / "a.h5", data=data), reader)
+
+
+@pytest.mark.parametrize("column", (0, 7, 31))
+@pytest.mark.parametrize("level", (40000, 60000))
+def test_hot_columns_are_not_taken_for_wrapped_counts(scan, tmp_path, column, level):
+    rng = np.random.default_rng(column)
+    data, flat = scan["data"].copy(), scan["flat"].copy()
+    data[..., column], flat[..., column] = rng.poisson(level, data.shape[:2]), rng.poisson(level, flat.shape[:2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of values repaired
+        projections, _ = read(file_of(scan, tmp_path / "a.h5", data=data, flat=flat), "h5py")
+    assert scans.error(projections, scan["integrals"]) < 2 * NOISE

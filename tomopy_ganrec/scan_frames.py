@@ -6,7 +6,7 @@ import numpy as np
 
 from .bad_pixels import bad_columns
 
-__all__ = ["empty_projections", "mean_field", "outlying_fields", "refuse_wrapped", "refuse_without_flat", "some"]
+__all__ = ["empty_projections", "mean_field", "outlying_fields", "refuse_deeply_wrapped", "refuse_wrapped", "refuse_without_flat", "some"]
 
 NO_BEAM = 0.1  # of the way from the darkest to the brightest field: below it is no beam
 UNLIKE = 0.3  # deviation from the other flat fields, relative to the beam, that is none of a beam that decays
@@ -174,6 +174,36 @@ def refuse_wrapped(values, what: str) -> None:
                 f"large for {values.dtype} have wrapped "
                 "round; store them unsigned, or as float32"
             )
+
+
+def refuse_deeply_wrapped(data, flat) -> None:
+    """Refuse unsigned projections whose darkest values have become far brighter than the beam, by much more than noise.
+
+    Parameters
+    ----------
+    data : (angles, rows, columns) array
+        As stored.
+    flat : (rows, columns) array
+        Average.
+
+    Raises
+    ------
+    ValueError
+    """
+    data = np.asarray(data)
+    if data.dtype.kind != "u" or data.dtype.itemsize < 2 or not data.size:
+        return
+    most = np.iinfo(data.dtype).max
+    high = (data > most // 2) & (data > 1.3 * flat) & (data < most)
+    others = data[~high]
+    if high.mean() < 0.02 or high.any((0, 1)).mean() < 0.1 or not others.size:  # hot columns and zingers are fewer
+        return
+    if data[high].min() > 1.5 * np.quantile(others, 0.999):
+        raise ValueError(
+            f"{high.mean():.2%} of the values of its projections lie between {data[high].min()} and {data[high].max()}, far above the beam "
+            f"({np.median(flat):.4g}), and none between: they were negative and wrapped round when unsigned integers were subtracted. Store the "
+            "counts themselves, or subtract in float32"
+        )
 
 
 def refuse_without_flat(data) -> None:

@@ -216,6 +216,7 @@ def _frames_used(layout: Layout, sample, minus_log: bool):
         dark = judge.mean_field(fields["dark"][darks]) if len(darks) else np.full(shape, 0.0 if constant is None else constant)
         if not len(flats) and not np.median(flat - dark) > 0:
             raise ValueError(f"the flat field ({np.median(flat):.4g}) is not brighter than the dark field ({np.median(dark):.4g})")
+        judge.refuse_deeply_wrapped(data, flat)
         refused = judge.empty_projections(data, flat, dark)
     if refused.any():
         notes.append(f"{int(refused.sum())} of {len(refused)} projections without beam (number {judge.some(np.flatnonzero(refused))})")
