@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tomopy_ganrec import ganrec, recon
-from tomopy_ganrec.checks import check_finite, check_order
+from tomopy_ganrec.checks import check_finite, check_order, check_size
 
 QUICK = dict(init="fbp", num_iter=0)
 
@@ -119,3 +119,45 @@ def test_data_of_any_size_give_an_image_of_that_size(options):
         assert np.isfinite(found).all()
         if not loose:
             np.testing.assert_allclose(found / np.float32(factor), expected, atol=1e-3 * expected.max())
+
+
+RAGGED = [[1, 2], [3]]
+THETA = np.linspace(0, 3, 20)
+NO_NUMBERS = [RAGGED, "abc", ["a"] * 20, np.zeros(20, complex), {}, object(), np.zeros(20, "M8[s]"), 10**400]
+
+
+@pytest.mark.parametrize("what", ("theta", "center", "init_recon"))
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
+def test_what_holds_no_real_numbers_is_refused_by_its_name(what, value):
+    tomo, out = data(), np.full((3, 16, 16), 1e-6, np.float32)
+    given = dict(theta=THETA, center=8.0) | {what: value}
+    with pytest.raises(ValueError, match=f"^{what}=.* holds no real numbers; give "):
+        recon(tomo, sinogram_order=True, **given, **QUICK)
+    if what != "init_recon":
+        with pytest.raises(ValueError, match=f"^{what}=.* holds no real numbers; give "):
+            ganrec(tomo, given["center"], out, given["theta"], options=QUICK)
+        assert (out == np.float32(1e-6)).all()
+
+
+@pytest.mark.parametrize("value", (1e39, -1e300, np.inf, np.nan))
+def test_an_initial_image_that_float32_does_not_hold_is_refused(value):
+    with pytest.raises(ValueError, match="init_recon holds values that are NaN or infinite"):
+        recon(data(), THETA, sinogram_order=True, init_recon=np.full((3, 16, 16), value), **QUICK)
+
+
+@pytest.mark.parametrize("value", (RAGGED, [RAGGED, RAGGED], [[[1, 2], [3]]]))
+def test_data_of_unequal_lengths_are_refused_in_our_words(value):
+    for call in (lambda: recon(value, THETA), lambda: ganrec(value, [8.0], np.zeros((1, 16, 16), np.float32), THETA)):
+        with pytest.raises(ValueError, match="lists of unequal lengths; give one array"):
+            call()
+
+
+@pytest.mark.parametrize("grid", (dict(num_gridx=16 * 64 + 1), dict(num_gridy=10**7), dict(num_gridx=2**31 - 1, num_gridy=4)))
+def test_grids_far_larger_than_the_detector_are_refused(grid):
+    with pytest.raises(ValueError, match="the detector 16 columns: give at most 1024 of each"):
+        recon(data(), THETA, sinogram_order=True, **grid, **QUICK)
+
+
+@pytest.mark.parametrize("size", ((4, 1024), (1024, 16), (32, 40)))
+def test_grids_that_hold_a_wide_sample_are_not(size):
+    check_size(size, 16)

@@ -84,3 +84,18 @@ def test_demo(tmp_path, capsys):
     assert score["FBP"] < score["MLEM"] < score["TV"] < score["GANrec"]
     assert (tmp_path / "demo" / "comparison.png").stat().st_size > 10000
     assert "start of GANrec" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ("[" * 5000, "(" * 5000, "-" * 5000 + "1", "1" + "+1" * 5000), ids=("brackets", "parentheses", "signs", "sum"))
+@pytest.mark.parametrize("option", ("--levels", "--noise", "--batch-size"))
+def test_values_nested_deeply_are_refused_as_what_they_are(option, text, capsys):
+    assert main(["recon", "nothing.h5", "--out", "out", f"{option}={text}"]) == 1
+    told = capsys.readouterr().err
+    assert f"option {option[2:].replace('-', '_')}=" in told and len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ("a", "1:b", "1.5", "", "0:1:2"))
+def test_slices_that_are_none_are_wrong_usage(text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["recon", "nothing.h5", "--out", "out", f"--slices={text}"])
+    assert caught.value.code == 2 and "give FIRST:LAST" in capsys.readouterr().err

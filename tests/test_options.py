@@ -380,3 +380,17 @@ def test_grids():
 def test_values_are_shown_short():
     assert shown([1, "a"]) == "[1, 'a']" and shown(Hostile()) == "<Hostile>"
     assert len(shown("x" * 10**6)) < 100 and len(shown(10**5000)) < 100 and len(shown(10**400)) < 100
+
+
+@pytest.mark.parametrize("name", ("levels", "gpu_list"))
+@pytest.mark.parametrize("value", (range(10**9), range(1001), [0.0] * 5000), ids=("billion", "1001", "list"))
+def test_lists_too_long_to_be_meant_are_refused_at_once(name, value):
+    with pytest.raises(ValueError, match=f"option {name}=.* must "):
+        GanrecOptions.from_mapping({name: value})
+
+
+@pytest.mark.parametrize("name", ("x" * 9999, 10**5000, ("num_iter",), None, b"num_iter"), ids=("long", "number", "tuple", "None", "bytes"))
+def test_unknown_names_of_any_kind_are_named_in_short(name):
+    with pytest.raises(TypeError, match="unknown option .*: known are preset") as caught:
+        GanrecOptions.from_mapping({name: 1})
+    assert len(str(caught.value)) < 1000

@@ -595,3 +595,9 @@ def test_a_damaged_tiff_is_named_or_made_anew(volume, tmp_path, harm, caplog):
     assert ("recon_00002.tiff is not a TIFF file any more" in caplog.text) == (harm in ("zeros", "text"))
     file.unlink()
     assert np.flatnonzero(begun(tmp_path / "tiffs").done).tolist() == [1, 5]
+
+
+@pytest.mark.parametrize("out", ("a\0b.h5", "a\0b", "a/\0/c.h5"))
+def test_names_with_a_zero_byte_are_refused_in_our_words(out):
+    with pytest.raises(ValueError, match="the name of a file holds no zero byte"):
+        output_of(out, (2, 8, 8))

@@ -425,3 +425,38 @@ def test_nothing_to_report(tmp_path):
     with pytest.raises(ValueError, match="no finished cell"):
         write_report(Results(tmp_path / "run"))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["cells"]
+
+
+@pytest.mark.parametrize("shape", ((1, 1), (1, 40), (10, 32), (40, 8)))
+def test_images_too_small_to_be_drawn_are_left_out(tmp_path, shape, caplog):
+    results = fabricate(tmp_path / "run")
+    for path in (results.folder / "images").rglob("*.npy"):
+        np.save(path, np.ones(shape, np.float32))
+    written = {path.name for path in write_report(results, EXTRA)}
+    assert "report.html" in written and not any(name.startswith(("slices", "ssim")) for name in written)
+    assert f"its images have {shape[0]}×{shape[1]} pixels" in caplog.text
+
+
+def test_images_of_different_sizes_are_not_drawn_together(tmp_path, caplog):
+    results = fabricate(tmp_path / "run", [*scan_rows()])
+    for path in (results.folder / "images" / "tooth-full").rglob("ganrec.npy"):
+        np.save(path, np.ones((20, 32), np.float32))
+    assert "slices-tooth-full.png" not in {path.name for path in write_report(results, EXTRA)}
+    assert "20×32, 32×32 pixels" in caplog.text
+
+
+@pytest.mark.parametrize("value", (np.nan, np.inf, -np.inf, 1e300, -1e200))
+@pytest.mark.parametrize("every", (True, False))
+def test_images_of_failed_methods_are_drawn_without_a_warning(tmp_path, value, every):
+    results = fabricate(tmp_path / "run", images={"shale-180", "tooth-full"})
+    for path in (results.folder / "images").rglob("*.npy"):
+        if every or "ganrec" in path.name:
+            np.save(path, np.full((32, 32), value))
+    assert "slices-shale-180.png" in {path.name for path in write_report(results, EXTRA)}
+
+
+@pytest.mark.parametrize("name", ("title", "command"))
+def test_halves_of_surrogate_pairs_are_written_as_question_marks(tmp_path, name):
+    results = fabricate(tmp_path / "run", [next(iter(simulated_rows()))])
+    write_report(results, EXTRA | {name: "a\ud800b"})
+    assert all("a?b" in (results.folder / file).read_text() for file in ("report.html", "table.md"))

@@ -445,3 +445,65 @@ def test_angles_on_the_command_line(scan, tmp_path, capsys):
         assert main(f"{base} --theta {given} --out {tmp_path / str(k)}".split()) == 0
     assert main(f"{base} --theta gone.txt --out {tmp_path / 'b'}".split()) == 1
     assert "no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reader", READERS[:2])
+@pytest.mark.parametrize("value", (np.nan, np.inf, -np.inf))
+@pytest.mark.parametrize("row", (0, 1, 2))
+def test_flat_fields_of_a_slice_without_a_number_are_no_warning_of_numpy(scan, tmp_path, reader, value, row):
+    flat = scan["flat"].astype(np.float32)
+    flat[:, row] = value
+    path = file_of(scan, tmp_path / "a.h5", flat=flat)
+    with pytest.warns(UserWarning, match="interpolated from their neighbours"):
+        projections, _ = io.read_projections(path, reader="h5py")  # from the slices beside it
+    assert np.isfinite(projections).all()
+    if reader == "lazy":
+        np.testing.assert_array_equal(read(path, "lazy")[0], projections)
+
+
+@pytest.mark.parametrize("large", (1e18, 1e30))
+def test_projections_far_brighter_than_the_flat_fields_are_named(scan, tmp_path, large):
+    path = file_of(scan, tmp_path / "a.h5", data=scan["data"] * np.float32(large))
+    with pytest.raises(ValueError, match="none of the 10 flat fields holds beam: .* and the projections reach"):
+        read(path, "h5py")
+
+
+@pytest.mark.parametrize("reader", READERS[:2])
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_bytes_are_told_with_the_name_of_the_file(scan, tmp_path, reader, seed):
+    """Whatever byte of the file's structure is wrong: values of another kind may come out, or one of two kinds of error."""
+    whole = file_of(scan, tmp_path / "a.h5").read_bytes()
+    rng = np.random.default_rng(seed)
+    structure = [k for k in range(0, min(len(whole), 8000)) if whole[k] or k < 3000]
+    for k in range(15):
+        path = tmp_path / f"damaged{k}.h5"
+        raw = bytearray(whole)
+        for at in rng.choice(structure, 6):
+            raw[at] = rng.integers(256)
+        path.write_bytes(raw)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of frames left out
+            try:
+                read(path, reader)
+            except (OSError, ValueError) as error:
+                assert path.name in str(error)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("subtracted", (3000, 4000, 6000, 9000, 12000))
+def test_counts_that_wrapped_round_far_are_refused(scan, tmp_path, reader, subtracted):
+    data = (scan["data"].astype(int) - subtracted).astype(np.uint16)
+    with pytest.raises(ValueError, match="of the values of its projections lie .* wrapped round"):
+        read(file_of(scan, tmp_path / "a.h5", data=data), reader)
+
+
+@pytest.mark.parametrize("column", (0, 7, 31))
+@pytest.mark.parametrize("level", (40000, 60000))
+def test_hot_columns_are_not_taken_for_wrapped_counts(scan, tmp_path, column, level):
+    rng = np.random.default_rng(column)
+    data, flat = scan["data"].copy(), scan["flat"].copy()
+    data[..., column], flat[..., column] = rng.poisson(level, data.shape[:2]), rng.poisson(level, flat.shape[:2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of values repaired
+        projections, _ = read(file_of(scan, tmp_path / "a.h5", data=data, flat=flat), "h5py")
+    assert scans.error(projections, scan["integrals"]) < 2 * NOISE

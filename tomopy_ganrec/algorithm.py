@@ -11,7 +11,7 @@ from importlib.metadata import version
 import numpy as np
 
 from .calls import Call, give_back_threads, joined
-from .checks import check_centers, check_init, check_order, check_projections, check_size, check_theta
+from .checks import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
 from .data_fit import warn_unexplained
 from .devices import check_ncore, cpu_threads, resolve_devices
 from .io import warn_of_repairs
@@ -100,7 +100,7 @@ def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
             "the array for the result is read-only. tomopy.recon writes the result into a float32 array that is given as init_recon: give a copy, "
             "init_recon=array.copy()"
         )
-    tomo, image = np.asarray(tomo), recon
+    tomo, image = np.asarray(check_array(tomo)), recon
     if tomo.ndim == 2 and recon.ndim == 2:  # nchunk=0: one slice, a scalar centre
         tomo, image = tomo[None], recon[None]
     check_projections(tomo)
@@ -111,7 +111,7 @@ def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
     init = _given_init(image)
     if init is not None:
         init = check_init(init, image.shape)
-    check_size(image.shape[1:])
+    check_size(image.shape[1:], tomo.shape[2])
     source, output = source_of(tomo, sinogram_order=True), output_of(None, image.shape)
     warned = warn_of_data(source, theta, centers, image.shape[1:], settings, stacklevel=4)
     output.begin({})
@@ -194,6 +194,7 @@ def recon(
     threads = check_ncore(ncore)
     given = nchunk is not None and not (isinstance(nchunk, int) and nchunk == 0)
     settings = GanrecOptions.from_mapping({"batch_size": nchunk} if given else None, options, kwargs)
+    tomo = check_array(tomo)
     check_order(theta, np.shape(tomo), sinogram_order or isinstance(tomo, Source))
     source = source_of(tomo, sinogram_order)
     if source.nbytes_in_memory:
@@ -202,7 +203,7 @@ def recon(
     theta = check_theta(theta, angles, settings.trust_theta)
     centers = check_centers(center, slices, columns, settings.center_convention)
     size = grid_size(columns, num_gridx, num_gridy)
-    check_size(size)
+    check_size(size, columns)
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
     devices = [] if client is not None else resolve_devices(settings)
     warned = warn_of_data(source, theta, centers, size, settings)

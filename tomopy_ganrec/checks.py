@@ -2,11 +2,22 @@
 
 import numpy as np
 
+from .options import real_numbers
 from .scan_angles import check_range, fold
 
-__all__ = ["check_centers", "check_finite", "check_init", "check_order", "check_projections", "check_size", "check_theta"]
+__all__ = [
+    "check_array",
+    "check_centers",
+    "check_finite",
+    "check_init",
+    "check_order",
+    "check_projections",
+    "check_size",
+    "check_theta",
+]
 
 LEAST = 4  # rows, columns and detector columns
+MOST = 64  # times the detector's columns: rows and columns of a slice; two such widths hold what is seen from all directions
 
 
 def check_theta(theta, angles: int, trust: bool = False) -> np.ndarray:
@@ -25,10 +36,7 @@ def check_theta(theta, angles: int, trust: bool = False) -> np.ndarray:
     ValueError
         For a wrong number of angles, values that are not finite or all equal, degrees, and a range of a few degrees only.
     """
-    try:
-        theta = np.asarray(theta, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"theta={theta!r} holds no numbers; give one angle in radians for each projection") from None
+    theta = real_numbers(theta, np.float64, "theta", "one angle in radians for each projection")
     if theta.ndim != 1 or theta.size != angles:
         raise ValueError(f"theta has shape {theta.shape}, the data {angles} projections; give one angle for each projection")
     bad = np.flatnonzero(~np.isfinite(theta))
@@ -36,6 +44,22 @@ def check_theta(theta, angles: int, trust: bool = False) -> np.ndarray:
         raise ValueError(f"theta holds {bad.size} values that are not finite, the first at index {bad[0]}; remove those projections")
     check_range(theta, "radians", trust=trust)
     return fold(theta, 2 * np.pi)
+
+
+def check_array(tomo):
+    """`tomo` itself if it has a shape, else as an array.
+
+    Raises
+    ------
+    ValueError
+        For lists of unequal lengths.
+    """
+    if hasattr(tomo, "shape"):
+        return tomo
+    try:
+        return np.asarray(tomo)
+    except ValueError:
+        raise ValueError("the data are lists of unequal lengths; give one array of (angles, slices, columns)") from None
 
 
 def check_order(theta, shape: tuple[int, ...], sinogram_order: bool) -> None:
@@ -53,8 +77,9 @@ def check_order(theta, shape: tuple[int, ...], sinogram_order: bool) -> None:
     ValueError
         Where there are as many angles as slices (or columns), and not as many as projections.
     """
-    count, right = np.size(theta), 1 if sinogram_order else 0
-    if len(shape) != 3 or np.ndim(theta) != 1 or count == shape[right] or count not in shape:
+    theta = real_numbers(theta, np.float64, "theta", "one angle in radians for each projection")
+    count, right = theta.size, 1 if sinogram_order else 0
+    if len(shape) != 3 or theta.ndim != 1 or count == shape[right] or count not in shape:
         return
     if count == shape[1 - right]:
         axis, changed = 1 - right, "slices and angles"
@@ -118,8 +143,8 @@ def check_finite(tomo: np.ndarray, slices=None) -> None:
     )
 
 
-def check_size(size: tuple[int, int]) -> None:
-    """Refuse grids that are too small.
+def check_size(size: tuple[int, int], columns: int) -> None:
+    """Refuse grids that are too small, or far larger than what the detector's `columns` can see.
 
     Raises
     ------
@@ -128,6 +153,11 @@ def check_size(size: tuple[int, int]) -> None:
     if min(size) < LEAST:
         raise ValueError(
             f"the grid has {size[0]} rows and {size[1]} columns (num_gridx={size[0]}, num_gridy={size[1]}); a slice needs at least {LEAST} of each"
+        )
+    if max(size) > MOST * columns:
+        raise ValueError(
+            f"the grid has {size[0]} rows and {size[1]} columns (num_gridx={size[0]}, num_gridy={size[1]}), the detector {columns} columns: give "
+            f"at most {MOST * columns} of each. What is further from the axis than {columns} columns is seen from a few directions only"
         )
 
 
@@ -139,7 +169,8 @@ def check_centers(center, slices: int, columns: int, convention: str = "edge") -
     ValueError
         For a wrong number of centres, NaN, or an axis off the detector.
     """
-    center = np.asarray(columns / 2 - (0.5 if convention == "index" else 0.0) if center is None else center, np.float64)
+    center = columns / 2 - (0.5 if convention == "index" else 0.0) if center is None else center
+    center = real_numbers(center, np.float64, "center", "the column of the rotation axis, one number or one for each slice")
     if center.ndim > 1 or center.ndim == 1 and center.size not in (1, slices):
         raise ValueError(f"center has shape {center.shape}, the data {slices} slices; give one number, or one for each slice")
     centers = np.broadcast_to(center.reshape(-1), (slices,)).astype(np.float64)
@@ -165,7 +196,7 @@ def check_init(init, shape: tuple[int, int, int]) -> np.ndarray:
     ValueError
         For another shape, or values that are not finite.
     """
-    init = np.asarray(init, np.float32)
+    init = real_numbers(init, np.float32, "init_recon", f"an array of (slices, rows, columns) = {shape}")
     if init.shape != shape:
         raise ValueError(f"init_recon has shape {init.shape}; the reconstruction will be (slices, rows, columns) = {shape}")
     if not np.isfinite(init).all():

@@ -8,7 +8,7 @@ import warnings
 from dataclasses import fields
 from pathlib import Path
 
-from .options import GanrecOptions
+from .options import GanrecOptions, shown
 
 __all__ = ["main"]
 
@@ -20,13 +20,16 @@ def _value(text: str):
     """An option's value: a Python literal, or the text itself."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: brackets nested very deeply
         return text
 
 
-def _slices(text: str):
+def _slices(text: str) -> tuple[int, int]:
     first, _, last = text.partition(":")
-    return (int(first), int(last) if last else int(first) + 1)
+    try:
+        return int(first), int(last) if last else int(first) + 1
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{shown(text)} are no slices; give FIRST:LAST, such as 0:10, or the number of one") from None
 
 
 def _grid(text: str) -> tuple[int, int]:

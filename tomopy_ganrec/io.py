@@ -12,6 +12,7 @@ import numpy as np
 
 from . import scan_layout
 from .new_files import is_hdf5
+from .options import shown
 from .scan_plan import make_plan
 
 __all__ = ["normalize", "open_projections", "read_projections", "select_angles", "write_slices"]  # noqa: F822
@@ -186,8 +187,8 @@ def select_angles(degrees, wedge) -> np.ndarray:
         return np.arange(degrees.size)
     try:
         first, last = (float(v) for v in (wedge.split(":") if isinstance(wedge, str) else wedge))
-    except (TypeError, ValueError):
-        raise ValueError(f"angles={wedge!r}: give the wedge in degrees as 'first:last', e.g. '0:120'") from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"angles={shown(wedge)}: give the wedge in degrees as 'first:last', e.g. '0:120'") from None
     keep = np.flatnonzero((degrees >= first - 1e-6) & (degrees < last - 1e-6))
     if keep.size < 2:
         raise ValueError(f"angles={wedge!r} keeps {keep.size} projections; the scan covers {degrees.min():.6g} to {degrees.max():.6g} degrees")

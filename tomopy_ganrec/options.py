@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["GanrecOptions", "grid_size", "shown"]
+__all__ = ["GanrecOptions", "grid_size", "real_numbers", "shown"]
 
 LARGEST = {numbers.Integral: 2**31 - 1, numbers.Real: 3e38}  # what counts of something, and numbers in float32, may be
+MANY = 1000  # levels, or GPUs: a longer list is a mistake, and may be too long to be gone through
 _LARGEST_OF = {"seed": 2**63 - 1, "refine": 64}
 
 # Keywords that TomoPy itself passes to a callable algorithm or documents for its own; they do not concern this one.
@@ -53,10 +54,28 @@ _CHOICES = {
 def shown(value) -> str:
     """A value for a message: as Python writes it, but short, and whatever it is."""
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())  # of an array: in one line
     except Exception:  # a whole number of more than 4300 digits is a ValueError, and a stranger's object may raise anything
         return f"<{'a number of very many digits' if isinstance(value, int) else type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
+
+
+def real_numbers(value, dtype, name: str, wanted: str) -> np.ndarray:
+    """`value` as an array of real numbers; what `dtype` cannot hold becomes infinite.
+
+    Raises
+    ------
+    ValueError
+        For what holds no real numbers; the message asks for what is `wanted`.
+    """
+    try:
+        found = np.asarray(value)
+        if found.dtype.kind not in "cmM":  # complex numbers and times
+            with np.errstate(over="ignore"):
+                return found.astype(dtype, copy=False)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"{name}={shown(value)} holds no real numbers; give {wanted}")
 
 
 def grid_size(columns: int, num_gridx=None, num_gridy=None) -> tuple[int, int]:
@@ -299,7 +318,7 @@ class GanrecOptions:
     def _checked_gpus(self) -> tuple[int, ...]:
         gpus = [self.gpu_list] if isinstance(self.gpu_list, numbers.Integral) else self.gpu_list
         good = isinstance(gpus, Sequence) or isinstance(gpus, np.ndarray) and gpus.ndim == 1
-        good = good and len(gpus) and all(isinstance(k, numbers.Integral) and not isinstance(k, bool) and 0 <= k < 2**31 for k in gpus)
+        good = good and 0 < len(gpus) <= MANY and all(isinstance(k, numbers.Integral) and not isinstance(k, bool) and 0 <= k < 2**31 for k in gpus)
         if not good or isinstance(gpus, str | bytes) or len(set(map(int, gpus))) < len(gpus):
             raise ValueError(f"option gpu_list={shown(self.gpu_list)} must hold the numbers of different GPUs, such as [0, 1], or be None")
         if self.device not in ("auto", "cuda"):
@@ -310,11 +329,14 @@ class GanrecOptions:
         if self.levels is None or isinstance(self.levels, str) and self.levels == "auto":
             return
         try:
-            values = np.asarray(self.levels, np.float64)
+            values = np.asarray(self.levels if len(self.levels) <= MANY else np.nan, np.float64)
         except (TypeError, ValueError, OverflowError):
             values = np.asarray(np.nan)
         if values.ndim != 1 or values.size < 2 or not (np.abs(values) <= LARGEST[numbers.Real]).all():  # NaN is in no range
-            raise ValueError(f"option levels={shown(self.levels)} must be None, 'auto' or at least two finite grey levels, in attenuation per pixel")
+            raise ValueError(
+                f"option levels={shown(self.levels)} must be None, 'auto' or at least two finite grey levels (at most {MANY}), in "
+                "attenuation per pixel"
+            )
         object.__setattr__(self, "levels", tuple(sorted(float(v) for v in values)))
 
     @property
@@ -379,9 +401,9 @@ class GanrecOptions:
                 if name in known:
                     values[name] = "auto" if name == "device" and isinstance(value, str) and value == "gpu" else value
                 elif name not in TOMOPY_KEYWORDS:
-                    near = difflib.get_close_matches(str(name), known, n=1)
+                    near = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else ()
                     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                    raise TypeError(f"unknown option {name!r}: {hint}")
+                    raise TypeError(f"unknown option {shown(name)}: {hint}")
         return cls(**values)
 
     def replace(self, **changes) -> "GanrecOptions":

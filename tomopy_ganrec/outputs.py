@@ -506,6 +506,8 @@ def output_of(out, shape, first: int = 0) -> Output:
     """
     if out is None or isinstance(out, np.ndarray):
         return ArrayOutput(shape, first, out)
-    if not isinstance(out, str | os.PathLike) or not os.fspath(out):
+    if not isinstance(out, str | os.PathLike) or not os.fspath(out) or not isinstance(os.fspath(out), str):
         raise TypeError(f"out={out!r}: give None for an array, a file ending in .h5, a folder for TIFFs, or a float32 array to write into")
+    if "\0" in os.fspath(out):
+        raise ValueError(f"out={os.fspath(out)!r}: the name of a file holds no zero byte")
     return (Hdf5Output if is_hdf5(out) else TiffOutput)(out, shape, first)

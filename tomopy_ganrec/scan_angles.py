@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .options import real_numbers
+
 __all__ = ["TRUST", "check_range", "equal_angles", "fold", "given_degrees", "in_degrees", "rotation_degrees", "unit_of"]
 
 logger = logging.getLogger(__name__)
@@ -189,10 +191,7 @@ def given_degrees(theta, count: int) -> np.ndarray:
         For a file that is not there or holds something else, another number of angles.
     """
     if not isinstance(theta, (str, Path)):
-        try:
-            values = np.asarray(theta, np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(f"theta={theta!r}: give one angle in degrees for each projection, 'START:STEP', or a file of them") from None
+        values = real_numbers(theta, np.float64, "theta", "one angle in degrees for each projection, 'START:STEP', or a file of them")
         return _checked(values, count, "theta")
     path = Path(theta)
     if not path.is_file():

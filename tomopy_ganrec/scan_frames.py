@@ -6,7 +6,7 @@ import numpy as np
 
 from .bad_pixels import bad_columns
 
-__all__ = ["empty_projections", "mean_field", "outlying_fields", "refuse_wrapped", "refuse_without_flat", "some"]
+__all__ = ["empty_projections", "mean_field", "outlying_fields", "refuse_deeply_wrapped", "refuse_wrapped", "refuse_without_flat", "some"]
 
 NO_BEAM = 0.1  # of the way from the darkest to the brightest field: below it is no beam
 UNLIKE = 0.3  # deviation from the other flat fields, relative to the beam, that is none of a beam that decays
@@ -72,7 +72,10 @@ def outlying_fields(flats, darks, data=None) -> tuple[np.ndarray, np.ndarray, li
     line = base + NO_BEAM * (top - base)
     lit = flat > line
     if not lit.any() or top <= base:
-        raise ValueError(f"none of the {len(flat)} flat fields holds beam: their median is {np.median(flat):.4g}, that of the dark fields {base:.4g}")
+        beside = f", and the projections reach {top:.4g}" if top > both.max() else ""
+        raise ValueError(
+            f"none of the {len(flat)} flat fields holds beam: their median is {np.median(flat):.4g}, that of the dark fields {base:.4g}{beside}"
+        )
     level = float(np.median(flat[lit]))
     spread = 1.4826 * float(np.median(np.abs(flat[lit] - level)))
     use_flat = lit & (np.abs(flat - level) <= max(UNLIKE * (level - base), 6 * spread))
@@ -90,6 +93,8 @@ def mean_field(frames) -> np.ndarray:
     """Flat or dark fields (frames, rows, columns) averaged over the frames, without values that are far from the others of their pixel; float64."""
     frames = np.asarray(frames, np.float64)
     finite = np.isfinite(frames)
+    if not finite.any():
+        return np.zeros(frames.shape[1:])
     if len(frames) < 4:
         if finite.all():
             return frames.mean(0)
@@ -169,6 +174,36 @@ def refuse_wrapped(values, what: str) -> None:
                 f"large for {values.dtype} have wrapped "
                 "round; store them unsigned, or as float32"
             )
+
+
+def refuse_deeply_wrapped(data, flat) -> None:
+    """Refuse unsigned projections whose darkest values have become far brighter than the beam, by much more than noise.
+
+    Parameters
+    ----------
+    data : (angles, rows, columns) array
+        As stored.
+    flat : (rows, columns) array
+        Average.
+
+    Raises
+    ------
+    ValueError
+    """
+    data = np.asarray(data)
+    if data.dtype.kind != "u" or data.dtype.itemsize < 2 or not data.size:
+        return
+    most = np.iinfo(data.dtype).max
+    high = (data > most // 2) & (data > 1.3 * flat) & (data < most)
+    others = data[~high]
+    if high.mean() < 0.02 or high.any((0, 1)).mean() < 0.1 or not others.size:  # hot columns and zingers are fewer
+        return
+    if data[high].min() > 1.5 * np.quantile(others, 0.999):
+        raise ValueError(
+            f"{high.mean():.2%} of the values of its projections lie between {data[high].min()} and {data[high].max()}, far above the beam "
+            f"({np.median(flat):.4g}), and none between: they were negative and wrapped round when unsigned integers were subtracted. Store the "
+            "counts themselves, or subtract in float32"
+        )
 
 
 def refuse_without_flat(data) -> None:

@@ -1,5 +1,6 @@
 """What a Data Exchange file holds, found out without reading it, and refused in one line where it cannot be used."""
 
+import contextlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-__all__ = ["Layout", "h5py_module", "inspect", "opened", "read_angles"]
+__all__ = ["Layout", "h5py_module", "inspect", "opened", "read_angles", "refusing_damage"]
 
 PROCESS = "process/acquisition"
 WRITTEN = 0.01  # of the chunks of a dataset: with fewer it is none
@@ -53,6 +54,17 @@ def opened(path):
     return file
 
 
+@contextlib.contextmanager
+def refusing_damage(path):
+    """What h5py says of a damaged file, as an OSError with the file's name; this package's own errors pass."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError) as error:
+        if isinstance(error, OSError) and (type(error) is not OSError or str(path) in str(error)):
+            raise
+        raise OSError(f"{path} is damaged: {_words(error)}") from error
+
+
 def dataset(file, name: str):
     """The dataset `name` of an open file, None where there is nothing of that name; nothing is read.
 
@@ -84,8 +96,7 @@ def dataset(file, name: str):
         raise OSError(f"{path}: '{name}' cannot be opened: {_words(error)}") from error
     if not isinstance(node, h5py.Dataset):
         raise ValueError(
-            f"{path}: '{name}' is a group, not a dataset"
-            + (f"; it holds {', '.join(list(node)[:8])}" if isinstance(node, h5py.Group) and len(node) else "")
+            f"{path}: '{name}' is a group, not a dataset" + (f"; it holds {_members(node)}" if isinstance(node, h5py.Group) and len(node) else "")
         )
     try:
         kind, shape, virtual = node.dtype.kind, node.shape, node.is_virtual
@@ -105,6 +116,11 @@ def dataset(file, name: str):
 
 def _words(error: BaseException) -> str:
     return " ".join(str(error).strip("'\"").split()) or type(error).__name__
+
+
+def _members(group) -> str:
+    """The first names in a group; of a damaged file they may be bytes."""
+    return ", ".join(name if isinstance(name, str) else name.decode("utf-8", "replace") for name in list(group)[:8])
 
 
 def read(node, key=()) -> np.ndarray:
@@ -186,7 +202,7 @@ def inspect(file, slices, group: str) -> Layout:
     path = file.filename
     data = dataset(file, f"{group}/data")
     if data is None:
-        raise ValueError(f"{path} holds no dataset '{group}/data'; its top level has {', '.join(file) or 'nothing'}. Is it a Data Exchange file?")
+        raise ValueError(f"{path} holds no dataset '{group}/data'; its top level has {_members(file) or 'nothing'}. Is it a Data Exchange file?")
     shape = data.shape
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"{group}/data of {path} has shape {shape}; Data Exchange files hold (angles, slices, columns) there")

@@ -9,7 +9,7 @@ import numpy as np
 from . import scan_frames as judge
 from .bad_pixels import bad_columns, repair
 from .scan_angles import check_range, equal_angles, fold, given_degrees, in_degrees
-from .scan_layout import Layout, frames, opened, read_angles, rows_to_judge
+from .scan_layout import Layout, frames, opened, read_angles, refusing_damage, rows_to_judge
 
 __all__ = ["Plan", "make_plan"]
 
@@ -150,7 +150,7 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
     from .io import select_angles
     from .scan_layout import inspect
 
-    with opened(path) as file:
+    with opened(path) as file, refusing_damage(path):
         layout = inspect(file, slices, group)
         degrees, unit = (given_degrees(theta, layout.shape[0]), "degrees") if theta is not None else read_angles(file, layout)
         if degrees is None:
@@ -216,6 +216,7 @@ def _frames_used(layout: Layout, sample, minus_log: bool):
         dark = judge.mean_field(fields["dark"][darks]) if len(darks) else np.full(shape, 0.0 if constant is None else constant)
         if not len(flats) and not np.median(flat - dark) > 0:
             raise ValueError(f"the flat field ({np.median(flat):.4g}) is not brighter than the dark field ({np.median(dark):.4g})")
+        judge.refuse_deeply_wrapped(data, flat)
         refused = judge.empty_projections(data, flat, dark)
     if refused.any():
         notes.append(f"{int(refused.sum())} of {len(refused)} projections without beam (number {judge.some(np.flatnonzero(refused))})")

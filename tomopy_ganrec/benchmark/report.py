@@ -1,8 +1,11 @@
 """A folder of results to something to read: tables, figures and one page."""
 
 import json
+import logging
 import math
 from pathlib import Path
+
+import numpy as np
 
 from . import figures, tables
 from .document import document
@@ -10,6 +13,10 @@ from .page import page
 from .results import COLUMNS, Results
 
 __all__ = ["write_report"]
+
+logger = logging.getLogger(__name__)
+
+SMALLEST = 11  # rows and columns of an image that is drawn: the window of the structural similarity
 
 
 def write_report(results: Results, extra: dict | None = None) -> list[Path]:
@@ -46,9 +53,23 @@ def write_report(results: Results, extra: dict | None = None) -> list[Path]:
         results.write("results.json", json.dumps(_strict(content), indent=1, allow_nan=False) + "\n"),
         *(results.write(f"table.{format}", document(rows, extra, format)) for format in ("md", "rst")),
     ]
-    drawn = figures.write_figures(results, rows, order)
-    plot = next((path for path in drawn if path.name == figures.PLOT), None)
-    return [*written, *drawn, results.write("report.html", page(results, rows, order, extra, plot))]
+    _without_what_is_not_drawn(results, rows)
+    with np.errstate(all="ignore"):  # a method may have failed with infinite or huge values: they are drawn as they are
+        drawn = figures.write_figures(results, rows, order)
+        plot = next((path for path in drawn if path.name == figures.PLOT), None)
+        return [*written, *drawn, results.write("report.html", page(results, rows, order, extra, plot))]
+
+
+def _without_what_is_not_drawn(results: Results, rows) -> None:
+    """Take the names of images out of rows where those of a slice are too small, or of different sizes."""
+    for kept in tables.kept(rows):
+        shapes = {results.image(row["image"], "r").shape for row in kept.rows}
+        if len(shapes) > 1 or min(min(shapes)) < SMALLEST:
+            sizes = ", ".join(f"{height}×{width}" for height, width in sorted(shapes))
+            name = f"{kept.rows[0]['case']}, slice {kept.rows[0]['slice']}"
+            logger.warning("%s is not drawn: its images have %s pixels; one size of at least %d is needed", name, sizes, SMALLEST)
+            for row in kept.rows:
+                row["image"] = row["reference"] = ""
 
 
 def _strict(value):

@@ -204,8 +204,8 @@ class Results:
         _write(self._path(row), lambda file: file.write(text.encode()))
 
     def write(self, name: str, text: str) -> Path:
-        """Write a text file into the folder."""
-        _write(self.folder / name, lambda file: file.write(text.encode()))
+        """Write a text file into the folder; half a surrogate pair, which no file holds, becomes a question mark."""
+        _write(self.folder / name, lambda file: file.write(text.encode(errors="replace")))
         return self.folder / name
 
     def _stored(self) -> list[dict]:
