@@ -1,4 +1,4 @@
-"""Frames of a scan: which flat fields, dark fields and projections are what they are called, judged by a few of their rows."""
+"""Which flat fields, dark fields and projections of a scan are what they are called, by a few of their rows."""
 
 import warnings
 

@@ -12,7 +12,7 @@ __all__ = ["Layout", "h5py_module", "inspect", "opened", "read_angles", "refusin
 
 PROCESS = "process/acquisition"
 WRITTEN = 0.01  # of the chunks of a dataset: with fewer it is none
-JUDGED = 20_000_000  # values of the projections by which frames are judged, at most
+SAMPLED = 20_000_000  # values of the projections that are looked at to find frames that are not what they are called, at most
 _ROTATION = {
     "start": ("rotation_start", "start_angle", "start"),
     "step": ("rotation_step", "angular_step", "angle_step", "step"),
@@ -283,12 +283,12 @@ def read_angles(file, layout: Layout):
     return (values, "degrees") if values is not None else (None, "")
 
 
-def rows_to_judge(layout: Layout, most: int = 3) -> tuple[list[int], list[slice]]:
-    """Rows by which frames are judged, evenly over the detector, and parts of them: everything, but of a very large scan."""
+def sampled_rows(layout: Layout, most: int = 3) -> tuple[list[int], list[slice]]:
+    """Rows that are looked at to tell frames apart, evenly over the detector, and parts of them: everything, but of a very large scan."""
     angles, count, columns = layout.shape
-    most = max(1, min(most, count, JUDGED // (angles * columns)))
+    most = max(1, min(most, count, SAMPLED // (angles * columns)))
     rows = sorted({int((k + 0.5) * count / most) for k in range(most)})
-    if angles * columns <= JUDGED:
+    if angles * columns <= SAMPLED:
         return rows, [slice(0, columns)]
-    width = max(2, min(columns, JUDGED // angles) // 8)
+    width = max(2, min(columns, SAMPLED // angles) // 8)
     return rows, [slice(at, at + width) for at in sorted({int(k * (columns - width) / 7) for k in range(8)})]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import scan_frames as judge
+from . import scan_frames
 from .bad_pixels import bad_columns, repair
 from .scan_angles import check_range, equal_angles, fold, given_degrees, in_degrees
-from .scan_layout import Layout, frames, opened, read_angles, refusing_damage, rows_to_judge
+from .scan_layout import Layout, frames, opened, read_angles, refusing_damage, sampled_rows
 
 __all__ = ["Plan", "make_plan"]
 
@@ -57,7 +57,7 @@ class Plan:
         found = {}
         for what, chosen in (("flat", self.flats), ("dark", self.darks)):
             constant = self.layout.constants[what]
-            found[what] = judge.mean_field(read(what)[chosen]) if len(chosen) else constant
+            found[what] = scan_frames.mean_field(read(what)[chosen]) if len(chosen) else constant
         found["dark"] = 0.0 if found["dark"] is None else found["dark"]
         return found
 
@@ -160,7 +160,7 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
                 "theta='START:STEP' in degrees, a file or an array; on the command line --theta START:STEP or "
                 "--theta FILE"
             )
-        rows, blocks = rows_to_judge(layout)
+        rows, blocks = sampled_rows(layout)
 
         def sample(what):
             found = [frames(file, layout, what, slice(None), slice(row, row + 1), columns) for row in rows for columns in blocks]
@@ -170,6 +170,8 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
             keep, flats, darks, notes = _frames_used(layout, sample, minus_log)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+    if layout.constants["flat"] is not None and not len(flats):
+        logger.warning("%s: the flat field is one number; gains that differ from column to column stay in the data and draw rings", path)
     if notes:
         warnings.warn(f"{path}: left out: {'; '.join(notes)}", UserWarning, stacklevel=4)
     what = "theta" if theta is not None and not isinstance(theta, str) else f"theta of {path}"
@@ -199,27 +201,27 @@ def _frames_used(layout: Layout, sample, minus_log: bool):
     has_flat = layout.fields["flat"] is not None or layout.constants["flat"] is not None
     if not has_flat and not minus_log:
         return everything, np.arange(0), np.arange(0), []
-    judge.refuse_wrapped(data, "projections")
+    scan_frames.refuse_wrapped(data, "projections")
     fields = {what: sample(what) if layout.fields[what] is not None else None for what in ("flat", "dark")}
     for what, found in fields.items():
         if found is not None:
-            judge.refuse_wrapped(found, f"{what} fields")
+            scan_frames.refuse_wrapped(found, f"{what} fields")
     if not has_flat:
-        refused = judge.empty_projections(data)
-        judge.refuse_without_flat(data[~refused])
+        refused = scan_frames.empty_projections(data)
+        scan_frames.refuse_without_flat(data[~refused])
         flats, darks, notes, flat, dark = np.arange(0), np.arange(0), [], None, None
     else:
-        flats, darks, notes = judge.outlying_fields(fields["flat"], fields["dark"], data)
+        flats, darks, notes = scan_frames.outlying_fields(fields["flat"], fields["dark"], data)
         shape = data.shape[1:]
-        flat = judge.mean_field(fields["flat"][flats]) if len(flats) else np.full(shape, layout.constants["flat"])
+        flat = scan_frames.mean_field(fields["flat"][flats]) if len(flats) else np.full(shape, layout.constants["flat"])
         constant = layout.constants["dark"]
-        dark = judge.mean_field(fields["dark"][darks]) if len(darks) else np.full(shape, 0.0 if constant is None else constant)
+        dark = scan_frames.mean_field(fields["dark"][darks]) if len(darks) else np.full(shape, 0.0 if constant is None else constant)
         if not len(flats) and not np.median(flat - dark) > 0:
             raise ValueError(f"the flat field ({np.median(flat):.4g}) is not brighter than the dark field ({np.median(dark):.4g})")
-        judge.refuse_deeply_wrapped(data, flat)
-        refused = judge.empty_projections(data, flat, dark)
+        scan_frames.refuse_deeply_wrapped(data, flat)
+        refused = scan_frames.empty_projections(data, flat, dark)
     if refused.any():
-        notes.append(f"{int(refused.sum())} of {len(refused)} projections without beam (number {judge.some(np.flatnonzero(refused))})")
+        notes.append(f"{int(refused.sum())} of {len(refused)} projections without beam (number {scan_frames.some(np.flatnonzero(refused))})")
         if (~refused).sum() < 2:
             raise ValueError(f"{int(refused.sum())} of its {len(refused)} projections hold no beam")
     return everything[~refused], flats, darks, notes
