@@ -92,6 +92,12 @@ def finished(path) -> list[int]:
     return [k for line in lines for k in json.loads(line)["slices"]]
 
 
+def assert_same(found, expected) -> None:
+    """Each slice to 1e-4, the promise where another number of threads is at work than in this process."""
+    for a, b in zip(found, expected, strict=True):
+        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b)
+
+
 def until(what, seconds=LONG):
     """Wait for something, and say how long it took."""
     began = time.monotonic()
@@ -227,7 +233,7 @@ def test_a_killed_worker_costs_what_it_was_at(client, sinogram, slow_reference, 
     run.join()
     assert run.error is None
     assert len(before) < SLICES and finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))  # each once
-    np.testing.assert_array_equal(content(out), slow_reference)
+    assert_same(content(out), slow_reference)
 
 
 def test_cancelled_and_taken_up_again(client, sinogram, slow_reference, tmp_path):
@@ -242,7 +248,7 @@ def test_cancelled_and_taken_up_again(client, sinogram, slow_reference, tmp_path
     assert 0 < len(before) < SLICES
     recon(sinogram, THETA, client=client, out=out, **SLOW)
     assert finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
-    np.testing.assert_array_equal(content(out), slow_reference)
+    assert_same(content(out), slow_reference)
     assert recon(sinogram, THETA, client=client, out=out, return_info=True, **SLOW)[1].device == "cpu"  # nothing left to do
 
 
@@ -297,7 +303,7 @@ def test_a_scheduler_that_goes(sinogram, slow_reference, tmp_path):
     assert 0 < len(before) < SLICES
     recon(sinogram, THETA, out=out, **SLOW)
     assert finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
-    np.testing.assert_array_equal(content(out), slow_reference)
+    assert_same(content(out), slow_reference)
 
 
 def test_no_workers(sinogram, monkeypatch):
