@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tomopy_ganrec import io
+
 # centre (x, y), half axes, rotation in degrees, attenuation per column; in shares of half the detector
 ELLIPSES = (
     (0.0, 0.0, 0.82, 0.74, 10, 0.6),
@@ -10,6 +12,15 @@ ELLIPSES = (
     (0.1, 0.45, 0.08, 0.08, 0, 1.5),
     (-0.2, -0.45, 0.05, 0.05, 0, 1.0),
 )
+
+
+def real_dxchange() -> bool:
+    """Whether the dxchange that is installed is the real one."""
+    try:
+        io._dxchange()
+    except ImportError:
+        return False
+    return True
 
 
 def line_integrals(degrees, columns=48, slices=1, largest=2.0):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scans
 
 from tomopy_ganrec import io
 
@@ -16,15 +17,7 @@ tifffile = pytest.importorskip("tifffile")
 TOOTH = Path(__file__).resolve().parents[2] / "shared" / "data" / "tooth.h5"
 
 
-def real_dxchange():
-    try:
-        io._dxchange()
-    except ImportError:
-        return False
-    return True
-
-
-READERS = ["h5py", pytest.param("dxchange", marks=pytest.mark.skipif(not real_dxchange(), reason="the real dxchange is not installed"))]
+READERS = ["h5py", pytest.param("dxchange", marks=pytest.mark.skipif(not scans.real_dxchange(), reason="the real dxchange is not installed"))]
 
 
 @pytest.fixture

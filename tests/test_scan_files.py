@@ -14,15 +14,7 @@ h5py = pytest.importorskip("h5py")
 DEGREES = np.arange(60) * 3.0
 
 
-def real_dxchange():
-    try:
-        io._dxchange()
-    except ImportError:
-        return False
-    return True
-
-
-READERS = ["h5py", "lazy", pytest.param("dxchange", marks=pytest.mark.skipif(not real_dxchange(), reason="the real dxchange is not installed"))]
+READERS = ["h5py", "lazy", pytest.param("dxchange", marks=pytest.mark.skipif(not scans.real_dxchange(), reason="the real dxchange is not installed"))]
 
 
 def read(path, reader, **chosen):
