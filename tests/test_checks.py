@@ -161,3 +161,33 @@ def test_grids_far_larger_than_the_detector_are_refused(grid):
 @pytest.mark.parametrize("size", ((4, 1024), (1024, 16), (32, 40)))
 def test_grids_that_hold_a_wide_sample_are_not(size):
     check_size(size, 16)
+
+
+@pytest.mark.parametrize("part", (np.s_[:], np.s_[::-1], np.s_[:, ::-1]))
+@pytest.mark.parametrize("order", (True, False))
+def test_an_output_over_the_data_is_refused(part, order):
+    tomo = np.zeros((20, 20, 20), np.float32)
+    with pytest.raises(ValueError, match="out shares its memory with the data"):
+        recon(tomo, THETA, sinogram_order=order, out=tomo[part], **QUICK)
+    assert not tomo.any()
+
+
+def test_an_output_beside_the_data_is_not(tmp_path):
+    both = np.zeros((40, 20, 20), np.float32)
+    assert recon(both[:20], THETA, sinogram_order=True, out=both[20:], **QUICK).base is both
+
+
+@pytest.mark.parametrize("kind", ("U3", "O", "c8", "M8[s]", "m8[s]", "S2"))
+def test_data_that_are_no_numbers_are_refused_in_our_words(kind):
+    for call in (
+        lambda tomo: recon(tomo, THETA, sinogram_order=True, **QUICK),
+        lambda tomo: ganrec(tomo, np.full(3, 8.0), np.full((3, 16, 16), 1e-6, np.float32), THETA, options=QUICK),
+    ):
+        with pytest.raises(TypeError, match="holds (complex numbers|values of type)"):
+            call(np.ones((3, 20, 16), "i8").astype(kind))
+
+
+@pytest.mark.parametrize("out", (None, [[0.0]], "x", 1.0, np.zeros((3, 16, 16), int), np.zeros((3, 16, 16), complex), np.zeros((3, 16, 16), object)))
+def test_ganrec_writes_into_an_array_of_floats_only(out):
+    with pytest.raises(TypeError, match="the array for the result is .*; give a float32 array"):
+        ganrec(data(), np.full(3, 8.0), out, THETA, options=QUICK)

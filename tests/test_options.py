@@ -394,3 +394,8 @@ def test_unknown_names_of_any_kind_are_named_in_short(name):
     with pytest.raises(TypeError, match="unknown option .*: known are preset") as caught:
         GanrecOptions.from_mapping({name: 1})
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("value", (10**5000, -(10**5000)), ids=("positive", "negative"))
+def test_a_device_that_cannot_be_written_out_is_no_error_of_pythons(value):
+    assert "very many digits" in GanrecOptions.from_mapping({"device": value}).device

@@ -183,3 +183,15 @@ def test_angles_of_the_rotation(caplog):
     assert "70 of 90 projections" in caplog.text
     with pytest.raises(ValueError, match="holds 5 projections.*speaks of 4 angles"):
         rotation_degrees({"start": 0.0, "step": 1.0, "count": 4}, 5, "scan")
+
+
+@pytest.mark.parametrize("text", ("0:1e308", "1e300:1", "-1e10:1", "0:-2e9", "nan:1", "0:inf", "0:0"))
+def test_starts_and_steps_out_of_range_are_refused(text):
+    with pytest.raises(ValueError, match="START and STEP must be numbers of degrees"):
+        given_degrees(text, 60)
+
+
+@pytest.mark.parametrize("numbers", (dict(start=0.0, step=1e300), dict(start=-1e308, end=1e308), dict(start=1e12, step=1.0)))
+def test_rotations_out_of_range_are_refused(numbers):
+    with pytest.raises(ValueError, match=r"a\.h5: process/acquisition/rotation has the start"):
+        rotation_degrees(numbers, 60, "a.h5")

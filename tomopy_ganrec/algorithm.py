@@ -15,7 +15,7 @@ from .checks import check_array, check_centers, check_init, check_order, check_p
 from .data_fit import warn_unexplained
 from .devices import check_ncore, cpu_threads, resolve_devices
 from .io import warn_of_repairs
-from .options import GanrecOptions, grid_size
+from .options import GanrecOptions, grid_size, shown
 from .outputs import Output, output_of
 from .sources import Source, source_of
 from .suspect import warn_of_data
@@ -95,7 +95,10 @@ def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, option
 
 
 def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
-    if isinstance(recon, np.ndarray) and not recon.flags.writeable:
+    if not isinstance(recon, np.ndarray) or recon.dtype.kind != "f":
+        what = f"values of type {recon.dtype}" if isinstance(recon, np.ndarray) else shown(recon)
+        raise TypeError(f"the array for the result is {what}; give a float32 array of (slices, num_gridx, num_gridy)")
+    if not recon.flags.writeable:
         raise ValueError(
             "the array for the result is read-only. tomopy.recon writes the result into a float32 array that is given as init_recon: give a copy, "
             "init_recon=array.copy()"
@@ -103,6 +106,7 @@ def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
     tomo, image = np.asarray(check_array(tomo)), recon
     if tomo.ndim == 2 and recon.ndim == 2:  # nchunk=0: one slice, a scalar centre
         tomo, image = tomo[None], recon[None]
+    source = source_of(tomo, sinogram_order=True)
     check_projections(tomo)
     theta = check_theta(theta, tomo.shape[1], settings.trust_theta)
     centers = check_centers(center, tomo.shape[0], tomo.shape[2], settings.center_convention)
@@ -112,7 +116,7 @@ def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
     if init is not None:
         init = check_init(init, image.shape)
     check_size(image.shape[1:], tomo.shape[2])
-    source, output = source_of(tomo, sinogram_order=True), output_of(None, image.shape)
+    output = output_of(None, image.shape)
     warned = warn_of_data(source, theta, centers, image.shape[1:], settings, stacklevel=4)
     output.begin({})
     with joined(image, settings.progress) as call:
@@ -207,6 +211,8 @@ def recon(
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
     devices = [] if client is not None else resolve_devices(settings)
     warned = warn_of_data(source, theta, centers, size, settings)
+    if isinstance(out, np.ndarray) and isinstance(tomo, np.ndarray) and np.may_share_memory(out, tomo):
+        raise ValueError("out shares its memory with the data, which would be overwritten while they are read; give another array, or None")
     output = out if isinstance(out, Output) else output_of(out, (slices, *size))
     every = warm_every(settings, source, "auto" if init is None else 0)  # on request only: neighbours take the place of what is given
     output.begin(_identity(source, theta, centers, settings, init, every), resume, alone=True)

@@ -288,7 +288,11 @@ class GanrecOptions:
             if not isinstance(value, bool | np.bool_):
                 raise TypeError(f"option {name}={shown(value)} must be True or False")
         if not isinstance(self.device, str):
-            object.__setattr__(self, "device", str(self.device))
+            try:
+                device = str(self.device)
+            except Exception:  # as in `shown`
+                device = shown(self.device)
+            object.__setattr__(self, "device", device)
         if self.gpu_list is not None:
             object.__setattr__(self, "gpu_list", self._checked_gpus())
         if self.callback is not None and not callable(self.callback):

@@ -12,6 +12,7 @@ __all__ = ["TRUST", "check_range", "equal_angles", "fold", "given_degrees", "in_
 
 logger = logging.getLogger(__name__)
 
+FARTHEST = 1e9  # degrees: the fraction of a turn is lost beyond
 NARROW = 6.4  # degrees: a full turn of radians that are read as degrees spans 6.28
 LARGE_STEP = 0.2  # radians from one projection to the next: above it, several turns are no continuous rotation but degrees
 USUAL = (60, 75, 80, 90, 100, 110, 120, *range(125, 195, 5), 200, 210, 220, 225, 240, 270, 300, 360, 540, 720)  # degrees of a scan
@@ -201,8 +202,8 @@ def given_degrees(theta, count: int) -> np.ndarray:
             raise FileNotFoundError(
                 f"theta={str(theta)!r}: there is no such file; give START:STEP in degrees, e.g. 0:1.5, or a file of degrees"
             ) from None
-        if not (math.isfinite(start) and math.isfinite(step) and step):
-            raise ValueError(f"theta={str(theta)!r}: START and STEP must be finite numbers of degrees, and STEP not 0")
+        if not (abs(start) <= FARTHEST and 0 < abs(step) <= FARTHEST):  # NaN is in no range
+            raise ValueError(f"theta={str(theta)!r}: START and STEP must be numbers of degrees, at most {FARTHEST:g}, and STEP not 0")
         return start + step * np.arange(count)
     try:
         if path.suffix.lower() == ".npy":
@@ -240,6 +241,8 @@ def rotation_degrees(numbers: dict, count: int, path) -> np.ndarray | None:
         step = (numbers["end"] - start) / (meant - 1)
     if start is None or step is None:
         return None
+    if max(abs(start), abs(step)) > FARTHEST:
+        raise ValueError(f"{path}: process/acquisition/rotation has the start {start:.6g} and the step {step:.6g}; give theta= (--theta START:STEP)")
     if meant < count:
         raise ValueError(
             f"{path} holds {count} projections, but its process/acquisition/rotation speaks of {meant} angles; give "
