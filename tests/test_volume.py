@@ -33,6 +33,15 @@ def data():
     return (np.array(discs)[:, None] + 0.01 * noise).astype(np.float32)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Killed and resumed to the last bit holds with the same threads, and a forked process has one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def tomo():
     tomo = data()
