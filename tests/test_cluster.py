@@ -350,7 +350,7 @@ def test_exceptions_travel_with_type_and_message():
     error = OSError(28, "No space left on device", "rec.h5")
     assert (str(remote._portable(error)), remote._portable(error).errno) == (str(error), 28)
     broken = NonFiniteError("no more")
-    broken.best, broken.result = threading.Lock(), FitResult(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))
+    broken.image, broken.result = threading.Lock(), FitResult(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))
     sent = pickle.loads(pickle.dumps(remote._portable(broken)))
     assert type(sent) is NonFiniteError and sent.result.image.sum() == 4
     assert str(remote._portable(Odd(1, 2))) == "Odd: 1 and 2"
