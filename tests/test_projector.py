@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec.projector import ParallelBeamProjector, _Cache, _ops, clear_cache
+from tomopy_ganrec.projector import ParallelBeamProjector, _Cache, clear_cache, torch_ops
 from tomopy_ganrec.projector.astra_cuda import projection_vectors, require_cuda
 
 DEGREES = np.deg2rad(np.arange(180))
@@ -728,7 +728,7 @@ def test_astra_cuda_is_refused_before_astra_would_end_the_process(monkeypatch):
 
 def test_a_stale_handle():
     with pytest.raises(RuntimeError, match="no longer exists"):
-        _ops.forward_project(torch.zeros(1, 2, 2), -1)
+        torch_ops.forward_project(torch.zeros(1, 2, 2), -1)
 
 
 # ASTRA's CUDA geometry, without a GPU

@@ -17,7 +17,7 @@ from threading import RLock
 import numpy as np
 import torch
 
-from . import _ops, fourier, joseph
+from . import fourier, joseph, torch_ops
 from .astra_cpu import AstraBackend, import_astra
 from .astra_cuda import AstraCudaBackend
 
@@ -237,7 +237,7 @@ class ParallelBeamProjector:
             logger.log(logging.WARNING if "but" in reason else logging.INFO, "projector backend %r on %s: %s", name, device, reason)
         self.backend = name
         self._backends = [_cache.get((g.key, str(device), dtype, name), lambda g=g: _build(name, g, device, dtype)) for g in geometries]
-        self._handles = [_ops.handle_of(b) for b in self._backends]
+        self._handles = [torch_ops.handle_of(b) for b in self._backends]
         self._groups = [torch.from_numpy(np.flatnonzero(inverse == i)).to(device) for i in range(len(unique))]
 
     def __repr__(self):
@@ -304,11 +304,11 @@ class ParallelBeamProjector:
         (B, angles, columns) tensor
             Dimensionless, contiguous, of the precision of `x`.
         """
-        return self._apply(_ops.forward_project, x)
+        return self._apply(torch_ops.forward_project, x)
 
     def back_project(self, y: torch.Tensor) -> torch.Tensor:
         """The adjoint: (B, angles, columns) sinograms to (B, rows, cols) images, unfiltered."""
-        return self._apply(_ops.back_project, y)
+        return self._apply(torch_ops.back_project, y)
 
     def _apply(self, op, tensor):
         if isinstance(self.center, np.ndarray) and tensor.shape[0] != len(self.center):
