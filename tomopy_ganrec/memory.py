@@ -9,7 +9,8 @@ import torch
 
 from .devices import resolve_devices
 from .options import GanrecOptions, grid_size
-from .projector import Geometry, bears_double, choose_backend
+from .projector import Geometry, choose_backend
+from .projector.parallel_beam import bears_double
 
 __all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estimate_memory", "projector_dtype"]
 

@@ -1,0 +1,321 @@
+"""The differentiable parallel-beam forward model.
+
+>>> projector = ParallelBeamProjector(256, theta, columns=256, center=128.0)
+>>> sinogram = projector.forward_project(x)      # (B, 256, 256) to (B, angles, 256)
+>>> image = projector.back_project(sinogram)     # the adjoint
+"""
+
+import logging
+import math
+import numbers
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from threading import RLock
+
+import numpy as np
+import torch
+
+from . import fourier, joseph, torch_ops
+from .astra_cpu import AstraBackend, import_astra
+from .astra_cuda import AstraCudaBackend
+
+__all__ = ["Geometry", "ParallelBeamProjector", "choose_backend"]
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = ("auto", "fourier", "matrix", "astra", "astra_cuda")
+FOURIER_FROM = 128  # rows or columns from which it is faster than the matrix on a CPU, whatever the batch and the angles
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One parallel-beam geometry; lengths in detector columns, angles in radians, the axis in the edge convention."""
+
+    size: tuple[int, int]
+    theta: np.ndarray = field(compare=False)
+    columns: int
+    center: float
+    pixel_size: float = 1.0
+    rays_per_bin: int = 1
+
+    @property
+    def key(self):
+        """Equal for equal geometries, and hashable."""
+        return self.size, self.theta.tobytes(), self.columns, self.center, self.pixel_size, self.rays_per_bin
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Upper estimate of the float32 matrix and its transpose."""
+        return joseph.estimated_bytes(*self.size, len(self.theta), self.columns, self.rays_per_bin, pixel_size=self.pixel_size)
+
+    @property
+    def fourier_bytes(self) -> int:
+        """Upper estimate of the float32 interpolation between Fourier transforms and its transpose."""
+        return fourier.estimated_bytes(self.size, len(self.theta), self.columns, self.center, self.rays_per_bin, pixel_size=self.pixel_size)
+
+
+class _Cache:
+    """The backends last used, by geometry, device and precision; bounded in number and in memory."""
+
+    def __init__(self, entries: int = 16, nbytes: float = 4e9):
+        self._entries, self._nbytes, self._items, self._lock = entries, nbytes, OrderedDict(), RLock()
+
+    def get(self, key, build: Callable):
+        with self._lock:  # concurrent chunks of one volume want the same matrix: the second waits and finds it
+            if key not in self._items:
+                self._items[key] = build()
+            self._items.move_to_end(key)
+            while len(self._items) > 1 and (len(self._items) > self._entries or sum(b.nbytes for b in self._items.values()) > self._nbytes):
+                self._items.popitem(last=False)
+            return self._items[key]
+
+    def clear(self):
+        with self._lock:
+            self._items.clear()
+
+    def renew_lock(self):
+        """After a fork: a thread that is not in the child may have held it."""
+        self._lock = RLock()
+
+
+_cache = _Cache()
+os.register_at_fork(after_in_child=_cache.renew_lock)
+clear_cache = _cache.clear
+
+
+def _installed_astra() -> bool:
+    try:
+        import_astra()
+    except ImportError:
+        return False
+    return True
+
+
+def choose_backend(geometries: list[Geometry], device: torch.device, dtype: torch.dtype, memory_limit: float) -> tuple[str, str]:
+    """The backend that ``auto`` takes for geometries that differ in their centres, and why."""
+    double = 2 if dtype == torch.float64 else 1
+    needs = {"matrix": sum(g.matrix_bytes for g in geometries) * double, "fourier": sum(g.fourier_bytes for g in geometries) * double}
+    name = "fourier" if device.type == "cpu" and max(geometries[0].size) >= FOURIER_FROM else "matrix"
+    why = f"it needs at most {needs[name] / 1e9:.2f} GB, the limit is {memory_limit / 1e9:.2f} GB"
+    if needs[name] <= memory_limit:
+        return name, why
+    why = f"{name!r} needs up to {needs[name] / 1e9:.2f} GB, the limit is {memory_limit / 1e9:.2f} GB"
+    if dtype == torch.float64:
+        return name, f"{why}, but ASTRA has no float64"
+    missing = None if _installed_astra() else "the ASTRA toolbox is not installed"
+    if device.type == "cpu" and not missing:
+        return "astra", why
+    if not missing and import_astra().use_cuda():
+        return "astra_cuda", why
+    least = min(needs, key=needs.get)
+    return least, f"{why}, but {missing or 'ASTRA finds no GPU'}"
+
+
+def bears_double(geometry: Geometry, backend: str, device: torch.device, memory_limit: float) -> bool:
+    """Whether float64 is to be had at little cost: on a CPU, where it takes a third longer than float32, and within the limit."""
+    if device.type != "cpu" or backend not in ("auto", "matrix", "fourier"):
+        return False
+    name = backend if backend != "auto" else "fourier" if max(geometry.size) >= FOURIER_FROM else "matrix"
+    return 2 * (geometry.fourier_bytes if name == "fourier" else geometry.matrix_bytes) <= memory_limit
+
+
+def _build(name: str, geometry: Geometry, device: torch.device, dtype: torch.dtype):
+    if name == "fourier":
+        return fourier.FourierBackend(geometry, device, dtype)
+    if name == "matrix":
+        return joseph.JosephBackend.build(geometry, device, dtype)
+    if dtype != torch.float32:
+        raise ValueError(f"backend={name!r} computes in float32, not {dtype}; use backend='matrix'")
+    if name == "astra":
+        if device.type != "cpu":
+            raise ValueError(f"backend='astra' projects on the CPU, not on {device}; use 'astra_cuda' or 'matrix'")
+        return AstraBackend(geometry)
+    return AstraCudaBackend(geometry, device)
+
+
+class ParallelBeamProjector:
+    """Parallel-beam forward projection and its adjoint, as differentiable torch operations on batches of slices.
+
+    A pixel at (row′, col′) from the grid's centre, which lies on the rotation axis, is seen at t = col′·cos θ − row′·sin θ; detector
+    column d is centred at t = d + 0.5 − center. This is the convention of ``tomopy.project`` and of ASTRA's ``parallel`` geometry.
+
+    Parameters
+    ----------
+    size : int or (int, int)
+        Rows and columns of the reconstruction grid.
+    theta : (angles,) array_like
+        Projection angles in radians, in any order.
+    columns : int
+        Detector columns.
+    center : float or (slices,) array_like, optional
+        Rotation axis on the detector, in columns, in the edge convention (the middle of the detector is ``columns / 2``, the default).
+        An array gives each slice of a batch its own.
+    pixel_size : float
+        Side of a grid pixel in detector columns. A grid twice as fine: ``pixel_size=0.5`` with ``rays_per_bin=2``.
+    rays_per_bin : int
+        Rays averaged in one detector column.
+    backend : {'auto', 'fourier', 'matrix', 'astra', 'astra_cuda'}
+        ``'matrix'``: Joseph's method as a sparse matrix with its stored transpose, on any device, an exact adjoint pair. ``'fourier'``: the same by
+        the Fourier slice theorem, to 1e-3 or better, an exact adjoint pair, too; much faster from 256² on. ``'astra'``: ASTRA's CPU projector.
+        ``'astra_cuda'``: ASTRA's CUDA projector on torch's memory; adjoint to about 1 %. ``'auto'``: on a CPU ``'fourier'`` from 128 rows or columns
+        on, else the matrix; where that does not fit into `memory_limit`, ASTRA's. The choice is logged.
+    device : str or torch.device
+    dtype : torch.dtype
+        float32, or float64 for ``'matrix'`` and ``'fourier'``.
+    memory_limit : float
+        Bytes that the matrices (of rays or of the interpolation) and their transposes, one pair for each distinct centre, may take before ``'auto'``
+        turns to ASTRA; on a GPU no more than a quarter of its memory. The default holds 2048² pixels from 1500 angles on a CPU.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a geometry that makes no sense.
+    ImportError, RuntimeError
+        For a backend that this machine cannot run.
+
+    Notes
+    -----
+    Units: an image in attenuation per detector column projects to dimensionless line integrals.
+    """
+
+    def __init__(
+        self,
+        size,
+        theta,
+        columns,
+        center=None,
+        pixel_size=1.0,
+        rays_per_bin=1,
+        backend="auto",
+        *,
+        device="cpu",
+        dtype=torch.float32,
+        memory_limit=5e9,
+    ):
+        size = (size, size) if isinstance(size, numbers.Integral) else tuple(size)
+        if len(size) != 2:
+            raise ValueError(f"size is {size}: give the rows and columns of the grid")
+        theta = np.atleast_1d(np.array(theta.cpu() if isinstance(theta, torch.Tensor) else theta, np.float64))
+        if theta.ndim != 1 or theta.size < 1 or not np.isfinite(theta).all():
+            raise ValueError(f"theta must be a one-dimensional array of finite angles in radians; its shape is {theta.shape}")
+        for name, counts in (("size", size), ("columns", (columns,)), ("rays_per_bin", (rays_per_bin,))):
+            if not all(isinstance(n, numbers.Integral) and n >= 1 for n in counts):
+                raise ValueError(f"{name}={counts if len(counts) > 1 else counts[0]} must be whole numbers of at least 1")
+        if not (math.isfinite(pixel_size) and pixel_size > 0):
+            raise ValueError(f"pixel_size={pixel_size} must be a finite number above 0")
+        if backend not in BACKENDS:
+            raise ValueError(f"backend={backend!r} is not known; choose one of {', '.join(map(repr, BACKENDS))}")
+        centers = np.array(columns / 2 if center is None else center, np.float64)
+        if centers.ndim > 1 or not np.isfinite(centers).all():
+            raise ValueError(f"center must be one finite number or one for each slice; it is {center!r}")
+        self.theta, self.columns, self.center = theta, int(columns), float(centers) if centers.ndim == 0 else centers
+        self.domain_shape, self.range_shape = tuple(int(n) for n in size), (theta.size, int(columns))
+        self.pixel_size = float(pixel_size)
+        self._geometry = Geometry(self.domain_shape, theta, self.columns, 0.0, float(pixel_size), int(rays_per_bin))
+        self._requested, self._memory_limit = backend, memory_limit
+        self._resampled: dict = {}
+        self._double: ParallelBeamProjector | None = None
+        self._setup(torch.device(device), dtype)
+
+    def _setup(self, device: torch.device, dtype: torch.dtype) -> None:
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype is {dtype}; the projector computes in float32 or float64")
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise RuntimeError("device='cuda': torch finds no CUDA GPU on this machine; use device='cpu'")
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
+        self.device, self.dtype, name = device, dtype, self._requested
+        unique, inverse = np.unique(self.center, return_inverse=True)
+        geometries = [replace(self._geometry, center=float(c)) for c in unique]
+        if name == "auto":
+            limit = self._memory_limit
+            if device.type == "cuda":
+                limit = min(limit, torch.cuda.get_device_properties(device).total_memory / 4)
+            name, reason = choose_backend(geometries, device, dtype, limit)
+            logger.log(logging.WARNING if "but" in reason else logging.INFO, "projector backend %r on %s: %s", name, device, reason)
+        self.backend = name
+        self._backends = [_cache.get((g.key, str(device), dtype, name), lambda g=g: _build(name, g, device, dtype)) for g in geometries]
+        self._handles = [torch_ops.handle_of(b) for b in self._backends]
+        self._groups = [torch.from_numpy(np.flatnonzero(inverse == i)).to(device) for i in range(len(unique))]
+
+    def __repr__(self):
+        (rows, cols), (angles, columns) = self.domain_shape, self.range_shape
+        return f"ParallelBeamProjector({rows}×{cols} from {angles} angles × {columns} columns, {self.backend}, {self.dtype}, {self.device})"
+
+    def resampled(self, pixel_size: float | None = None, rays_per_bin: int | None = None) -> "ParallelBeamProjector":
+        """The same scan on a finer or coarser grid of the same extent, or with another number of rays in a column.
+
+        Made once for each pair of values and then remembered. Where the extent is no multiple of the pixel the grid is the next larger one.
+        """
+        pixel = self.pixel_size if pixel_size is None else float(pixel_size)
+        rays = self.rays_per_bin if rays_per_bin is None else rays_per_bin
+        if (pixel, rays) == (self.pixel_size, self._geometry.rays_per_bin):
+            return self
+        if (pixel, rays) not in self._resampled:
+            size = tuple(math.ceil(n * self.pixel_size / pixel - 1e-9) if pixel > 0 else n for n in self.domain_shape)
+            self._resampled[pixel, rays] = ParallelBeamProjector(
+                size, self.theta, self.columns, self.center, pixel, rays, self._requested, device=self.device, dtype=self.dtype,
+                memory_limit=self._memory_limit,
+            )  # fmt: skip
+        return self._resampled[pixel, rays]
+
+    @property
+    def recordable(self) -> bool:
+        """Whether its operations may be part of a CUDA graph: ASTRA allocates and waits by itself."""
+        return self.backend != "astra_cuda"
+
+    @property
+    def rays_per_bin(self) -> int:
+        """Rays averaged in one detector column."""
+        return self._geometry.rays_per_bin
+
+    def to(self, *args, device=None, dtype=None) -> "ParallelBeamProjector":
+        """The same geometry on another device or in another precision; positional arguments are told apart by their type."""
+        for value in args:
+            if isinstance(value, torch.dtype):
+                dtype = value
+            else:
+                device = value
+        moved = object.__new__(ParallelBeamProjector)
+        moved.__dict__.update(self.__dict__, _resampled={}, _double=None)
+        moved._setup(torch.device(device or self.device), dtype or self.dtype)
+        return moved
+
+    def in_double(self) -> "ParallelBeamProjector":
+        """The same in float64 where that costs little (`bears_double`), else itself; remembered."""
+        if self._double is None:
+            finer = replace(self._geometry, rays_per_bin=max(2, self.rays_per_bin))  # `resampled` will be asked for it
+            bears = bears_double(finer, self._requested, self.device, self._memory_limit / len(self._backends))
+            self._double = self.to(torch.float64) if bears and self.dtype == torch.float32 else self
+        return self._double
+
+    def forward_project(self, x: torch.Tensor) -> torch.Tensor:
+        """Line integrals of slices.
+
+        Parameters
+        ----------
+        x : (B, rows, cols) tensor
+            Attenuation per detector column, in the projector's precision and on its device; a float64 projector takes float32, too.
+
+        Returns
+        -------
+        (B, angles, columns) tensor
+            Dimensionless, contiguous, of the precision of `x`.
+        """
+        return self._apply(torch_ops.forward_project, x)
+
+    def back_project(self, y: torch.Tensor) -> torch.Tensor:
+        """The adjoint: (B, angles, columns) sinograms to (B, rows, cols) images, unfiltered."""
+        return self._apply(torch_ops.back_project, y)
+
+    def _apply(self, op, tensor):
+        if isinstance(self.center, np.ndarray) and tensor.shape[0] != len(self.center):
+            raise ValueError(f"the batch holds {tensor.shape[0]} slices, center {len(self.center)} values; give one centre, or one for each slice")
+        if tensor.dtype == torch.float32 and self.dtype == torch.float64:
+            return self._apply(op, tensor.double()).float()
+        if len(self._handles) == 1:
+            return op(tensor, self._handles[0])
+        parts = [op(tensor[group], handle) for group, handle in zip(self._groups, self._handles, strict=True)]
+        return torch.cat(parts)[torch.argsort(torch.cat(self._groups))]
