@@ -191,7 +191,7 @@ def contenders(given, size: int, theta: np.ndarray) -> tuple[dict, list[dict]]:
     import peers
 
     from tomopy_ganrec import ParallelBeamProjector
-    from tomopy_ganrec.projector.parallel_beam import BACKENDS
+    from tomopy_ganrec.projector.backends import BACKENDS
 
     automatic = ParallelBeamProjector(size, theta, size, device=given.device).backend
     backends = given.backends or [automatic, *(name for name in BACKENDS if name not in ("auto", automatic))]

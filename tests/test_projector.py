@@ -15,7 +15,7 @@ import torch
 
 from tomopy_ganrec.projector import ParallelBeamProjector, clear_cache, torch_ops
 from tomopy_ganrec.projector.astra_cuda import projection_vectors, require_cuda
-from tomopy_ganrec.projector.parallel_beam import _Cache
+from tomopy_ganrec.projector.backends import _Cache
 
 DEGREES = np.deg2rad(np.arange(180))
 SHUFFLED = np.random.default_rng(5).permutation(np.linspace(-1.0, 4.0, 23))  # any order, beyond half a turn, no multiple of 90°

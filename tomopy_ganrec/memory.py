@@ -10,7 +10,7 @@ import torch
 from .devices import resolve_devices
 from .options import GanrecOptions, grid_size
 from .projector import Geometry, choose_backend
-from .projector.parallel_beam import bears_double
+from .projector.backends import bears_double
 
 __all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estimate_memory", "projector_dtype"]
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from tomopy_ganrec.projector.astra_common import import_astra
+
 from ..initial import field_of_view
-from ..projector.astra_cpu import import_astra
 from . import peers, solve
 from .cases import near
 from .solve import Problem

@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 from scipy.ndimage import shift
 
-from ..projector.astra_cpu import import_astra
+from tomopy_ganrec.projector.astra_common import import_astra
 
 __all__ = ["astra_algorithm", "missing", "midas_gridrec", "tomopy_gridrec", "tomopy_iterative"]
 

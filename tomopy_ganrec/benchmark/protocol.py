@@ -7,7 +7,8 @@ strip integrals onto the detector's bins; the truth is its area mean.
 
 import numpy as np
 
-from ..projector.astra_cpu import astra_project, import_astra
+from tomopy_ganrec.projector.astra_common import import_astra
+from tomopy_ganrec.projector.astra_cpu import astra_project
 
 __all__ = ["add_noise", "simulate"]
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from tomopy_ganrec.projector.astra_common import import_astra
+
 from .. import metrics
 from ..fit import fit
 from ..initial import angular_weights, fbp, mlem
 from ..options import GanrecOptions
 from ..projector import ParallelBeamProjector, joseph
-from ..projector.astra_cpu import import_astra
 from . import peers
 
 MEMORY_LIMIT = 4e9  # bytes for a projector's matrix

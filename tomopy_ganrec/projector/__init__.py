@@ -1,5 +1,6 @@
 """The differentiable parallel-beam forward model and its backends."""
 
-from .parallel_beam import Geometry, ParallelBeamProjector, choose_backend, clear_cache
+from .backends import Geometry, choose_backend, clear_cache
+from .parallel_beam import ParallelBeamProjector
 
 __all__ = ["Geometry", "ParallelBeamProjector", "choose_backend", "clear_cache"]

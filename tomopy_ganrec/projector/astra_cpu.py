@@ -2,17 +2,7 @@
 
 import torch
 
-
-def import_astra():
-    """The ASTRA toolbox, or an ImportError that says how to get it. Imported late, and after torch: some GPU builds clash otherwise."""
-    try:
-        import astra
-    except ImportError as error:
-        raise ImportError(
-            f"this backend needs the ASTRA toolbox ({error}): pip install 'astra-toolbox>=2.3.1', or conda install -c conda-forge astra-toolbox; "
-            "or use backend='matrix'"
-        ) from error
-    return astra
+from .astra_common import fold_rays, import_astra, unfold_rays
 
 
 def astra_project(projector: int, image, sinogram, back: bool = False) -> None:
@@ -42,16 +32,6 @@ def astra_project(projector: int, image, sinogram, back: bool = False) -> None:
         if algorithm is not None:
             astra.algorithm.delete(algorithm)
         astra.data2d.delete(data)
-
-
-def fold_rays(sinogram: torch.Tensor, rays_per_bin: int) -> torch.Tensor:
-    """Average neighbouring rays: (B, angles, columns·rays) to (B, angles, columns)."""
-    return sinogram if rays_per_bin == 1 else sinogram.unflatten(2, (-1, rays_per_bin)).mean(3)
-
-
-def unfold_rays(sinogram: torch.Tensor, rays_per_bin: int) -> torch.Tensor:
-    """The adjoint of `fold_rays`."""
-    return sinogram if rays_per_bin == 1 else (sinogram / rays_per_bin).repeat_interleave(rays_per_bin, 2)
 
 
 class AstraBackend:

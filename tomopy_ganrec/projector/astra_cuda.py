@@ -18,7 +18,7 @@ from collections import defaultdict
 import numpy as np
 import torch
 
-from .astra_cpu import fold_rays, import_astra, unfold_rays
+from .astra_common import fold_rays, import_astra, unfold_rays
 
 _device_locks: "defaultdict[int, threading.RLock]" = defaultdict(threading.RLock)
 os.register_at_fork(after_in_child=_device_locks.clear)
