@@ -17,12 +17,12 @@ import torch
 from speed import problem, processor, show, synchronize, versions
 
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector
-from tomopy_ganrec.initial import data_scale, field_of_view
 from tomopy_ganrec.iterate import _Play
 from tomopy_ganrec.response import pixel_response
 from tomopy_ganrec.settings import choose_settings
+from tomopy_ganrec.solvers.classical import data_scale, field_of_view
+from tomopy_ganrec.solvers.total_variation import TotalVariation, divergence, edge_weights, gradient
 from tomopy_ganrec.start import Measurement
-from tomopy_ganrec.variation import TotalVariation, divergence, edge_weights, gradient
 
 
 def clock(call, device: str, budget=1.0) -> float:

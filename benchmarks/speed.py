@@ -363,8 +363,8 @@ def reconstruct(given, data, theta, size: int, method: str) -> tuple[dict, np.nd
 
     from tomopy_ganrec import GanrecOptions, ParallelBeamProjector
     from tomopy_ganrec.fit import fit
-    from tomopy_ganrec.initial import mlem
     from tomopy_ganrec.projector import clear_cache
+    from tomopy_ganrec.solvers.classical import mlem
 
     clear_cache()
     gc.collect()

@@ -75,7 +75,7 @@ def mlem_seconds(folder: Path) -> float:
     import torch
 
     from tomopy_ganrec import ParallelBeamProjector
-    from tomopy_ganrec.initial import mlem
+    from tomopy_ganrec.solvers.classical import mlem
 
     data = np.array(np.load(folder / "data.npy", mmap_mode="r")[:1])
     projector = ParallelBeamProjector(data.shape[2], np.deg2rad(np.arange(ANGLES)), data.shape[2], backend="matrix")

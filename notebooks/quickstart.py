@@ -39,7 +39,7 @@ import tomopy_ganrec
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector, ganrec, io, metrics
 from tomopy_ganrec.benchmark import peers
 from tomopy_ganrec.benchmark.cases import Case, Wedge
-from tomopy_ganrec.initial import fbp, mlem
+from tomopy_ganrec.solvers.classical import fbp, mlem
 
 try:
     import tomopy

@@ -33,7 +33,7 @@ import tomopy_ganrec
 from tomopy_ganrec import ParallelBeamProjector, ganrec, io, phantoms
 from tomopy_ganrec.benchmark import methods, protocol, run, scan, tables
 from tomopy_ganrec.benchmark.results import Results
-from tomopy_ganrec.initial import mlem
+from tomopy_ganrec.solvers.classical import mlem
 
 try:
     import tomopy

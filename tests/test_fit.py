@@ -10,7 +10,6 @@ import torch
 
 from tomopy_ganrec.fit import Status, fit
 from tomopy_ganrec.game import NonFiniteError
-from tomopy_ganrec.initial import data_scale, field_of_view, mlem
 from tomopy_ganrec.iterate import NonNegative
 from tomopy_ganrec.metrics import mssim, ssim_map
 from tomopy_ganrec.objective import Best, Objective, Plateau
@@ -19,8 +18,9 @@ from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.response import filtered, pixel_response
 from tomopy_ganrec.settings import choose_settings
+from tomopy_ganrec.solvers.classical import data_scale, field_of_view, mlem
+from tomopy_ganrec.solvers.total_variation import operator_norm
 from tomopy_ganrec.start import Measurement
-from tomopy_ganrec.variation import operator_norm
 
 INITS = ("tv", "sirt", "fbp", "none")
 SHALE_LEVELS = (0, 1 / 3, 2 / 3, 1)

@@ -483,12 +483,12 @@ def test_a_full_gpu_gets_half_of_the_slices(scan):
 
 
 def never_recorded(monkeypatch):
-    monkeypatch.setattr("tomopy_ganrec.replay.WARM_UP", 10**9)
+    monkeypatch.setattr("tomopy_ganrec.solvers.cuda_graph.WARM_UP", 10**9)
 
 
 def recordings(monkeypatch):
     """How often an iteration is recorded, and what could not be."""
-    from tomopy_ganrec.replay import Replay
+    from tomopy_ganrec.solvers.cuda_graph import Replay
 
     made, record = [], Replay._record
 
@@ -503,8 +503,8 @@ def recordings(monkeypatch):
 @pytest.mark.parametrize("backend", ["matrix", "fourier"])
 @pytest.mark.parametrize("options", [{}, dict(along=0.7), dict(across=1.0), dict(nonnegative=False, mask=None)], ids=str)
 def test_recorded_total_variation_is_the_same(monkeypatch, backend, options):
-    from tomopy_ganrec.initial import field_of_view
-    from tomopy_ganrec.variation import TotalVariation
+    from tomopy_ganrec.solvers.classical import field_of_view
+    from tomopy_ganrec.solvers.total_variation import TotalVariation
 
     projector, (_, y) = on_gpu(GEOMETRIES["square"], backend), smooth_pair(GEOMETRIES["square"])
     options = dict(mask=field_of_view(projector, "cuda")) | options

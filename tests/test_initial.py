@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec.initial import angular_weights, data_scale, fbp, field_of_view, mlem, ramp_filter, sirt
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.response import filtered
-from tomopy_ganrec.variation import (
+from tomopy_ganrec.solvers.classical import angular_weights, data_scale, fbp, field_of_view, mlem, ramp_filter, sirt
+from tomopy_ganrec.solvers.total_variation import (
     TotalVariation,
     divergence,
     edge_weights,

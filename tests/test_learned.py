@@ -9,12 +9,12 @@ import torch
 
 from tomopy_ganrec import learned
 from tomopy_ganrec.fit import fit
-from tomopy_ganrec.initial import field_of_view
 from tomopy_ganrec.learned import WedgeNetwork, has_missing_wedge, learn, lessons_steps, measured_frequencies, turned, turns
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.variation import smooth
+from tomopy_ganrec.solvers.classical import field_of_view
+from tomopy_ganrec.solvers.total_variation import smooth
 
 BRIEF = dict(pixels="mean", reweight=1, learn=1)  # where behaviour matters, not quality
 

@@ -8,10 +8,10 @@ import torch
 
 from tomopy_ganrec.fit import Status, fit
 from tomopy_ganrec.game import NonFiniteError
-from tomopy_ganrec.initial import field_of_view
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.paper import scale_and_offset, standardized, unit_range
+from tomopy_ganrec.solvers.classical import field_of_view
 
 
 def run(case, callback=None, **options):

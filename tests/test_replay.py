@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tomopy_ganrec import replay
-from tomopy_ganrec.replay import WARM_UP, Replay
+from tomopy_ganrec.solvers import cuda_graph
+from tomopy_ganrec.solvers.cuda_graph import WARM_UP, Replay
 
 
 class Steps:
@@ -50,7 +50,7 @@ def recorder(monkeypatch):
     fake = SimpleNamespace(
         CUDAGraph=Graph, graph=graph, device=nothing, stream=nothing, Stream=lambda device: stream, current_stream=lambda device: stream
     )
-    monkeypatch.setattr(replay.torch, "cuda", fake)
+    monkeypatch.setattr(cuda_graph.torch, "cuda", fake)
     return log
 
 

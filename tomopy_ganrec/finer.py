@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from .initial import field_of_view
 from .learned import agree, measured_frequencies
 from .options import GanrecOptions
 from .response import filtered, pixel_response, unblurred
 from .settings import LOW_NOISE
+from .solvers.classical import field_of_view
 from .start import ROUND_ITERATIONS, Measurement, column, solver_of
 
 __all__ = ["FinerGrid", "finer_steps", "refinement"]

@@ -13,9 +13,9 @@ from .levels import find_levels, has_levels
 from .networks import Discriminator, UNet
 from .objective import Best, Objective, Plateau
 from .options import GanrecOptions
-from .replay import Replay
+from .solvers.cuda_graph import Replay
+from .solvers.total_variation import top_level
 from .start import Measurement
-from .variation import top_level
 
 __all__ = ["Outcome", "play"]
 

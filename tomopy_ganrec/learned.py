@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .initial import fbp
 from .options import GanrecOptions
 from .response import filtered
 from .settings import measured_range
+from .solvers.classical import fbp
+from .solvers.total_variation import TotalVariation, edge_weights, middle_angle, top_level
 from .start import Measurement, column, solver_of
-from .variation import TotalVariation, edge_weights, middle_angle, top_level
 
 __all__ = ["WedgeNetwork", "agree", "has_missing_wedge", "learn", "lessons_steps", "measured_frequencies", "turned", "turns"]
 

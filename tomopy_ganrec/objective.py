@@ -5,10 +5,10 @@ from collections import deque
 import torch
 
 from . import losses
-from .initial import ramp_filter
 from .response import filtered
+from .solvers.classical import ramp_filter
+from .solvers.total_variation import edge_weights, operator_norm
 from .start import Measurement, between
-from .variation import edge_weights, operator_norm
 
 __all__ = ["Best", "Objective", "Plateau"]
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from .game import Game, NonFiniteError
-from .initial import ForwardModel, field_of_view
 from .networks import PaperDiscriminator, PaperGenerator
 from .noise import power_of_two
 from .result import FitResult, Status
+from .solvers.classical import ForwardModel, field_of_view
 
 __all__ = ["fit_paper", "scale_and_offset", "unit_range"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .initial import ForwardModel, angular_weights
 from .noise import estimate_noise
 from .options import GanrecOptions
+from .solvers.classical import ForwardModel, angular_weights
 
 __all__ = ["Settings", "choose_settings", "refine_settings"]
 

@@ -5,8 +5,8 @@ import math
 import torch
 
 from .options import GanrecOptions
+from .solvers.total_variation import TotalVariation
 from .start import Measurement, column
-from .variation import TotalVariation
 
 __all__ = ["spread", "spread_steps"]
 

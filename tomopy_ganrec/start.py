@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .initial import ForwardModel, fbp, sirt
 from .options import GanrecOptions
 from .response import HIGH, MIDDLE, filtered, pixel_response, residual_level, residual_levels, unblurred, whitening
 from .settings import Settings, refine_settings
-from .variation import TotalVariation, edge_weights, top_level
+from .solvers.classical import ForwardModel, fbp, sirt
+from .solvers.total_variation import TotalVariation, edge_weights, top_level
 
 __all__ = [
     "ROUND_ITERATIONS",

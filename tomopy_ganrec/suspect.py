@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import torch
 
-from .initial import sirt
 from .options import GanrecOptions
 from .projector import ParallelBeamProjector
+from .solvers.classical import sirt
 
 __all__ = ["warn_of_data"]
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from tomopy_ganrec.solvers.classical import fbp, mlem
+
 from .. import metrics
-from ..initial import fbp, mlem
 from ..projector import ParallelBeamProjector
 from .cases import Case, Wedge
 from .methods import Method, Problem, reconstruct

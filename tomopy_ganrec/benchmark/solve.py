@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from tomopy_ganrec.projector.astra_common import import_astra
+from tomopy_ganrec.solvers.classical import angular_weights, fbp, mlem
 
 from .. import metrics
 from ..fit import fit
-from ..initial import angular_weights, fbp, mlem
 from ..options import GanrecOptions
 from ..projector import ParallelBeamProjector, joseph
 from . import peers

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import torch
 
-from .noise import power_of_two
+from tomopy_ganrec.noise import power_of_two
 
 __all__ = ["ForwardModel", "data_scale", "fbp", "field_of_view", "mlem", "ramp_filter", "sirt"]
 

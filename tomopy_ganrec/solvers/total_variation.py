@@ -9,8 +9,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .initial import ForwardModel, data_scale, ramp_filter
-from .replay import Replay
+from .classical import ForwardModel, data_scale, ramp_filter
+from .cuda_graph import Replay
 
 __all__ = ["TotalVariation", "edge_weights", "gradient", "middle_angle", "operator_norm", "smooth", "top_level", "total_variation"]
 

@@ -1,0 +1,1 @@
+"""Solvers for any linear forward model; they know no options."""
