@@ -20,8 +20,9 @@ from tomopy_ganrec import GanrecOptions, ParallelBeamProjector
 from tomopy_ganrec.iterate import _Play
 from tomopy_ganrec.response import pixel_response
 from tomopy_ganrec.settings import choose_settings
-from tomopy_ganrec.solvers.classical import data_scale, field_of_view
-from tomopy_ganrec.solvers.total_variation import TotalVariation, divergence, edge_weights, gradient
+from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view
+from tomopy_ganrec.solvers.operators import divergence, edge_weights, gradient
+from tomopy_ganrec.solvers.total_variation import TotalVariation
 from tomopy_ganrec.start import Measurement
 
 

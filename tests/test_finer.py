@@ -53,7 +53,7 @@ def test_the_mean_is_over_each_pixel(small_case, begun):
 
 def test_finer_data_are_the_same_data_to_the_detector(small_case, begun):
     """With the response put back they are those of the scan, on any grid; and a model error is weighed alike."""
-    from tomopy_ganrec.response import filtered
+    from tomopy_ganrec.solvers.operators import filtered
 
     measurement, image, options, mask = begun(small_case, **FINER)
     with torch.no_grad():
@@ -97,7 +97,8 @@ def test_units_do_not_matter(small_case):
 
 
 def test_residual_is_that_of_the_image(small_case, begun):
-    from tomopy_ganrec.response import filtered, pixel_response
+    from tomopy_ganrec.response import pixel_response
+    from tomopy_ganrec.solvers.operators import filtered
 
     result = run(small_case, **FINER)
     model = small_case.model.resampled(rays_per_bin=2)

@@ -16,10 +16,11 @@ from tomopy_ganrec.objective import Best, Objective, Plateau
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.response import filtered, pixel_response
+from tomopy_ganrec.response import pixel_response
 from tomopy_ganrec.settings import choose_settings
-from tomopy_ganrec.solvers.classical import data_scale, field_of_view, mlem
-from tomopy_ganrec.solvers.total_variation import operator_norm
+from tomopy_ganrec.solvers.classical import mlem
+from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view, operator_norm
+from tomopy_ganrec.solvers.operators import filtered
 from tomopy_ganrec.start import Measurement
 
 INITS = ("tv", "sirt", "fbp", "none")

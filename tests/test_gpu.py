@@ -503,7 +503,7 @@ def recordings(monkeypatch):
 @pytest.mark.parametrize("backend", ["matrix", "fourier"])
 @pytest.mark.parametrize("options", [{}, dict(along=0.7), dict(across=1.0), dict(nonnegative=False, mask=None)], ids=str)
 def test_recorded_total_variation_is_the_same(monkeypatch, backend, options):
-    from tomopy_ganrec.solvers.classical import field_of_view
+    from tomopy_ganrec.solvers.forward_model import field_of_view
     from tomopy_ganrec.solvers.total_variation import TotalVariation
 
     projector, (_, y) = on_gpu(GEOMETRIES["square"], backend), smooth_pair(GEOMETRIES["square"])

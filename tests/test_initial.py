@@ -9,19 +9,11 @@ import torch
 
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.response import filtered
-from tomopy_ganrec.solvers.classical import angular_weights, data_scale, fbp, field_of_view, mlem, ramp_filter, sirt
-from tomopy_ganrec.solvers.total_variation import (
-    TotalVariation,
-    divergence,
-    edge_weights,
-    gradient,
-    middle_angle,
-    operator_norm,
-    smooth,
-    top_level,
-    total_variation,
-)
+from tomopy_ganrec.solvers.classical import fbp, mlem, sirt
+from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view, operator_norm
+from tomopy_ganrec.solvers.operators import divergence, edge_weights, filtered, gradient, ramp_filter, smooth, top_level
+from tomopy_ganrec.solvers.total_variation import TotalVariation, total_variation
+from tomopy_ganrec.solvers.wedge import angular_weights, middle_angle
 
 N = 32
 DEGREES = np.deg2rad(np.arange(180.0))

@@ -9,12 +9,13 @@ import torch
 
 from tomopy_ganrec import learned
 from tomopy_ganrec.fit import fit
-from tomopy_ganrec.learned import WedgeNetwork, has_missing_wedge, learn, lessons_steps, measured_frequencies, turned, turns
+from tomopy_ganrec.learned import WedgeNetwork, learn, lessons_steps, turned, turns
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.solvers.classical import field_of_view
-from tomopy_ganrec.solvers.total_variation import smooth
+from tomopy_ganrec.solvers.forward_model import field_of_view
+from tomopy_ganrec.solvers.operators import smooth
+from tomopy_ganrec.solvers.wedge import has_missing_wedge, measured_frequencies
 
 BRIEF = dict(pixels="mean", reweight=1, learn=1)  # where behaviour matters, not quality
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tomopy_ganrec import losses
-from tomopy_ganrec.solvers.classical import ramp_filter
+from tomopy_ganrec.solvers.operators import ramp_filter
 
 
 def random(*shape, seed=0, dtype=torch.float64):

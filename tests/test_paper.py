@@ -11,7 +11,7 @@ from tomopy_ganrec.game import NonFiniteError
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.paper import scale_and_offset, standardized, unit_range
-from tomopy_ganrec.solvers.classical import field_of_view
+from tomopy_ganrec.solvers.forward_model import field_of_view
 
 
 def run(case, callback=None, **options):

@@ -10,7 +10,7 @@ from tomopy_ganrec import recon
 from tomopy_ganrec.fit import fit
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.solvers.classical import field_of_view
+from tomopy_ganrec.solvers.forward_model import field_of_view
 from tomopy_ganrec.spread import spread as spread_of
 from tomopy_ganrec.spread import spread_steps
 

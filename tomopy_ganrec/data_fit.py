@@ -5,8 +5,8 @@ import warnings
 
 import torch
 
-from .noise import power_of_two
 from .options import GanrecOptions
+from .solvers.operators import power_of_two
 
 __all__ = ["compare_with_data", "is_checked", "warn_unexplained"]
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from .learned import agree, measured_frequencies
+from .learned import agree
 from .options import GanrecOptions
-from .response import filtered, pixel_response, unblurred
+from .response import pixel_response, unblurred
 from .settings import LOW_NOISE
-from .solvers.classical import field_of_view
+from .solvers.forward_model import field_of_view
+from .solvers.operators import filtered
+from .solvers.wedge import measured_frequencies
 from .start import ROUND_ITERATIONS, Measurement, column, solver_of
 
 __all__ = ["FinerGrid", "finer_steps", "refinement"]

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import torch
 
 from .finer import FinerGrid, finer_steps, refinement
-from .learned import agree, has_missing_wedge, learn, lessons_steps
+from .learned import agree, learn, lessons_steps
 from .options import GanrecOptions
 from .result import Status
+from .solvers.wedge import has_missing_wedge
 from .spread import spread, spread_steps
 from .start import Measurement
 

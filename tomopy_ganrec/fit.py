@@ -16,7 +16,7 @@ from .options import GanrecOptions
 from .paper import fit_paper
 from .result import FitResult, Status
 from .settings import choose_settings
-from .solvers.classical import ForwardModel, data_scale, field_of_view
+from .solvers.forward_model import ForwardModel, data_scale, field_of_view
 from .start import Measurement, measurements, start_image, start_iterations, trial_iterations
 from .warm import FAR, carried, distance, known_measurement, warm_image, warm_steps
 

@@ -14,7 +14,7 @@ from .networks import Discriminator, UNet
 from .objective import Best, Objective, Plateau
 from .options import GanrecOptions
 from .solvers.cuda_graph import Replay
-from .solvers.total_variation import top_level
+from .solvers.operators import top_level
 from .start import Measurement
 
 __all__ = ["Outcome", "play"]

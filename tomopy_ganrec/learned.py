@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from .options import GanrecOptions
-from .response import filtered
-from .settings import measured_range
 from .solvers.classical import fbp
-from .solvers.total_variation import TotalVariation, edge_weights, middle_angle, top_level
+from .solvers.operators import edge_weights, filtered, top_level
+from .solvers.total_variation import TotalVariation
+from .solvers.wedge import measured_frequencies
 from .start import Measurement, column, solver_of
 
-__all__ = ["WedgeNetwork", "agree", "has_missing_wedge", "learn", "lessons_steps", "measured_frequencies", "turned", "turns"]
+__all__ = ["WedgeNetwork", "agree", "learn", "lessons_steps", "turned", "turns"]
 
 COPIES = 8  # turned slices a round
 PLAIN, ROUNDS, ITERATIONS = 42, 4, 21  # of the reconstruction of a copy
@@ -52,33 +52,6 @@ def turned(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     affine = F.pad(matrices.to(x) * half / half[:, None], (0, 1))
     grid = F.affine_grid(affine, [len(matrices), 1, rows, cols], align_corners=False)
     return F.grid_sample(x[:, None], grid, mode="bicubic", padding_mode="zeros", align_corners=False)[:, 0]
-
-
-def measured_frequencies(theta, shape: tuple[int, int], matrices: torch.Tensor | None = None, softness=2.0) -> torch.Tensor:
-    """Which frequencies of an image a scan measures, by the Fourier slice theorem: 1 inside of the range of angles, down to 0 over `softness`
-    frequency steps beside it.
-
-    Parameters
-    ----------
-    theta : (angles,) array_like
-        Radians.
-    shape : (int, int)
-    matrices : (n, 2, 2) tensor, optional
-        For images turned by `turned`: the frequencies that come from measured ones.
-
-    Returns
-    -------
-    (n or 1, rows, cols // 2 + 1) tensor
-    """
-    rows, cols = shape
-    y, x = torch.meshgrid(torch.fft.fftfreq(rows), torch.fft.rfftfreq(cols), indexing="ij")
-    k = torch.stack([x, y], -1) * max(rows, cols)
-    k = torch.einsum("nij,abj->nabi", torch.eye(2)[None] if matrices is None else matrices.to(k), k)
-    angle = torch.atan2(-k[..., 1], k[..., 0]) - middle_angle(theta)
-    away = torch.remainder(angle + math.pi / 2, math.pi) - math.pi / 2
-    radius = k.norm(dim=-1)
-    inside = (1 - (away.abs() - measured_range(theta) / 2) * radius / softness).clamp(0, 1)
-    return torch.where(radius < 1.5, torch.ones_like(inside), inside)
 
 
 def _conv(inputs: int, outputs: int, size: int) -> nn.Conv2d:
@@ -182,11 +155,6 @@ class _Teacher:
             self._steps += 1
             if notify():
                 return
-
-
-def has_missing_wedge(model) -> bool:
-    """Whether a scan leaves out more than 4° of the half circle; a model without angles has nothing to be turned against."""
-    return hasattr(model, "theta") and measured_range(model.theta) < math.pi - math.radians(4)
 
 
 def lessons_steps(options: GanrecOptions) -> int:

@@ -4,6 +4,8 @@ import math
 
 import torch
 
+from .solvers.operators import power_of_two
+
 __all__ = ["estimate_noise"]
 
 BINS = 5  # half the width of the window's main lobe in frequencies, and one to spare
@@ -59,13 +61,6 @@ def estimate_noise(sinogram: torch.Tensor, theta: torch.Tensor, center: float) -
         return torch.zeros(sinogram.shape[0], 1, 1).to(like)
     second = sinogram[..., 2:] - 2 * sinogram[..., 1:-1] + sinogram[..., :-2]
     return (second.abs().flatten(1).median(1).values / (0.6745 * math.sqrt(6)))[:, None, None].to(like) * unit
-
-
-def power_of_two(sinogram: torch.Tensor) -> torch.Tensor:
-    """The power of two at the largest absolute value of each sinogram, 1 where all is zero: (B, 1, 1)."""
-    largest = sinogram.abs().amax((1, 2), keepdim=True)
-    _, exponent = torch.frexp(largest)
-    return torch.where(largest > 0, torch.ldexp(torch.ones_like(largest), exponent.clamp(-125, 127)), 1.0)
 
 
 def _even_step(theta: torch.Tensor) -> float | None:

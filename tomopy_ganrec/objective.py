@@ -5,9 +5,8 @@ from collections import deque
 import torch
 
 from . import losses
-from .response import filtered
-from .solvers.classical import ramp_filter
-from .solvers.total_variation import edge_weights, operator_norm
+from .solvers.forward_model import operator_norm
+from .solvers.operators import edge_weights, filtered, ramp_filter
 from .start import Measurement, between
 
 __all__ = ["Best", "Objective", "Plateau"]

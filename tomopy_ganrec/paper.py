@@ -7,9 +7,9 @@ import torch
 
 from .game import Game, NonFiniteError
 from .networks import PaperDiscriminator, PaperGenerator
-from .noise import power_of_two
 from .result import FitResult, Status
-from .solvers.classical import ForwardModel, field_of_view
+from .solvers.forward_model import ForwardModel, field_of_view
+from .solvers.operators import power_of_two
 
 __all__ = ["fit_paper", "scale_and_offset", "unit_range"]
 

@@ -11,7 +11,9 @@ import math
 import numpy as np
 import torch
 
-__all__ = ["HIGH", "MIDDLE", "filtered", "pixel_response", "residual_level", "residual_levels", "unblurred", "whitening"]
+from .solvers.operators import filtered
+
+__all__ = ["HIGH", "MIDDLE", "pixel_response", "residual_level", "residual_levels", "unblurred", "whitening"]
 
 LIMIT = 4.0  # of the response: near Nyquist aliasing rules, not the formula
 LOW, MIDDLE, HIGH, REFERENCE = (0.03, 0.1), (0.1, 0.2), (0.2, 0.3), 0.25  # cycles per column
@@ -48,11 +50,6 @@ def pixel_response(theta, columns: int, pixel_size: float = 1.0, rays_per_bin: i
     visible = (own > 0) & (h * f * np.maximum(c, s) < 1)  # beyond, a coarse pixel sees nothing but its side lobes
     response = np.divide(np.sinc(f), own, out=np.full_like(own, LIMIT), where=visible)
     return torch.from_numpy(np.clip(response, 1 / LIMIT, LIMIT).astype(np.float32))
-
-
-def filtered(sinogram: torch.Tensor, spectrum: torch.Tensor) -> torch.Tensor:
-    """Each projection of (B, angles, columns) times a real `spectrum` along the detector."""
-    return torch.fft.irfft(torch.fft.rfft(sinogram) * spectrum, n=sinogram.shape[-1])
 
 
 def unblurred(sinogram: torch.Tensor, response: torch.Tensor) -> torch.Tensor:

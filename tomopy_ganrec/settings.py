@@ -8,7 +8,8 @@ import torch
 
 from .noise import estimate_noise
 from .options import GanrecOptions
-from .solvers.classical import ForwardModel, angular_weights
+from .solvers.forward_model import ForwardModel
+from .solvers.wedge import measured_range
 
 __all__ = ["Settings", "choose_settings", "refine_settings"]
 
@@ -96,9 +97,3 @@ def refine_settings(settings: Settings, low: float, reference: float, theta, opt
     strength = options.strength if options.strength is not None else max(1e-4, 10 * share**1.3 * reference / math.sqrt(len(theta)))
     epsilon = options.epsilon if options.epsilon is not None else min(max(0.02 * math.sqrt(low / 5e-3), 0.02), 0.04)
     return replace(settings, strength=strength, epsilon=epsilon, loss="l2" if options.loss == "auto" else options.loss, level=reference, low=low)
-
-
-def measured_range(theta) -> float:
-    """The part of the half circle that has been measured, in radians: all but the largest gap, which counts as one step where it is no larger than
-    twice the next."""
-    return float(angular_weights(torch.tensor(np.array(theta, np.float64))).sum())

@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from .options import GanrecOptions
-from .response import HIGH, MIDDLE, filtered, pixel_response, residual_level, residual_levels, unblurred, whitening
+from .response import HIGH, MIDDLE, pixel_response, residual_level, residual_levels, unblurred, whitening
 from .settings import Settings, refine_settings
-from .solvers.classical import ForwardModel, fbp, sirt
-from .solvers.total_variation import TotalVariation, edge_weights, top_level
+from .solvers.classical import fbp, sirt
+from .solvers.forward_model import ForwardModel
+from .solvers.operators import edge_weights, filtered, top_level
+from .solvers.total_variation import TotalVariation
 
 __all__ = [
     "ROUND_ITERATIONS",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from tomopy_ganrec.projector.astra_common import import_astra
-from tomopy_ganrec.solvers.classical import field_of_view
+from tomopy_ganrec.solvers.forward_model import field_of_view
 
 from . import peers, solve
 from .cases import near

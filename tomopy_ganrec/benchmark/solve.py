@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from tomopy_ganrec.projector.astra_common import import_astra
-from tomopy_ganrec.solvers.classical import angular_weights, fbp, mlem
+from tomopy_ganrec.solvers.classical import fbp, mlem
+from tomopy_ganrec.solvers.wedge import angular_weights
 
 from .. import metrics
 from ..fit import fit

@@ -5,57 +5,13 @@ All take sinograms (B, angles, columns) and a forward model with ``domain_shape`
 """
 
 import math
-from typing import Protocol
 
 import torch
 
-from tomopy_ganrec.noise import power_of_two
+from .forward_model import ForwardModel
+from .wedge import angular_weights
 
-__all__ = ["ForwardModel", "data_scale", "fbp", "field_of_view", "mlem", "ramp_filter", "sirt"]
-
-
-class ForwardModel(Protocol):
-    """The physics of a measurement: a linear operator and its adjoint. Radon is the first, not the last."""
-
-    domain_shape: tuple[int, int]
-    range_shape: tuple[int, int]
-
-    def forward_project(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, *domain_shape) to (B, *range_shape)."""
-
-    def back_project(self, y: torch.Tensor) -> torch.Tensor:
-        """The adjoint: (B, *range_shape) to (B, *domain_shape)."""
-
-
-def field_of_view(model: ForwardModel, device=None) -> torch.Tensor:
-    """The disc around the rotation axis that a full turn would see: (rows, cols) float tensor of 0 and 1."""
-    (rows, cols), columns = model.domain_shape, model.range_shape[1]
-    center, pixel = float(torch.as_tensor(getattr(model, "center", columns / 2)).max()), getattr(model, "pixel_size", 1.0)
-    y = torch.arange(rows, device=device) - (rows - 1) / 2
-    x = torch.arange(cols, device=device) - (cols - 1) / 2
-    return (torch.hypot(y[:, None], x[None]) * pixel <= max(center, columns - center)).float()
-
-
-def ramp_filter(columns: int, floor: float = 0.0, device=None) -> torch.Tensor:
-    """The ramp 2|f| (f in cycles per column, so 1 at Nyquist), not below `floor`: (columns // 2 + 1,) float tensor."""
-    return (2 * torch.fft.rfftfreq(columns, device=device, dtype=torch.float64)).clamp(min=floor).float()
-
-
-def angular_weights(theta: torch.Tensor) -> torch.Tensor:
-    """Each projection's share of the half circle in radians, for angles in any order and over any number of turns: (angles,) tensor.
-
-    A missing wedge is not filled: the largest gap, where it is more than twice the second largest, counts as the median one.
-    """
-    order = torch.argsort(theta % math.pi)
-    folded = (theta % math.pi)[order]
-    gaps = torch.diff(folded, append=folded[:1] + math.pi)
-    ranked = gaps.sort().values
-    if len(gaps) > 1 and ranked[-1] > 2 * ranked[-2]:
-        steps = gaps[gaps > 1e-6 * ranked[-1]]
-        gaps = torch.where(gaps == ranked[-1], steps.median(), gaps)
-    weights = torch.empty_like(theta)
-    weights[order] = (gaps + gaps.roll(1)) / 2
-    return weights
+__all__ = ["fbp", "mlem", "sirt"]
 
 
 def fbp(model: ForwardModel, sinogram: torch.Tensor, theta) -> torch.Tensor:
@@ -137,17 +93,3 @@ def mlem(model: ForwardModel, sinogram: torch.Tensor, iterations=200, init=None)
         ratio = model.back_project(data / torch.maximum(model.forward_project(x), floor))
         x = x * norm * ratio.clamp(min=0)  # ripples, as in `_sums`
     return x
-
-
-def data_scale(model: ForwardModel, sinogram: torch.Tensor, mask=None) -> torch.Tensor:
-    """Twice the mean attenuation in the field of view, read off the projections' sums: (B, 1, 1), positive.
-
-    Where positive and negative values cancel (a phase tomogram) the root mean square of the data over the width takes over; 1 for no signal.
-    """
-    pixels = float(model.domain_shape[0] * model.domain_shape[1] if mask is None else mask.sum())
-    unit = power_of_two(sinogram)  # for squares and sums that float32 can hold
-    sinogram = (sinogram / unit).double()  # the same on any processor
-    mean = 2 * sinogram.sum(2).mean(1).abs() / pixels / getattr(model, "pixel_size", 1.0) ** 2
-    rms = sinogram.square().mean((1, 2)).sqrt() / sinogram.shape[2]
-    scale = torch.maximum(mean, rms)[:, None, None].to(unit) * unit
-    return torch.where(scale > 0, scale, torch.ones_like(scale))

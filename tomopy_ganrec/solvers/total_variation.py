@@ -3,91 +3,17 @@
 import copy
 import math
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 
-from .classical import ForwardModel, data_scale, ramp_filter
 from .cuda_graph import Replay
+from .forward_model import ForwardModel, data_scale, operator_norm
+from .operators import _forward_across, divergence, edge_weights, gradient, ramp_filter, top_level
+from .wedge import middle_angle
 
-__all__ = ["TotalVariation", "edge_weights", "gradient", "middle_angle", "operator_norm", "smooth", "top_level", "total_variation"]
+__all__ = ["TotalVariation", "total_variation"]
 
 RELAXATION = 1.7  # from 1 (none) to 2
-
-
-_norms: "WeakKeyDictionary[ForwardModel, dict]" = WeakKeyDictionary()
-
-
-def operator_norm(model: ForwardModel, like: torch.Tensor, response: torch.Tensor | None = None, iterations=20) -> float:
-    """Largest eigenvalue of AᵀFA, F a filter along the detector with the real frequency `response` (none: ‖A‖²), by power iteration.
-
-    Remembered for each model: all batches of a volume share it. `like` gives precision and device.
-    """
-    try:
-        known = _norms.setdefault(model, {})
-    except TypeError:  # a model that cannot be hashed is measured each time
-        known = {}
-    key = response is None, like.dtype
-    if key not in known:
-        generator = torch.Generator().manual_seed(0)
-        x = torch.rand(1, *model.domain_shape, generator=generator, dtype=torch.float32).to(like)
-        norm = torch.ones(()).to(like)
-        for _ in range(iterations):
-            y = model.forward_project(x / norm)
-            if response is not None:
-                y = torch.fft.irfft(torch.fft.rfft(y) * response, n=y.shape[2])
-            x = model.back_project(y)
-            norm = x.norm()
-        known[key] = float(norm)
-    return known[key]
-
-
-def gradient(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Forward differences along columns and rows, 0 at the far edge."""
-    return F.pad(u[..., 1:] - u[..., :-1], (0, 1)), F.pad(u[..., 1:, :] - u[..., :-1, :], (0, 0, 0, 1))
-
-
-def divergence(px: torch.Tensor, py: torch.Tensor) -> torch.Tensor:
-    """Minus the adjoint of `gradient`; the last column of `px` and the last row of `py` do not count."""
-    px, py = F.pad(px[..., :-1], (1, 1)), F.pad(py[..., :-1, :], (0, 0, 1, 1))
-    return px[..., 1:] - px[..., :-1] + py[..., 1:, :] - py[..., :-1, :]
-
-
-def smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian blur of (B, rows, cols) images, mirrored at the edges."""
-    reach = max(1, math.ceil(3 * sigma))
-    n = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
-    kernel = torch.exp(-(n**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    x = F.pad(x[:, None], (reach,) * 4, mode="reflect")
-    return F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
-
-
-def top_level(x: torch.Tensor, quantile=0.998) -> torch.Tensor:
-    """The value below which `quantile` of |x| lies, for each image: (B, 1, 1)."""
-    flat = x.abs().flatten(1)
-    rank = max(1, int(round(quantile * flat.shape[1])))
-    return flat.kthvalue(rank, dim=1).values[:, None, None]
-
-
-def edge_weights(x: torch.Tensor, epsilon: torch.Tensor, sigma: float = 0.7, across: float = 0.0) -> torch.Tensor:
-    """The weight of each pixel's gradient in the next round of a reweighted total variation: ε/√(g² + ε²), g the smoothed gradient.
-
-    The weights of the log-sum penalty's majoriser: E. J. Candès, M. B. Wakin, S. P. Boyd, J. Fourier Anal. Appl. 14, 877–905 (2008). Real
-    edges are no longer paid for, streaks and noise are. With `across` the slices are neighbours and their difference, times it, counts too.
-    """
-    gx, gy = gradient(x)
-    squared = gx * gx + gy * gy
-    if across:
-        squared = squared + (across * _forward_across(x)).square()
-    return epsilon / torch.sqrt(smooth(squared, sigma) + epsilon**2)
-
-
-def _forward_across(x: torch.Tensor) -> torch.Tensor:
-    """Forward differences along the batch, 0 for the last slice."""
-    return F.pad(x[1:] - x[:-1], (0, 0, 0, 0, 0, 1))
 
 
 class TotalVariation:
@@ -248,14 +174,6 @@ class TotalVariation:
         for _ in range(rounds):
             self.run(strength, iterations, edge_weights(self.x, epsilon, across=self.across), on_iteration)
         return self.x
-
-
-def middle_angle(theta) -> float:
-    """The middle of the measured range, in radians: opposite to the middle of the largest gap of the half circle."""
-    folded = torch.tensor(np.array(theta, np.float64)).flatten().remainder(math.pi).sort().values
-    gaps = torch.diff(folded, append=folded[:1] + math.pi)
-    k = int(gaps.argmax())
-    return float(folded[k] + gaps[k] / 2) - math.pi / 2
 
 
 def total_variation(
