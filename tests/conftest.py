@@ -112,10 +112,10 @@ def breaking():
 @pytest.fixture
 def begun():
     """A function (case, **options) that gives a `Measurement`, its start image, the options and the mask: where the learning of a fit begins."""
+    from tomopy_ganrec.fit.measurement.regularization import choose_settings
+    from tomopy_ganrec.fit.start_image import measurements, start_image
     from tomopy_ganrec.options import GanrecOptions
-    from tomopy_ganrec.settings import choose_settings
     from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view
-    from tomopy_ganrec.start import measurements, start_image
 
     def begin(case, **options):
         options = GanrecOptions(**options)

@@ -309,10 +309,10 @@ def test_only_neighbours_are_stacked(theta, centers, monkeypatch):
 
 
 def test_progress_and_stages_of_all_that_may_be_asked_for(sinograms, theta, capsys, monkeypatch):
-    from tomopy_ganrec import learned
+    from tomopy_ganrec.fit import wedge_learning
 
     for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
-        monkeypatch.setattr(learned, name, value)
+        monkeypatch.setattr(wedge_learning, name, value)
     seen = []
     options = dict(QUICK, stack=2, learn=1, refine=2, spread=2, pixels="mean", progress=True, callback=seen.append)
     image, info = recon(sinograms[..., :20, :], theta[:20], sinogram_order=True, return_info=True, **options)

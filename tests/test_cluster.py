@@ -24,7 +24,7 @@ import tomopy_ganrec
 from tomopy_ganrec import cluster as module
 from tomopy_ganrec import recon, remote
 from tomopy_ganrec.calls import Cancelled
-from tomopy_ganrec.game import NonFiniteError
+from tomopy_ganrec.fit.gan.adversary import NonFiniteError
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.plan import plan
 from tomopy_ganrec.projector import ParallelBeamProjector

@@ -10,7 +10,7 @@ import torch
 from tomopy_ganrec import recon
 from tomopy_ganrec.algorithm import ReconInfo
 from tomopy_ganrec.cli import main
-from tomopy_ganrec.data_fit import compare_with_data, warn_unexplained
+from tomopy_ganrec.fit.data_fit import compare_with_data, warn_unexplained
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 

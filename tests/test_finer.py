@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec import learned
-from tomopy_ganrec.finer import FinerGrid, finer_steps, refinement
-from tomopy_ganrec.fit import fit
+from tomopy_ganrec.fit import fit, wedge_learning
+from tomopy_ganrec.fit.fine_grid import FinerGrid, finer_steps, refinement
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
@@ -97,7 +96,7 @@ def test_units_do_not_matter(small_case):
 
 
 def test_residual_is_that_of_the_image(small_case, begun):
-    from tomopy_ganrec.response import pixel_response
+    from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
     from tomopy_ganrec.solvers.operators import filtered
 
     result = run(small_case, **FINER)
@@ -127,12 +126,12 @@ def test_a_finer_grid_that_is_stopped_early_does_not_lower_the_image(subpixel, s
 
 def test_learning_on_a_finer_grid(small_case, monkeypatch):
     for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
-        monkeypatch.setattr(learned, name, value)
+        monkeypatch.setattr(wedge_learning, name, value)
     options = FINER | dict(learn=2)
     seen = []
     result = run(small_case, callback=seen.append, **options)
     assert result.image.shape == (1, 32, 32) and result.image.isfinite().all() and math.isfinite(result.info[0]["residual"])
-    total = 70 + 2 * (10 + 5 + 6 + learned.SOLVE)
+    total = 70 + 2 * (10 + 5 + 6 + wedge_learning.SOLVE)
     lessons = [s for s in seen if s.stage == "learn"]
     assert [s.iteration for s in lessons] == list(range(1, total + 1)) and {s.total for s in lessons} == {total}
     assert mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) - 0.05

@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit import Status, fit
-from tomopy_ganrec.game import NonFiniteError
-from tomopy_ganrec.iterate import NonNegative
+from tomopy_ganrec.fit.gan.adversary import NonFiniteError
+from tomopy_ganrec.fit.gan.objective import Best, Objective, Plateau
+from tomopy_ganrec.fit.gan.training import NonNegative
+from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
+from tomopy_ganrec.fit.measurement.regularization import choose_settings
+from tomopy_ganrec.fit.start_image import Measurement
 from tomopy_ganrec.metrics import mssim, ssim_map
-from tomopy_ganrec.objective import Best, Objective, Plateau
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.response import pixel_response
-from tomopy_ganrec.settings import choose_settings
 from tomopy_ganrec.solvers.classical import mlem
 from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view, operator_norm
 from tomopy_ganrec.solvers.operators import filtered
-from tomopy_ganrec.start import Measurement
 
 INITS = ("tv", "sirt", "fbp", "none")
 SHALE_LEVELS = (0, 1 / 3, 2 / 3, 1)
@@ -681,10 +681,10 @@ def test_a_brighter_neighbour_does_not_harm_a_slice(shale_case):
 
 
 def test_stages_of_a_stack_that_is_taught(three, monkeypatch):
-    from tomopy_ganrec import learned
+    from tomopy_ganrec.fit import wedge_learning
 
     for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
-        monkeypatch.setattr(learned, name, value)
+        monkeypatch.setattr(wedge_learning, name, value)
     seen = []
     result = run(three, callback=seen.append, reweight=1, pixels="mean", stack=3, learn=1, refine=2, spread=2)
     assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "learn", "spread"]

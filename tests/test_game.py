@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from tomopy_ganrec import losses
-from tomopy_ganrec.game import Game, NonFiniteError, annealed
-from tomopy_ganrec.networks import Discriminator
+from tomopy_ganrec.fit.gan import losses
+from tomopy_ganrec.fit.gan.adversary import Game, NonFiniteError, annealed
+from tomopy_ganrec.fit.gan.networks import Discriminator
 
 SHAPE = (2, 32, 48)
 

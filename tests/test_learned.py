@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec import learned
-from tomopy_ganrec.fit import fit
-from tomopy_ganrec.learned import WedgeNetwork, learn, lessons_steps, turned, turns
+from tomopy_ganrec.fit import fit, wedge_learning
+from tomopy_ganrec.fit.wedge_learning import WedgeNetwork, learn, lessons_steps, turned, turns
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
@@ -55,7 +54,7 @@ def differences(a, b):
 def brief(monkeypatch):
     """Lessons of a second, from which nothing is learned that would matter."""
     for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
-        monkeypatch.setattr(learned, name, value)
+        monkeypatch.setattr(wedge_learning, name, value)
 
 
 # Turned copies
@@ -93,8 +92,8 @@ def test_no_rotation_is_of_the_scans_own_wedge(shale_case, brief, begun, monkeyp
     case = case._replace(model=model, theta=theta, sinogram=model.forward_project(torch.from_numpy(case.truth)))
     measurement, image, options, mask = begun(case, **BRIEF)
     for name in ("PLAIN", "ITERATIONS"):
-        monkeypatch.setattr(learned, name, 1)
-    teacher = learned._Teacher(measurement, options, mask, 0)
+        monkeypatch.setattr(wedge_learning, name, 1)
+    teacher = wedge_learning._Teacher(measurement, options, mask, 0)
     missing = 1 - measured_frequencies(theta, (32, 32))
     shares = []
     for _ in range(10):
@@ -282,7 +281,7 @@ def test_learning_tells_each_step(small_case, brief, begun, lessons):
     calls = []
     learn(measurement, image, options, mask, 0, lambda: calls.append(1))
     # To a copy: 10 iterations and a round of 5; 6 steps of training; 80 of the solve.
-    assert len(calls) == lessons_steps(options) == lessons * (10 + 5 + 6 + learned.SOLVE)
+    assert len(calls) == lessons_steps(options) == lessons * (10 + 5 + 6 + wedge_learning.SOLVE)
 
 
 @pytest.mark.parametrize("stop", (1, 12, 18, 40, 101 + 12, 101 + 18))
@@ -325,7 +324,7 @@ def foam():
 
 
 def test_learning_improves_the_start(foam, monkeypatch):
-    monkeypatch.setattr(learned, "STEPS", 100)
+    monkeypatch.setattr(wedge_learning, "STEPS", 100)
     truth, sinogram, model = foam
     result = fit(model, sinogram, GanrecOptions(pixels="mean", learn=1))
     before, after = mssim(truth, result.start[0]), mssim(truth, result.image[0])
@@ -421,7 +420,7 @@ def three(shale_case):
 
 def test_slices_of_a_batch_learn_each_on_its_own(shale_case, brief, monkeypatch):
     """Without a stack the slices are independent: the batch must not decide what they are taught."""
-    monkeypatch.setattr(learned, "STEPS", 40)
+    monkeypatch.setattr(wedge_learning, "STEPS", 40)
     case = three(shale_case)
     options = dict(BRIEF, noise=1e-2)
     together = run(case, **options)
@@ -462,7 +461,7 @@ def test_a_slice_without_signal_does_not_harm_the_others(shale_case, brief, stac
 
 def test_the_default_dtype_does_not_matter(small_case, brief, monkeypatch):
     """The same random numbers are drawn: what remains are filters computed more exactly, less than another seed would change."""
-    monkeypatch.setattr(learned, "STEPS", 40)
+    monkeypatch.setattr(wedge_learning, "STEPS", 40)
     expected, other = (run(small_case, **BRIEF, seed=seed).image for seed in (0, 1))
     torch.set_default_dtype(torch.float64)
     try:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec.levels import find_levels, has_levels
+from tomopy_ganrec.fit.gan.grey_levels import find_levels, has_levels
 from tomopy_ganrec.phantoms import shale
 
 SHALE = torch.tensor([0, 1 / 3, 2 / 3, 1])

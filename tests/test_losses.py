@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tomopy_ganrec import losses
+from tomopy_ganrec.fit.gan import losses
 from tomopy_ganrec.solvers.operators import ramp_filter
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tomopy_ganrec.networks import Discriminator, PaperDiscriminator, PaperGenerator, SliceConv2d, SliceLinear, UNet
+from tomopy_ganrec.fit.gan.networks import Discriminator, PaperDiscriminator, PaperGenerator, SliceConv2d, SliceLinear, UNet
 
 
 def seeded(seed=0):

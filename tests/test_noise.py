@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec.noise import estimate_noise
+from tomopy_ganrec.fit.measurement.noise import estimate_noise
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
 

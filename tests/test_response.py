@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, residual_levels, unblurred, whitening
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.response import pixel_response, residual_levels, unblurred, whitening
 from tomopy_ganrec.solvers.operators import filtered
 
 THETA = np.random.default_rng(5).uniform(-1.0, 4.0, 23)  # any order, beyond half a turn

@@ -8,11 +8,11 @@ import torch
 
 from tomopy_ganrec import recon
 from tomopy_ganrec.fit import fit
+from tomopy_ganrec.fit.uncertainty import spread as spread_of
+from tomopy_ganrec.fit.uncertainty import spread_steps
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.forward_model import field_of_view
-from tomopy_ganrec.spread import spread as spread_of
-from tomopy_ganrec.spread import spread_steps
 
 QUICK = dict(num_iter=0, reweight=1, spread=3)
 
@@ -24,7 +24,7 @@ def run(case, callback=None, **options):
 @pytest.fixture
 def brief(monkeypatch):
     """Reconstructions that are told apart, if not good ones."""
-    module = import_module("tomopy_ganrec.spread")
+    module = import_module("tomopy_ganrec.fit.uncertainty")
     for name, value in dict(PLAIN=30, ROUNDS=1, ITERATIONS=10).items():
         monkeypatch.setattr(module, name, value)
 

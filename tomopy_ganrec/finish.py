@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import torch
 
-from .finer import FinerGrid, finer_steps, refinement
-from .learned import agree, learn, lessons_steps
+from .fit.fine_grid import FinerGrid, finer_steps, refinement
+from .fit.start_image import Measurement
+from .fit.uncertainty import spread, spread_steps
+from .fit.wedge_learning import agree, learn, lessons_steps
 from .options import GanrecOptions
 from .result import Status
 from .solvers.wedge import has_missing_wedge
-from .spread import spread, spread_steps
-from .start import Measurement
 
 __all__ = ["finish", "spreads"]
 

@@ -10,12 +10,12 @@ import numpy as np
 from . import forks
 from .calls import Call, Cancelled
 from .devices import cpu_threads, lock_of, resolve_devices
+from .fit.warm_start import FAR
 from .memory import batch_size
 from .options import GanrecOptions
 from .plan import CHAIN, Task, plan
 from .result import Status
 from .states import States
-from .warm import FAR
 from .worker import Worker, memory_errors
 
 __all__ = ["open_tasks", "reconstruct", "states_for", "warm_every"]

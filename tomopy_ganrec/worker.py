@@ -8,9 +8,9 @@ import torch
 
 from . import forks
 from .checks import check_finite
-from .data_fit import compare_with_data, is_checked
 from .devices import lock_of
 from .fit import fit
+from .fit.data_fit import compare_with_data, is_checked
 from .memory import projector_dtype
 from .options import GanrecOptions
 from .plan import Task

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import torch
 
-from .solvers.operators import filtered
+from tomopy_ganrec.solvers.operators import filtered
 
 __all__ = ["HIGH", "MIDDLE", "pixel_response", "residual_level", "residual_levels", "unblurred", "whitening"]
 

@@ -5,11 +5,12 @@ import time
 import numpy as np
 import torch
 
-from .game import Game, NonFiniteError
+from tomopy_ganrec.result import FitResult, Status
+from tomopy_ganrec.solvers.forward_model import ForwardModel, field_of_view
+from tomopy_ganrec.solvers.operators import power_of_two
+
+from .adversary import Game, NonFiniteError
 from .networks import PaperDiscriminator, PaperGenerator
-from .result import FitResult, Status
-from .solvers.forward_model import ForwardModel, field_of_view
-from .solvers.operators import power_of_two
 
 __all__ = ["fit_paper", "scale_and_offset", "unit_range"]
 

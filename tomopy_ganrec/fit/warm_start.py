@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import torch
 
-from .options import GanrecOptions
-from .response import pixel_response, unblurred, whitening
-from .settings import CLEAN, Settings
-from .start import ROUND_ITERATIONS, Measurement, between, column, constrained, solver_of
+from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, unblurred, whitening
+from tomopy_ganrec.fit.measurement.regularization import CLEAN, Settings
+from tomopy_ganrec.options import GanrecOptions
+
+from .start_image import ROUND_ITERATIONS, Measurement, between, column, constrained, solver_of
 
 __all__ = ["CLOSE", "FAR", "carried", "distance", "known_measurement", "warm_image", "warm_steps"]
 

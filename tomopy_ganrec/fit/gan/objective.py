@@ -4,10 +4,11 @@ from collections import deque
 
 import torch
 
+from tomopy_ganrec.fit.start_image import Measurement, between
+from tomopy_ganrec.solvers.forward_model import operator_norm
+from tomopy_ganrec.solvers.operators import edge_weights, filtered, ramp_filter
+
 from . import losses
-from .solvers.forward_model import operator_norm
-from .solvers.operators import edge_weights, filtered, ramp_filter
-from .start import Measurement, between
 
 __all__ = ["Best", "Objective", "Plateau"]
 

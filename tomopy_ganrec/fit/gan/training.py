@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
+from tomopy_ganrec.fit.start_image import Measurement
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.solvers.cuda_graph import Replay
+from tomopy_ganrec.solvers.operators import top_level
+
 from . import losses
-from .game import Game, NonFiniteError, annealed, brief
-from .levels import find_levels, has_levels
+from .adversary import Game, NonFiniteError, annealed, brief
+from .grey_levels import find_levels, has_levels
 from .networks import Discriminator, UNet
 from .objective import Best, Objective, Plateau
-from .options import GanrecOptions
-from .solvers.cuda_graph import Replay
-from .solvers.operators import top_level
-from .start import Measurement
 
 __all__ = ["Outcome", "play"]
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from .learned import agree
-from .options import GanrecOptions
-from .response import pixel_response, unblurred
-from .settings import LOW_NOISE
-from .solvers.forward_model import field_of_view
-from .solvers.operators import filtered
-from .solvers.wedge import measured_frequencies
-from .start import ROUND_ITERATIONS, Measurement, column, solver_of
+from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, unblurred
+from tomopy_ganrec.fit.measurement.regularization import LOW_NOISE
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.solvers.forward_model import field_of_view
+from tomopy_ganrec.solvers.operators import filtered
+from tomopy_ganrec.solvers.wedge import measured_frequencies
+
+from .start_image import ROUND_ITERATIONS, Measurement, column, solver_of
+from .wedge_learning import agree
 
 __all__ = ["FinerGrid", "finer_steps", "refinement"]
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from .solvers.operators import power_of_two
+from tomopy_ganrec.solvers.operators import power_of_two
 
 __all__ = ["estimate_noise"]
 

@@ -5,7 +5,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.signal import find_peaks
 
-from .solvers.operators import gradient
+from tomopy_ganrec.solvers.operators import gradient
 
 __all__ = ["find_levels", "has_levels"]
 

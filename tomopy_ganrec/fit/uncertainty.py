@@ -4,9 +4,10 @@ import math
 
 import torch
 
-from .options import GanrecOptions
-from .solvers.total_variation import TotalVariation
-from .start import Measurement, column
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.solvers.total_variation import TotalVariation
+
+from .start_image import Measurement, column
 
 __all__ = ["spread", "spread_steps"]
 

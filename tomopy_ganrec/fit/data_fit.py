@@ -5,8 +5,8 @@ import warnings
 
 import torch
 
-from .options import GanrecOptions
-from .solvers.operators import power_of_two
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.solvers.operators import power_of_two
 
 __all__ = ["compare_with_data", "is_checked", "warn_unexplained"]
 

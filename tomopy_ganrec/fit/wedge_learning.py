@@ -16,12 +16,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .options import GanrecOptions
-from .solvers.classical import fbp
-from .solvers.operators import edge_weights, filtered, top_level
-from .solvers.total_variation import TotalVariation
-from .solvers.wedge import measured_frequencies
-from .start import Measurement, column, solver_of
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.solvers.classical import fbp
+from tomopy_ganrec.solvers.operators import edge_weights, filtered, top_level
+from tomopy_ganrec.solvers.total_variation import TotalVariation
+from tomopy_ganrec.solvers.wedge import measured_frequencies
+
+from .start_image import Measurement, column, solver_of
 
 __all__ = ["WedgeNetwork", "agree", "learn", "lessons_steps", "turned", "turns"]
 

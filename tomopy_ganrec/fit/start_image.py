@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .options import GanrecOptions
-from .response import HIGH, MIDDLE, pixel_response, residual_level, residual_levels, unblurred, whitening
-from .settings import Settings, refine_settings
-from .solvers.classical import fbp, sirt
-from .solvers.forward_model import ForwardModel
-from .solvers.operators import edge_weights, filtered, top_level
-from .solvers.total_variation import TotalVariation
+from tomopy_ganrec.fit.measurement.pixel_response import HIGH, MIDDLE, pixel_response, residual_level, residual_levels, unblurred, whitening
+from tomopy_ganrec.fit.measurement.regularization import Settings, refine_settings
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.solvers.classical import fbp, sirt
+from tomopy_ganrec.solvers.forward_model import ForwardModel
+from tomopy_ganrec.solvers.operators import edge_weights, filtered, top_level
+from tomopy_ganrec.solvers.total_variation import TotalVariation
 
 __all__ = [
     "ROUND_ITERATIONS",

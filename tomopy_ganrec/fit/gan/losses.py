@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from .solvers.operators import gradient
+from tomopy_ganrec.solvers.operators import gradient
 
 __all__ = ["adversarial", "data_l1", "data_l2", "discrimination", "level_distance", "log_sum", "weighted_variation"]
 

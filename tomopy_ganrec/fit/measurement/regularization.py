@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.solvers.forward_model import ForwardModel
+from tomopy_ganrec.solvers.wedge import measured_range
+
 from .noise import estimate_noise
-from .options import GanrecOptions
-from .solvers.forward_model import ForwardModel
-from .solvers.wedge import measured_range
 
 __all__ = ["Settings", "choose_settings", "refine_settings"]
 

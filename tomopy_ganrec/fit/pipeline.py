@@ -9,16 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .finish import finish, spreads
-from .game import NonFiniteError
-from .iterate import Outcome, play
-from .options import GanrecOptions
-from .paper import fit_paper
-from .result import FitResult, Status
-from .settings import choose_settings
-from .solvers.forward_model import ForwardModel, data_scale, field_of_view
-from .start import Measurement, measurements, start_image, start_iterations, trial_iterations
-from .warm import FAR, carried, distance, known_measurement, warm_image, warm_steps
+from tomopy_ganrec.finish import finish, spreads
+from tomopy_ganrec.fit.gan.adversary import NonFiniteError
+from tomopy_ganrec.fit.gan.published import fit_paper
+from tomopy_ganrec.fit.gan.training import Outcome, play
+from tomopy_ganrec.fit.measurement.regularization import choose_settings
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.result import FitResult, Status
+from tomopy_ganrec.solvers.forward_model import ForwardModel, data_scale, field_of_view
+
+from .start_image import Measurement, measurements, start_image, start_iterations, trial_iterations
+from .warm_start import FAR, carried, distance, known_measurement, warm_image, warm_steps
 
 __all__ = ["FitResult", "Status", "fit"]
 

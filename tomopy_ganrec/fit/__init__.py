@@ -1,0 +1,6 @@
+"""One batch of sinograms to one batch of slices: the stages in order."""
+
+from ..result import FitResult, Status
+from .pipeline import fit
+
+__all__ = ["FitResult", "Status", "fit"]

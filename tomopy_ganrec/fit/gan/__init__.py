@@ -1,0 +1,1 @@
+"""The adversarial fit: generator, discriminator and their training."""

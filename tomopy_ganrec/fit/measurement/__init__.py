@@ -1,0 +1,1 @@
+"""How the data, the pixels and the noise are modelled."""
