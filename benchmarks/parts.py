@@ -18,9 +18,9 @@ from speed import problem, processor, show, synchronize, versions
 
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector
 from tomopy_ganrec.fit.gan.training import _Play
+from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
 from tomopy_ganrec.fit.measurement.regularization import choose_settings
-from tomopy_ganrec.fit.start_image import Measurement
 from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view
 from tomopy_ganrec.solvers.operators import divergence, edge_weights, gradient
 from tomopy_ganrec.solvers.total_variation import TotalVariation

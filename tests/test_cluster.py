@@ -24,11 +24,10 @@ import tomopy_ganrec
 from tomopy_ganrec import cluster as module
 from tomopy_ganrec import recon, remote
 from tomopy_ganrec.calls import Cancelled
-from tomopy_ganrec.fit.gan.adversary import NonFiniteError
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.plan import plan
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.result import FitResult
+from tomopy_ganrec.result import FitResult, NonFiniteError
 from tomopy_ganrec.sources import source_of
 
 SIZE, SLICES = 24, 12

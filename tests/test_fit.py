@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit import Status, fit
-from tomopy_ganrec.fit.gan.adversary import NonFiniteError
 from tomopy_ganrec.fit.gan.objective import Best, Objective, Plateau
 from tomopy_ganrec.fit.gan.training import NonNegative
+from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
 from tomopy_ganrec.fit.measurement.regularization import choose_settings
-from tomopy_ganrec.fit.start_image import Measurement
 from tomopy_ganrec.metrics import mssim, ssim_map
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
+from tomopy_ganrec.result import NonFiniteError
 from tomopy_ganrec.solvers.classical import mlem
 from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view, operator_norm
 from tomopy_ganrec.solvers.operators import filtered

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit.gan import losses
-from tomopy_ganrec.fit.gan.adversary import Game, NonFiniteError, annealed
+from tomopy_ganrec.fit.gan.adversary import Game, annealed
 from tomopy_ganrec.fit.gan.networks import Discriminator
+from tomopy_ganrec.result import NonFiniteError
 
 SHAPE = (2, 32, 48)
 

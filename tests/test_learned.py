@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit import fit, wedge_learning
-from tomopy_ganrec.fit.wedge_learning import WedgeNetwork, learn, lessons_steps, turned, turns
+from tomopy_ganrec.fit.wedge_learning import learn, lessons_steps, turned, turns
+from tomopy_ganrec.fit.wedge_network import WedgeNetwork
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, residual_levels, unblurred, whitening
+from tomopy_ganrec.fit.measurement.noise import residual_levels, whitening
+from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, unblurred
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.operators import filtered
 

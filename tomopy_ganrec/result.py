@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-__all__ = ["FitResult", "Status"]
+__all__ = ["FitResult", "NonFiniteError", "Status"]
 
 
 @dataclass(frozen=True)
@@ -45,3 +45,9 @@ class FitResult:
     history: dict = field(default_factory=dict)
     seconds: dict = field(default_factory=dict)
     states: list | None = None
+
+
+class NonFiniteError(RuntimeError):
+    """The losses of a fit became infinite or NaN. ``result`` holds the best finite images so far (a `result.FitResult`)."""
+
+    result = None

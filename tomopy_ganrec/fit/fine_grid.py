@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
+from tomopy_ganrec.fit.measurement.measurement import Measurement, column
 from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, unblurred
 from tomopy_ganrec.fit.measurement.regularization import LOW_NOISE
 from tomopy_ganrec.options import GanrecOptions
@@ -15,8 +16,7 @@ from tomopy_ganrec.solvers.forward_model import field_of_view
 from tomopy_ganrec.solvers.operators import filtered
 from tomopy_ganrec.solvers.wedge import measured_frequencies
 
-from .start_image import ROUND_ITERATIONS, Measurement, column, solver_of
-from .wedge_learning import agree
+from .reweighted_tv import ROUND_ITERATIONS, agree, solver_of
 
 __all__ = ["FinerGrid", "finer_steps", "refinement"]
 

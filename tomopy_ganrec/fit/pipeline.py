@@ -2,26 +2,29 @@
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from tomopy_ganrec.finish import finish, spreads
-from tomopy_ganrec.fit.gan.adversary import NonFiniteError
 from tomopy_ganrec.fit.gan.published import fit_paper
 from tomopy_ganrec.fit.gan.training import Outcome, play
-from tomopy_ganrec.fit.measurement.regularization import choose_settings
+from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.result import FitResult, Status
+from tomopy_ganrec.result import FitResult, NonFiniteError, Status
 from tomopy_ganrec.solvers.forward_model import ForwardModel, data_scale, field_of_view
+from tomopy_ganrec.solvers.wedge import has_missing_wedge
 
-from .start_image import Measurement, measurements, start_image, start_iterations, trial_iterations
-from .warm_start import FAR, carried, distance, known_measurement, warm_image, warm_steps
+from .fine_grid import FinerGrid, finer_steps, refinement
+from .grouping import _Group, _groups
+from .reweighted_tv import agree
+from .stage_progress import _StartSteps, _Steps
+from .start_image import _cold_starts
+from .uncertainty import spread, spread_steps
+from .warm_start import _warm_start
+from .wedge_learning import learn, lessons_steps
 
-__all__ = ["FitResult", "Status", "fit"]
+__all__ = ["FitResult", "Status", "finish", "fit", "spreads"]
 
 
 def _describe(measurement: Measurement, best: Outcome, k: int, unit: float, levels, history: dict, stopped: str, warm: int | None) -> dict:
@@ -34,66 +37,6 @@ def _describe(measurement: Measurement, best: Outcome, k: int, unit: float, leve
         start_objective=float(history["objective"][0, k]), start_residual=float(history["residual"][0, k]),
         levels=None if levels is None else [v * unit for v in levels[k].tolist() if not math.isnan(v)], stopped=stopped,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Slices of a batch that share ρ, rounds and loss, in units of `scale`; with `near`, the records of their neighbours, `init` is the neighbours'
-    image, and `own` the settings that the slices have by themselves."""
-
-    index: torch.Tensor
-    data: torch.Tensor
-    scale: torch.Tensor
-    settings: list
-    init: torch.Tensor | None
-    near: list | None = None
-    own: list | None = None
-
-    def take(self, chosen: torch.Tensor) -> "_Group":
-        """Some of the slices, from nothing."""
-        return _Group(self.index[chosen], self.data[chosen], self.scale[chosen], [self.own[k] for k in chosen.tolist()], None)
-
-
-def _cold_starts(model, group: _Group, options: GanrecOptions, mask, steps: "_StartSteps"):
-    """(slices of the batch, measurement, start image, None) of slices that begin at nothing or at the image given."""
-    trial, more = trial_iterations(model, options)
-    steps.total = steps.count + trial + more
-    with torch.no_grad():
-        parts = measurements(model, group.data, options, group.settings, mask, group.init, steps)
-    steps.total = steps.count + sum(start_iterations(part, options) for part in parts)
-    for part in parts:
-        with torch.no_grad():
-            start, part = start_image(part, options, mask, None if group.init is None else group.init[part.index], steps)
-        yield group.index[part.index], part, start, None
-
-
-@torch.no_grad()
-def _warm_start(model, group: _Group, options: GanrecOptions, mask, steps: "_StartSteps"):
-    """As `_cold_starts`, with the rounds of each in the end, those that their neighbours' image serves, or None; and which it does not serve."""
-    steps.total = steps.count + warm_steps(options)
-    part = known_measurement(model, group.data, group.settings, group.near[0]["pixels"])
-    target = torch.tensor([record["start_residual"] for record in group.near]).to(group.data)
-    served = distance(part, group.init, target) <= FAR
-    if not served.any():
-        return None, ~served
-    some = torch.nonzero(served)[:, 0]
-    image, rounds, lost = warm_image(part.take(some), options, mask, group.init[some], target[some], steps)
-    served[some[lost]] = False
-    kept = torch.nonzero(served)[:, 0]
-    found = (group.index[kept], part.take(kept), image[~lost], rounds[~lost]) if len(kept) else None
-    return found, ~served
-
-
-class _StartSteps:
-    """Tells the caller of each iteration of the start images, and remembers whether it has ended them."""
-
-    def __init__(self, notify: Callable):
-        self._notify, self.total, self.count, self.ended = notify, 0, 0, False
-
-    def __call__(self) -> bool:
-        self.count += 1
-        self.ended = self.ended or bool(self._notify(Status("start", self.count, max(self.total, self.count))))
-        return self.ended
 
 
 def _starts(model, groups: list[_Group], options: GanrecOptions, mask, steps: _StartSteps):
@@ -223,34 +166,6 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback, near, state) -
     return FitResult(image, start, info, _merge_history(histories, batch), seconds)
 
 
-def _groups(model, sinogram, scale, options: GanrecOptions, init, near) -> list[_Group]:
-    settings = choose_settings(model, sinogram, scale, options)
-    if options.stack > 1:  # one regularisation for all, by the slice of middle noise
-        settings = [sorted(settings, key=lambda s: s.relative_noise)[len(settings) // 2]] * len(settings)
-    groups = defaultdict(list)
-    for k, own in enumerate(settings):
-        warm = None if near is None or near[k] is None else carried(own, near[k], options)
-        s = warm or own
-        groups[s.rho, s.rounds, s.loss, s.along, own.rho, own.loss, own.along, near[k]["pixels"] if warm else None].append((k, s))
-    found = []
-    for (*_, pixels), members in groups.items():
-        places = [k for k, _ in members]
-        index = torch.tensor(places, device=sinogram.device)
-        given = init is not None and (near is None or pixels)
-        found.append(
-            _Group(
-                index,
-                sinogram[index] / scale[index],
-                scale[index],
-                [s for _, s in members],
-                init[index] / scale[index] if given else None,
-                [near[k] for k in places] if pixels else None,
-                [settings[k] for k in places],
-            )  # fmt: skip
-        )
-    return found
-
-
 def _merge_history(parts, batch: int) -> dict:
     merged = {}
     for name in {key for _, history in parts for key in history}:
@@ -259,3 +174,53 @@ def _merge_history(parts, batch: int) -> dict:
         for members, history in parts:
             merged[name][: len(history[name]), members] = history[name]
     return merged
+
+
+def finish(part: Measurement, image: torch.Tensor, options: GanrecOptions, mask, notify: Callable) -> tuple[torch.Tensor, bool]:
+    """The finer grid and the network's lessons, where they are asked for: the image, and whether the caller has ended it.
+
+    A stack is one body and has one network. Other slices each have their own, so that what becomes of one does not depend on its batch.
+    """
+    lessons = options.lessons if has_missing_wedge(part.model) else 0
+    bodies = [part] if options.stack > 1 else [part.take(torch.tensor([k], device=image.device)) for k in range(len(image))]
+    factors = [refinement(body, options) for body in bodies]
+    total = sum((lessons_steps(options) if lessons else 0) + (finer_steps(part) if factor > 1 else 0) for factor in factors)
+    tell, done, image = _Steps("learn", total, notify), 0, image.clone()
+    for body, factor in zip(bodies, factors, strict=True):
+        where = slice(done, done + len(body.data))
+        image[where] = _improved(body, image[where], options.replace(learn=lessons), factor, mask, tell)
+        done = where.stop
+        if tell.ended:
+            break
+    return image, tell.ended
+
+
+def _improved(body: Measurement, image: torch.Tensor, options: GanrecOptions, factor: int, mask, tell: _Steps) -> torch.Tensor:
+    with torch.no_grad():
+        grid = FinerGrid.begin(body, image, factor, options, tell) if factor > 1 else None
+    if tell.ended:
+        return image
+    if not options.lessons:
+        return grid.mean() if grid else image
+    given = 0
+
+    def solve(answer, x, tell):
+        nonlocal given
+        given += 1
+        if grid and given == options.lessons:
+            return grid.agree(answer, tell)
+        return agree(body, answer, image, options, mask, tell)
+
+    learned = learn(body, image, options, mask, options.seed, tell, solve)
+    return grid.mean() if grid and tell.ended else learned
+
+
+def spreads(part: Measurement, options: GanrecOptions, mask, notify: Callable):
+    """The spread of each slice, until the caller ends it."""
+    tell = _Steps("spread", spread_steps() * len(part.settings), notify)
+    for k in range(len(part.settings) if options.spread else 0):
+        with torch.no_grad():
+            found = spread(part, k, options, mask, options.spread, tell)
+        if tell.ended:
+            return
+        yield found

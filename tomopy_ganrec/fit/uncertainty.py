@@ -4,10 +4,9 @@ import math
 
 import torch
 
+from tomopy_ganrec.fit.measurement.measurement import Measurement, column
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.total_variation import TotalVariation
-
-from .start_image import Measurement, column
 
 __all__ = ["spread", "spread_steps"]
 

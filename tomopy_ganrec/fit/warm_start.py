@@ -9,13 +9,14 @@ from dataclasses import replace
 
 import torch
 
-from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, unblurred, whitening
-from tomopy_ganrec.fit.measurement.regularization import CLEAN, Settings
+from tomopy_ganrec.fit.measurement.measurement import Measurement, column, constrained, known_measurement
 from tomopy_ganrec.options import GanrecOptions
 
-from .start_image import ROUND_ITERATIONS, Measurement, between, column, constrained, solver_of
+from .grouping import _Group
+from .reweighted_tv import ROUND_ITERATIONS, between, solver_of
+from .stage_progress import _StartSteps
 
-__all__ = ["CLOSE", "FAR", "carried", "distance", "known_measurement", "warm_image", "warm_steps"]
+__all__ = ["CLOSE", "FAR", "distance", "warm_image", "warm_steps"]
 
 FEW, MOST = 6, 8  # rounds of `ROUND_ITERATIONS`
 SETTLED = 1.01, 1.03  # of the neighbours' residual: up to the first a slice is done, from the second on it goes on, in between is a mean of both
@@ -24,33 +25,6 @@ LOST = 1.6  # of it after the most rounds: a slice is started anew
 # On the phantoms (64² to 256², noise-free to 1e4 photons) four rounds were up to .005 of MSSIM short of a cold start where the image was close, six
 # rounds .002 on the mean above to .005 below; .04 to .06 wanted all; zeolite stayed .01 below at .06 (120°) and .03 at .12 (90°).
 CLOSE, FAR = 0.03, 0.05
-NOISE = 2.0  # ratio of the noise of two slices above which they do not share their weights
-SLOWER, SLOWER_NOISY = 3.0, 10.0  # by which ρ is smaller
-
-
-def carried(settings: Settings, near: dict, options: GanrecOptions) -> Settings | None:
-    """The settings of a slice with what its neighbour's record `near` knows of noise and weights; None where the two do not belong together."""
-    known, own = near.get("relative_noise"), settings.relative_noise
-    if known is None or max(known, own) > max(NOISE * min(known, own), CLEAN):
-        return None
-    settings = replace(settings, rho=settings.rho / (SLOWER if own < CLEAN else SLOWER_NOISY))
-    if near["pixels"] == "box":
-        return replace(settings, along=options.along or 1.0)
-    names = {name: near[name] for name in ("strength", "epsilon", "level", "low", "along")}
-    return replace(settings, loss="l2" if options.loss == "auto" else options.loss, **names)
-
-
-def known_measurement(model, sinogram: torch.Tensor, settings: list[Settings], pixels: str) -> Measurement:
-    """The slices as the model explains them whose pixels and noise are known."""
-    index = torch.arange(len(settings), device=sinogram.device)
-    if pixels == "box":
-        return Measurement(index, model, sinogram, None, None, settings)
-    fine, columns = model.resampled(rays_per_bin=2), sinogram.shape[2]
-    response = pixel_response(model.theta, columns, model.pixel_size, 2).to(sinogram)
-    low = column((s.low for s in settings), sinogram)[:, 0, 0]
-    reference = column((s.level for s in settings), sinogram)[:, 0, 0]
-    weight, _ = whitening(low, reference, columns)
-    return Measurement(index, fine, unblurred(sinogram, response), response, response * weight, settings)
 
 
 def distance(part: Measurement, image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -114,3 +88,20 @@ def warm_image(part: Measurement, options: GanrecOptions, mask, image: torch.Ten
             body, open_, share = replace(body, solver=solver).take(stay), open_[stay], share[stay]
             solver = body.solver
     return found, rounds, lost
+
+
+@torch.no_grad()
+def _warm_start(model, group: _Group, options: GanrecOptions, mask, steps: "_StartSteps"):
+    """As `_cold_starts`, with the rounds of each in the end, those that their neighbours' image serves, or None; and which it does not serve."""
+    steps.total = steps.count + warm_steps(options)
+    part = known_measurement(model, group.data, group.settings, group.near[0]["pixels"])
+    target = torch.tensor([record["start_residual"] for record in group.near]).to(group.data)
+    served = distance(part, group.init, target) <= FAR
+    if not served.any():
+        return None, ~served
+    some = torch.nonzero(served)[:, 0]
+    image, rounds, lost = warm_image(part.take(some), options, mask, group.init[some], target[some], steps)
+    served[some[lost]] = False
+    kept = torch.nonzero(served)[:, 0]
+    found = (group.index[kept], part.take(kept), image[~lost], rounds[~lost]) if len(kept) else None
+    return found, ~served

@@ -14,23 +14,22 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from tomopy_ganrec.fit.measurement.measurement import Measurement, column
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.classical import fbp
-from tomopy_ganrec.solvers.operators import edge_weights, filtered, top_level
+from tomopy_ganrec.solvers.operators import filtered, top_level
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 from tomopy_ganrec.solvers.wedge import measured_frequencies
 
-from .start_image import Measurement, column, solver_of
+from .reweighted_tv import SOLVE, agree
+from .wedge_network import WedgeNetwork
 
-__all__ = ["WedgeNetwork", "agree", "learn", "lessons_steps", "turned", "turns"]
+__all__ = ["learn", "lessons_steps", "turned", "turns"]
 
 COPIES = 8  # turned slices a round
 PLAIN, ROUNDS, ITERATIONS = 42, 4, 21  # of the reconstruction of a copy
 STEPS, RATE, PIXELS = 300, 3e-3, 128 * 128  # of the network's training in a round; pixels in a step
-SOLVE = 56  # iterations of the solve after each round
-PULL = 3.0  # of the network's image in the missing frequencies, in units of λ
 NEAREST = math.radians(25)  # a copy turned by less shows the network its own wedge (a mirrored one still may)
 
 
@@ -53,49 +52,6 @@ def turned(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     affine = F.pad(matrices.to(x) * half / half[:, None], (0, 1))
     grid = F.affine_grid(affine, [len(matrices), 1, rows, cols], align_corners=False)
     return F.grid_sample(x[:, None], grid, mode="bicubic", padding_mode="zeros", align_corners=False)[:, 0]
-
-
-def _conv(inputs: int, outputs: int, size: int) -> nn.Conv2d:
-    """A convolution whose weights are still to be set: torch's own would be drawn from the global random state."""
-    return nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, padding=size // 2, dtype=torch.float32)
-
-
-class _Block(nn.Sequential):
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__(_conv(inputs, outputs, 3), nn.LeakyReLU(0.1), _conv(outputs, outputs, 3), nn.LeakyReLU(0.1))
-
-
-class WedgeNetwork(nn.Module):
-    """Image and filtered back projection (n, 2, rows, cols) to repaired image (n, rows, cols): a U-Net whose output is added to the image, zero
-    before the first step.
-
-    On blocks of 2×2 pixels as `networks.UNet`, but one set of weights for all images, and without normalisation: grey values matter here.
-    """
-
-    def __init__(self, generator: torch.Generator, widths=(16, 32, 64)):
-        super().__init__()
-        self.down = nn.ModuleList(_Block(i, o) for i, o in zip((8, *widths[:-1]), widths, strict=True))
-        self.up = nn.ModuleList(_Block(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))
-        self.out = _conv(widths[0], 4, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                bound = 0.0 if module is self.out else 1 / math.sqrt(module.weight[0].numel())
-                with torch.no_grad():
-                    module.weight.copy_((torch.rand(module.weight.shape, generator=generator, dtype=torch.float32) * 2 - 1) * bound)
-                    module.bias.zero_()
-
-    def forward(self, x):
-        rows, cols = x.shape[-2:]
-        skips, padded = [], F.pad(x, (0, cols % 2, 0, rows % 2), mode="replicate")
-        h = F.pixel_unshuffle(padded, 2)
-        for k, block in enumerate(self.down):
-            h = block(h if k == 0 else F.avg_pool2d(h, 2, ceil_mode=True))
-            skips.append(h)
-        skips.pop()
-        for block in self.up:
-            skip = skips.pop()
-            h = block(torch.cat([F.interpolate(h, size=skip.shape[-2:], mode="bilinear", align_corners=False), skip], 1))
-        return x[:, 0] + F.pixel_shuffle(self.out(h), 2)[:, 0, :rows, :cols]
 
 
 class _Teacher:
@@ -215,13 +171,3 @@ def learn(measurement: Measurement, x: torch.Tensor, options: GanrecOptions, mas
         if ended:
             break
     return x
-
-
-def agree(measurement: Measurement, answer: torch.Tensor, first: torch.Tensor, options: GanrecOptions, mask, notify: Callable, iterations=SOLVE):
-    """The image nearest to a network's answer in the frequencies that nobody has measured, and to the data in the others: edge-reweighted total
-    variation with the edges of the answer."""
-    strength, epsilon = (column((getattr(s, n) for s in measurement.settings), answer) for n in ("strength", "epsilon"))
-    solver = solver_of(measurement, options, mask, answer.clamp(min=0) if options.nonnegative else answer)
-    missing = 1 - measured_frequencies(measurement.model.theta, answer.shape[1:]).to(answer)
-    weight = edge_weights(answer, epsilon * top_level(first) + torch.finfo(answer.dtype).tiny, across=options.across)
-    return solver.run(strength, iterations, weight, notify, (PULL * strength * missing, answer))

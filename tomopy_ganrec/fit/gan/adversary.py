@@ -8,13 +8,7 @@ from torch import nn
 
 from . import losses
 
-__all__ = ["Game", "NonFiniteError", "annealed", "brief"]
-
-
-class NonFiniteError(RuntimeError):
-    """The losses of a fit became infinite or NaN. ``result`` holds the best finite images so far (a `result.FitResult`)."""
-
-    result = None
+__all__ = ["Game", "annealed", "brief"]
 
 
 def annealed(iteration: int, total: int, constant=0.7, final=0.03) -> float:

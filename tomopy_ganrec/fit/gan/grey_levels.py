@@ -1,10 +1,13 @@
 """The grey levels of a segmented material, read off an image."""
 
+import warnings
+
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from scipy.signal import find_peaks
 
+from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.operators import gradient
 
 __all__ = ["find_levels", "has_levels"]
@@ -59,3 +62,25 @@ def has_levels(x: torch.Tensor, levels: torch.Tensor, share=0.8) -> torch.Tensor
     spacing = torch.diff(levels, dim=1).nan_to_num(torch.inf).amin(1)
     near = (distance <= 0.15 * spacing[:, None, None]).flatten(1).to(x.dtype).mean(1)
     return torch.isfinite(spacing) & (near >= share)
+
+
+REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
+
+
+def _levels(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor, first: bool) -> torch.Tensor:
+    """The levels of each slice (B, L), relative to its scale, NaN for none; what is missing is warned of the `first` time."""
+    if options.levels != "auto":
+        return torch.tensor(options.levels).to(image)[None] / scale[:, 0]
+    found = find_levels(image)
+    unsure = ~has_levels(image, found)
+    if first and unsure.any():
+        message = f"levels='auto': {int(unsure.sum())} of {len(unsure)} slices show no discrete grey levels; they are reconstructed without"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    found[unsure] = torch.nan
+    return found
+
+
+def _reach(levels: torch.Tensor) -> torch.Tensor:
+    """How far a level attracts: a share of the smallest spacing; 0 for a slice without levels."""
+    spacing = torch.diff(levels, dim=1).nan_to_num(torch.inf).amin(1)
+    return (REACH * spacing).nan_to_num(0.0, posinf=0.0)[:, None, None]

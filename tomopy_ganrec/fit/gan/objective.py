@@ -4,7 +4,8 @@ from collections import deque
 
 import torch
 
-from tomopy_ganrec.fit.start_image import Measurement, between
+from tomopy_ganrec.fit.measurement.measurement import Measurement
+from tomopy_ganrec.fit.reweighted_tv import between
 from tomopy_ganrec.solvers.forward_model import operator_norm
 from tomopy_ganrec.solvers.operators import edge_weights, filtered, ramp_filter
 

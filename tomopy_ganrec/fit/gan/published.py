@@ -5,11 +5,11 @@ import time
 import numpy as np
 import torch
 
-from tomopy_ganrec.result import FitResult, Status
+from tomopy_ganrec.result import FitResult, NonFiniteError, Status
 from tomopy_ganrec.solvers.forward_model import ForwardModel, field_of_view
 from tomopy_ganrec.solvers.operators import power_of_two
 
-from .adversary import Game, NonFiniteError
+from .adversary import Game
 from .networks import PaperDiscriminator, PaperGenerator
 
 __all__ = ["fit_paper", "scale_and_offset", "unit_range"]

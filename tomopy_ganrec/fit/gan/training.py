@@ -1,26 +1,25 @@
 """The game of one batch: from a start image to the best iterate of generator, projector and discriminator."""
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from tomopy_ganrec.fit.start_image import Measurement
+from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.result import NonFiniteError
 from tomopy_ganrec.solvers.cuda_graph import Replay
 from tomopy_ganrec.solvers.operators import top_level
 
 from . import losses
-from .adversary import Game, NonFiniteError, annealed, brief
-from .grey_levels import find_levels, has_levels
+from .adversary import Game, annealed, brief
+from .grey_levels import _levels, _reach
 from .networks import Discriminator, UNet
 from .objective import Best, Objective, Plateau
 
 __all__ = ["Outcome", "play"]
 
-REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
 REFRESH = 25  # iterations between two refreshes of edge weights and levels
 STEADY = 1e-3  # Adam's ε for the network, above most of its gradients: with none, batches of one and of two drifted apart by 2e-3
 NEAR_ZERO = 2e-3  # of the grey range
@@ -60,25 +59,6 @@ class Generator(torch.nn.Module):
             image = image + news[:, 0].float()
         image = NonNegative.apply(image) if self._options.nonnegative else image
         return image if self._mask is None else image * self._mask
-
-
-def _levels(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor, first: bool) -> torch.Tensor:
-    """The levels of each slice (B, L), relative to its scale, NaN for none; what is missing is warned of the `first` time."""
-    if options.levels != "auto":
-        return torch.tensor(options.levels).to(image)[None] / scale[:, 0]
-    found = find_levels(image)
-    unsure = ~has_levels(image, found)
-    if first and unsure.any():
-        message = f"levels='auto': {int(unsure.sum())} of {len(unsure)} slices show no discrete grey levels; they are reconstructed without"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
-    found[unsure] = torch.nan
-    return found
-
-
-def _reach(levels: torch.Tensor) -> torch.Tensor:
-    """How far a level attracts: a share of the smallest spacing; 0 for a slice without levels."""
-    spacing = torch.diff(levels, dim=1).nan_to_num(torch.inf).amin(1)
-    return (REACH * spacing).nan_to_num(0.0, posinf=0.0)[:, None, None]
 
 
 @dataclass

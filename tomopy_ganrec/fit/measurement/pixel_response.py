@@ -13,10 +13,9 @@ import torch
 
 from tomopy_ganrec.solvers.operators import filtered
 
-__all__ = ["HIGH", "MIDDLE", "pixel_response", "residual_level", "residual_levels", "unblurred", "whitening"]
+__all__ = ["pixel_response", "unblurred"]
 
 LIMIT = 4.0  # of the response: near Nyquist aliasing rules, not the formula
-LOW, MIDDLE, HIGH, REFERENCE = (0.03, 0.1), (0.1, 0.2), (0.2, 0.3), 0.25  # cycles per column
 
 
 def pixel_response(theta, columns: int, pixel_size: float = 1.0, rays_per_bin: int = 2) -> torch.Tensor:
@@ -55,36 +54,3 @@ def pixel_response(theta, columns: int, pixel_size: float = 1.0, rays_per_bin: i
 def unblurred(sinogram: torch.Tensor, response: torch.Tensor) -> torch.Tensor:
     """Data as the projector would give them for the pixel means: b̂ / H. With the weight H on its frequencies the noise stays as it was."""
     return filtered(sinogram, 1 / response)
-
-
-def residual_level(residual: torch.Tensor, band: tuple[float, float]) -> torch.Tensor:
-    """The standard deviation of white noise with the power of a residual (B, angles, columns) between two frequencies, in cycles per column: (B,)."""
-    columns = residual.shape[-1]
-    length = max(columns, 64)  # a short detector has too few frequencies
-    power = torch.fft.rfft(residual.double(), n=length).abs().square().mean(1) / columns
-    f = torch.fft.rfftfreq(length, device=residual.device, dtype=torch.float64)
-    return power[:, (f > band[0]) & (f <= band[1])].mean(1).sqrt().to(residual)
-
-
-def residual_levels(residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`residual_level` at low frequencies (0.03 to 0.1 cycles per column) and at middle ones (0.2 to 0.3): (B,), (B,).
-
-    Of what a total variation leaves, the first is the noise of the data, and what the second has above it is the error of the model: structure
-    below the pixel.
-    """
-    return residual_level(residual, LOW), residual_level(residual, HIGH)
-
-
-def whitening(low: torch.Tensor, high: torch.Tensor, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of the frequencies for noise of standard deviation `low` and a model error that grows in proportion to the frequency: (B, 1, F), and
-    the level to which they refer (B,).
-
-    W(f) = σ / √(low² + e² (f / ¼)²), σ² = low² + e² at a quarter cycle per column, at most 20 times its value there. Measured on the phantoms with
-    their true pixel means, the error rises about linearly with the frequency.
-    """
-    error = (high.square() - low.square()).clamp(min=0)
-    reference = (low.square() + error).sqrt()
-    f = torch.fft.rfftfreq(columns, device=low.device, dtype=low.dtype)[None, None] / REFERENCE
-    power = low.square()[:, None, None] + error[:, None, None] * f**2
-    weight = torch.where(reference[:, None, None] > 0, reference[:, None, None] / power.sqrt(), torch.ones_like(power))
-    return weight.clamp(max=20.0), reference

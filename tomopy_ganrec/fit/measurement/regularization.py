@@ -12,7 +12,7 @@ from tomopy_ganrec.solvers.wedge import measured_range
 
 from .noise import estimate_noise
 
-__all__ = ["Settings", "choose_settings", "refine_settings"]
+__all__ = ["Settings", "carried", "choose_settings", "refine_settings"]
 
 CLEAN = 1e-3  # relative noise below which data count as noise-free
 LOW_NOISE = 9e-3  # below which structure under the pixel, and edges along the missing frequencies, can be told from noise: about 3e4 photons
@@ -98,3 +98,19 @@ def refine_settings(settings: Settings, low: float, reference: float, theta, opt
     strength = options.strength if options.strength is not None else max(1e-4, 10 * share**1.3 * reference / math.sqrt(len(theta)))
     epsilon = options.epsilon if options.epsilon is not None else min(max(0.02 * math.sqrt(low / 5e-3), 0.02), 0.04)
     return replace(settings, strength=strength, epsilon=epsilon, loss="l2" if options.loss == "auto" else options.loss, level=reference, low=low)
+
+
+NOISE = 2.0  # ratio of the noise of two slices above which they do not share their weights
+SLOWER, SLOWER_NOISY = 3.0, 10.0  # by which ρ is smaller
+
+
+def carried(settings: Settings, near: dict, options: GanrecOptions) -> Settings | None:
+    """The settings of a slice with what its neighbour's record `near` knows of noise and weights; None where the two do not belong together."""
+    known, own = near.get("relative_noise"), settings.relative_noise
+    if known is None or max(known, own) > max(NOISE * min(known, own), CLEAN):
+        return None
+    settings = replace(settings, rho=settings.rho / (SLOWER if own < CLEAN else SLOWER_NOISY))
+    if near["pixels"] == "box":
+        return replace(settings, along=options.along or 1.0)
+    names = {name: near[name] for name in ("strength", "epsilon", "level", "low", "along")}
+    return replace(settings, loss="l2" if options.loss == "auto" else options.loss, **names)

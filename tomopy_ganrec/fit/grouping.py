@@ -1,0 +1,57 @@
+"""Slices that are solved together."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+
+from tomopy_ganrec.fit.measurement.regularization import carried, choose_settings
+from tomopy_ganrec.options import GanrecOptions
+
+__all__ = []
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Slices of a batch that share ρ, rounds and loss, in units of `scale`; with `near`, the records of their neighbours, `init` is the neighbours'
+    image, and `own` the settings that the slices have by themselves."""
+
+    index: torch.Tensor
+    data: torch.Tensor
+    scale: torch.Tensor
+    settings: list
+    init: torch.Tensor | None
+    near: list | None = None
+    own: list | None = None
+
+    def take(self, chosen: torch.Tensor) -> "_Group":
+        """Some of the slices, from nothing."""
+        return _Group(self.index[chosen], self.data[chosen], self.scale[chosen], [self.own[k] for k in chosen.tolist()], None)
+
+
+def _groups(model, sinogram, scale, options: GanrecOptions, init, near) -> list[_Group]:
+    settings = choose_settings(model, sinogram, scale, options)
+    if options.stack > 1:  # one regularisation for all, by the slice of middle noise
+        settings = [sorted(settings, key=lambda s: s.relative_noise)[len(settings) // 2]] * len(settings)
+    groups = defaultdict(list)
+    for k, own in enumerate(settings):
+        warm = None if near is None or near[k] is None else carried(own, near[k], options)
+        s = warm or own
+        groups[s.rho, s.rounds, s.loss, s.along, own.rho, own.loss, own.along, near[k]["pixels"] if warm else None].append((k, s))
+    found = []
+    for (*_, pixels), members in groups.items():
+        places = [k for k, _ in members]
+        index = torch.tensor(places, device=sinogram.device)
+        given = init is not None and (near is None or pixels)
+        found.append(
+            _Group(
+                index,
+                sinogram[index] / scale[index],
+                scale[index],
+                [s for _, s in members],
+                init[index] / scale[index] if given else None,
+                [near[k] for k in places] if pixels else None,
+                [settings[k] for k in places],
+            )  # fmt: skip
+        )
+    return found
