@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tomopy_ganrec import io
+from tomopy_ganrec.optional import import_dxchange
 
 # centre (x, y), half axes, rotation in degrees, attenuation per column; in shares of half the detector
 ELLIPSES = (
@@ -17,7 +17,7 @@ ELLIPSES = (
 def real_dxchange() -> bool:
     """Whether the dxchange that is installed is the real one."""
     try:
-        io._dxchange()
+        import_dxchange()
     except ImportError:
         return False
     return True

@@ -10,11 +10,11 @@ from importlib.metadata import version
 
 import numpy as np
 
+from .bad_pixels import warn_of_repairs
 from .calls import Call, give_back_threads, joined
 from .checks import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
 from .devices import check_ncore, cpu_threads, resolve_devices
 from .fit.data_fit import warn_unexplained
-from .io import warn_of_repairs
 from .options import GanrecOptions, grid_size, shown
 from .outputs import Output, output_of
 from .sources import Source, source_of

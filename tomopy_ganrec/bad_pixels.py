@@ -307,3 +307,15 @@ def _interpolated(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         distance = np.maximum(np.abs(right - where[missing]), np.abs(left - where[missing])) * 1.0
         gap[k, missing] = np.where((after == 0) | (after == len(known)), 4 * distance + 4, distance)
     return out, gap
+
+
+def warn_of_repairs(counts, values: int, what: str) -> None:
+    """One warning that so many of `values` values a slice were repaired, if any were; `counts` for each slice."""
+    counts = np.asarray(counts)
+    if counts.any():
+        warnings.warn(
+            f"{what}: {int(counts.sum())} values in {int((counts > 0).sum())} of {counts.size} slices were dead, saturated or struck by a zinger, "
+            f"at most {counts.max() / values:.2%} of a slice; they are interpolated from their neighbours",
+            UserWarning,
+            stacklevel=3,
+        )

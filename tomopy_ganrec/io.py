@@ -5,63 +5,21 @@ dxchange reads where the real one is installed, h5py the same layout where it is
 
 import importlib
 import logging
-import warnings
 from pathlib import Path
 
 import numpy as np
 
 from . import scan_layout
+from .bad_pixels import warn_of_repairs
 from .new_files import is_hdf5
-from .options import shown
+from .optional import import_dxchange, import_h5py, import_tifffile
+from .scan_angles import select_angles
+from .scan_frames import check_fields
 from .scan_plan import make_plan
 
-__all__ = ["normalize", "open_projections", "read_projections", "select_angles", "write_slices"]  # noqa: F822
+__all__ = ["normalize", "read_projections", "select_angles", "write_slices"]
 
 logger = logging.getLogger(__name__)
-
-
-def _dxchange():
-    """The real dxchange, or an ImportError that says what is there instead.
-
-    ``pip install dxchange`` fetches another project of the same name (0.0.1, without `read_aps_32id`).
-    """
-    log = logging.getLogger("dxchange")
-    level = log.level
-    log.setLevel(logging.ERROR)  # on import it lists every format whose library is missing
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its dependencies' age
-            module = importlib.import_module("dxchange")
-    except ImportError as error:
-        raise ImportError(
-            f"dxchange cannot be imported ({error}); it is on conda-forge (conda install -c conda-forge dxchange), and in Debian as python3-dxchange"
-        ) from error
-    finally:
-        log.setLevel(level)
-    if not hasattr(module, "read_aps_32id"):
-        raise ImportError(
-            f"the package dxchange {getattr(module, '__version__', '')} that is installed is not the Data Exchange library but another project of "
-            "that name from PyPI: pip uninstall dxchange, then conda install -c conda-forge dxchange (or Debian's python3-dxchange)"
-        )
-    return module
-
-
-_h5py = scan_layout.h5py_module
-
-
-def _tifffile():
-    try:
-        import tifffile
-    except ImportError as error:
-        raise ImportError("writing TIFFs needs tifffile: pip install 'tomopy_ganrec[io]'") from error
-    return tifffile
-
-
-def check_fields(shape, **fields) -> None:
-    """Refuse flat and dark fields, given by their shapes, whose slices and columns are not those of the projections (`shape`)."""
-    for name, field in fields.items():
-        if len(field) != 3 or tuple(field[1:]) != tuple(shape[1:]):
-            raise ValueError(f"the {name} fields have shape {field}, the projections {shape}; slices and columns must agree")
 
 
 def normalize(projections, flat=None, dark=None, minus_log=True) -> np.ndarray:
@@ -143,7 +101,7 @@ def read_projections(path, slices=None, angles=None, reader="auto", group="excha
     module = None
     if reader != "h5py":
         try:
-            module = _dxchange()
+            module = import_dxchange()
         except ImportError as error:
             if reader == "dxchange":
                 raise
@@ -168,33 +126,6 @@ def read_projections(path, slices=None, angles=None, reader="auto", group="excha
     return projections, plan.theta
 
 
-def warn_of_repairs(counts, values: int, what: str) -> None:
-    """One warning that so many of `values` values a slice were repaired, if any were; `counts` for each slice."""
-    counts = np.asarray(counts)
-    if counts.any():
-        warnings.warn(
-            f"{what}: {int(counts.sum())} values in {int((counts > 0).sum())} of {counts.size} slices were dead, saturated or struck by a zinger, "
-            f"at most {counts.max() / values:.2%} of a slice; they are interpolated from their neighbours",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
-def select_angles(degrees, wedge) -> np.ndarray:
-    """Which angles lie in a wedge: the indices with first ≤ θ < last; `wedge` is ``'first:last'``, a pair of degrees, or None for all."""
-    degrees = np.asarray(degrees, np.float64)
-    if wedge is None:
-        return np.arange(degrees.size)
-    try:
-        first, last = (float(v) for v in (wedge.split(":") if isinstance(wedge, str) else wedge))
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"angles={shown(wedge)}: give the wedge in degrees as 'first:last', e.g. '0:120'") from None
-    keep = np.flatnonzero((degrees >= first - 1e-6) & (degrees < last - 1e-6))
-    if keep.size < 2:
-        raise ValueError(f"angles={wedge!r} keeps {keep.size} projections; the scan covers {degrees.min():.6g} to {degrees.max():.6g} degrees")
-    return keep
-
-
 def write_slices(volume, path, first=0) -> list[Path]:
     """Write a reconstruction.
 
@@ -217,11 +148,11 @@ def write_slices(volume, path, first=0) -> list[Path]:
         raise ValueError(f"the volume has shape {volume.shape}; give (slices, rows, columns)")
     if is_hdf5(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _h5py().File(path, "w") as file:
+        with import_h5py().File(path, "w") as file:
             data = file.create_dataset("exchange/data", data=volume)
             data.attrs["units"], data.attrs["first_slice"] = "attenuation per pixel", first
         return [path]
-    tifffile = _tifffile()
+    tifffile = import_tifffile()
     path.mkdir(parents=True, exist_ok=True)
     names = [path / f"recon_{first + k:05d}.tiff" for k in range(len(volume))]
     for name, image in zip(names, volume, strict=True):

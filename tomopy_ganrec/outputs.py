@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import io
 from .journal import Journal, differences, plain
 from .new_files import is_hdf5, put_in_place, remove_leftovers, replacing, temporary_name
+from .optional import import_h5py, import_tifffile
 from .output_lock import ArrayLock, FileLock, RangeLock
 from .sources import file_behind
 
@@ -351,14 +351,14 @@ class Hdf5Output(_DiskOutput):
         return self.path if os.path.lexists(self.path) else None
 
     def _prepare(self):
-        io._h5py()
+        import_h5py()
 
     def _tidy(self):
         super()._tidy()
         remove_leftovers(self.path.parent, [self.path.name])
 
     def _create(self):
-        h5py = io._h5py()
+        h5py = import_h5py()
         places = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         places.set_layout(h5py.h5d.CONTIGUOUS)
         places.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
@@ -376,7 +376,7 @@ class Hdf5Output(_DiskOutput):
         whole, reason = False, ""
         if size >= needed:
             try:
-                with io._h5py().File(self.path, "r") as file:
+                with import_h5py().File(self.path, "r") as file:
                     data = file["exchange/data"]
                     whole = data.shape == self.shape and data.dtype == np.dtype("<f4") and data.id.get_offset() is not None
                     self._offset = data.id.get_offset()
@@ -434,7 +434,7 @@ class TiffOutput(_DiskOutput):
         return next((name for name in (self._name(k, first) for k in range(shape[0])) if os.path.lexists(name)), None)
 
     def _prepare(self):
-        io._tifffile()
+        import_tifffile()
         self.path.mkdir(exist_ok=True)
 
     def _create(self):
@@ -460,7 +460,7 @@ class TiffOutput(_DiskOutput):
     def _store(self, indices, images):
         for index, image in zip(indices, images, strict=True):
             picture = BytesIO()  # tifffile writes to a file by numpy.tofile, whose errors do not say that a disk is full
-            io._tifffile().imwrite(picture, image)
+            import_tifffile().imwrite(picture, image)
             with replacing(self._name(index)) as file:
                 file.write(picture.getbuffer())
 
@@ -469,7 +469,7 @@ class TiffOutput(_DiskOutput):
         with _explained(f"slice {index} of {self.path} cannot be read: {{reason}}"):
             content = name.read_bytes()
         try:
-            image = io._tifffile().imread(BytesIO(content))
+            image = import_tifffile().imread(BytesIO(content))
         except Exception as error:  # whatever the library meets in a damaged file
             reason = f"{type(error).__name__}: {error}"
         else:

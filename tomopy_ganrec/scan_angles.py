@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .options import real_numbers
+from .options import real_numbers, shown
 
-__all__ = ["TRUST", "check_range", "equal_angles", "fold", "given_degrees", "in_degrees", "rotation_degrees", "unit_of"]
+__all__ = ["TRUST", "check_range", "equal_angles", "fold", "given_degrees", "in_degrees", "rotation_degrees", "select_angles", "unit_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -251,3 +251,18 @@ def rotation_degrees(numbers: dict, count: int, path) -> np.ndarray | None:
     if meant > count:
         logger.warning("%s holds %d of %d projections: their angles are taken to be the first ones", path, count, meant)
     return start + step * np.arange(count)
+
+
+def select_angles(degrees, wedge) -> np.ndarray:
+    """Which angles lie in a wedge: the indices with first ≤ θ < last; `wedge` is ``'first:last'``, a pair of degrees, or None for all."""
+    degrees = np.asarray(degrees, np.float64)
+    if wedge is None:
+        return np.arange(degrees.size)
+    try:
+        first, last = (float(v) for v in (wedge.split(":") if isinstance(wedge, str) else wedge))
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"angles={shown(wedge)}: give the wedge in degrees as 'first:last', e.g. '0:120'") from None
+    keep = np.flatnonzero((degrees >= first - 1e-6) & (degrees < last - 1e-6))
+    if keep.size < 2:
+        raise ValueError(f"angles={wedge!r} keeps {keep.size} projections; the scan covers {degrees.min():.6g} to {degrees.max():.6g} degrees")
+    return keep

@@ -6,7 +6,7 @@ import numpy as np
 
 from .bad_pixels import bad_columns
 
-__all__ = ["empty_projections", "mean_field", "outlying_fields", "refuse_deeply_wrapped", "refuse_wrapped", "refuse_without_flat", "some"]
+__all__ = ["empty_projections", "mean_field", "outlying_fields", "refuse_deeply_wrapped", "refuse_without_flat", "refuse_wrapped", "some"]
 
 NO_BEAM = 0.1  # of the way from the darkest to the brightest field: below it is no beam
 UNLIKE = 0.3  # deviation from the other flat fields, relative to the beam, that is none of a beam that decays
@@ -240,3 +240,10 @@ def refuse_without_flat(data) -> None:
             "and there are no flat fields: they look like line "
             "integrals already; read them with minus_log=False"
         )
+
+
+def check_fields(shape, **fields) -> None:
+    """Refuse flat and dark fields, given by their shapes, whose slices and columns are not those of the projections (`shape`)."""
+    for name, field in fields.items():
+        if len(field) != 3 or tuple(field[1:]) != tuple(shape[1:]):
+            raise ValueError(f"the {name} fields have shape {field}, the projections {shape}; slices and columns must agree")

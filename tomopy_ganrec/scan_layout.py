@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-__all__ = ["Layout", "h5py_module", "inspect", "opened", "read_angles", "refusing_damage"]
+from .optional import import_h5py
+
+__all__ = ["Layout", "inspect", "opened", "read_angles", "refusing_damage"]
 
 PROCESS = "process/acquisition"
 WRITTEN = 0.01  # of the chunks of a dataset: with fewer it is none
@@ -19,15 +21,6 @@ _ROTATION = {
     "end": ("rotation_end", "rotation_stop", "end_angle", "stop_angle", "end", "stop"),
     "count": ("num_angles", "number_of_angles", "num_projections"),
 }
-
-
-def h5py_module():
-    """h5py, or an ImportError that says how to get it."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise ImportError("reading and writing HDF5 needs h5py: pip install 'tomopy_ganrec[io]'") from error
-    return h5py
 
 
 def opened(path):
@@ -43,7 +36,7 @@ def opened(path):
         raise IsADirectoryError(f"{path} is a folder; give one Data Exchange HDF5 file (exchange/data …). Stacks of TIFFs are not read")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    h5py = h5py_module()
+    h5py = import_h5py()
     try:
         good = h5py.is_hdf5(path)
         file = h5py.File(path, "r") if good else None
@@ -75,7 +68,7 @@ def dataset(file, name: str):
     ValueError
         For a group, or values that are no real numbers.
     """
-    h5py, path = h5py_module(), file.filename
+    h5py, path = import_h5py(), file.filename
     try:
         link, parent = None, ""
         for part in name.split("/"):  # a broken link may be on the way

@@ -147,7 +147,7 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
     OSError, ValueError
         With the file's name.
     """
-    from .io import select_angles
+    from .scan_angles import select_angles
     from .scan_layout import inspect
 
     with opened(path) as file, refusing_damage(path):
