@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tomopy_ganrec.optional import import_dxchange
+from tomopy_ganrec.io.optional import import_dxchange
 
 # centre (x, y), half axes, rotation in degrees, attenuation per column; in shares of half the detector
 ELLIPSES = (

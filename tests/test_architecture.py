@@ -104,7 +104,7 @@ def test_files_and_options_know_no_torch(name):
 
 
 # TomoPy's callable and its registration know TomoPy; files may be normalised by tomopy.prep.
-TOMOPY = {"algorithm", "io", "benchmark.peers"}
+TOMOPY = {"algorithm", "io.optional", "benchmark.peers"}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scans
 
-from tomopy_ganrec.bad_pixels import bad_columns, repair
+from tomopy_ganrec.io.bad_pixels import bad_columns, repair
 
 DARK = 100
 

@@ -24,11 +24,11 @@ import tomopy_ganrec
 from tomopy_ganrec import cluster as module
 from tomopy_ganrec import recon, remote
 from tomopy_ganrec.calls import Cancelled
+from tomopy_ganrec.io.sources import source_of
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.plan import plan
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.result import FitResult, NonFiniteError
-from tomopy_ganrec.sources import source_of
 
 SIZE, SLICES = 24, 12
 THETA = np.deg2rad(np.arange(0, 120, 8.0))

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tomopy_ganrec.sources import file_behind, source_of
+from tomopy_ganrec.io.sources import file_behind, source_of
 
 SHAPE = (5, 12, 7)  # angles, slices, columns
 

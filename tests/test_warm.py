@@ -6,10 +6,10 @@ import torch
 
 from tomopy_ganrec import GanrecOptions, recon
 from tomopy_ganrec.fit import fit
+from tomopy_ganrec.io.sources import source_of
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.sources import source_of
 from tomopy_ganrec.volume import warm_every
 
 THETA = np.deg2rad(np.arange(0, 120, 2.0))

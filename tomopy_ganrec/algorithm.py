@@ -10,14 +10,14 @@ from importlib.metadata import version
 
 import numpy as np
 
-from .bad_pixels import warn_of_repairs
 from .calls import Call, give_back_threads, joined
 from .checks import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
 from .devices import check_ncore, cpu_threads, resolve_devices
 from .fit.data_fit import warn_unexplained
+from .io.bad_pixels import warn_of_repairs
+from .io.outputs import Output, output_of
+from .io.sources import Source, source_of
 from .options import GanrecOptions, grid_size, shown
-from .outputs import Output, output_of
-from .sources import Source, source_of
 from .suspect import warn_of_data
 from .volume import reconstruct, warm_every
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .atomic_files import is_hdf5, put_in_place, remove_leftovers, replacing, temporary_name
 from .journal import Journal, differences, plain
-from .new_files import is_hdf5, put_in_place, remove_leftovers, replacing, temporary_name
 from .optional import import_h5py, import_tifffile
 from .output_lock import ArrayLock, FileLock, RangeLock
 from .sources import file_behind

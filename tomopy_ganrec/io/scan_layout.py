@@ -251,7 +251,7 @@ def read_angles(file, layout: Layout):
     ------
     OSError, ValueError
     """
-    from .scan_angles import in_degrees, rotation_degrees, unit_of
+    from tomopy_ganrec.scan_angles import in_degrees, rotation_degrees, unit_of
 
     path, count, name = layout.path, layout.shape[0], f"{layout.group}/theta"
     node = dataset(file, name)

@@ -3,17 +3,17 @@
 dxchange reads where the real one is installed, h5py the same layout where it is not. Neither is needed to reconstruct.
 """
 
-import importlib
 import logging
 from pathlib import Path
 
 import numpy as np
 
+from tomopy_ganrec.scan_angles import select_angles
+
 from . import scan_layout
+from .atomic_files import is_hdf5
 from .bad_pixels import warn_of_repairs
-from .new_files import is_hdf5
-from .optional import import_dxchange, import_h5py, import_tifffile
-from .scan_angles import select_angles
+from .optional import import_dxchange, import_h5py, import_tifffile, import_tomopy_normalize
 from .scan_frames import check_fields
 from .scan_plan import make_plan
 
@@ -45,7 +45,7 @@ def normalize(projections, flat=None, dark=None, minus_log=True) -> np.ndarray:
         dark = np.zeros_like(flat[:1]) if dark is None else np.asarray(dark, np.float32)
         check_fields(transmission.shape, flat=flat.shape, dark=dark.shape)
         try:
-            prep = importlib.import_module("tomopy.prep.normalize")
+            prep = import_tomopy_normalize()
         except ImportError:
             dark = dark.mean(0)
             transmission = (transmission - dark) / np.maximum(flat.mean(0) - dark, 1e-6)
@@ -158,11 +158,3 @@ def write_slices(volume, path, first=0) -> list[Path]:
     for name, image in zip(names, volume, strict=True):
         tifffile.imwrite(name, image)
     return names
-
-
-def __getattr__(name):
-    if name == "open_projections":  # it needs this module
-        from .scanfile import open_projections
-
-        return open_projections
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

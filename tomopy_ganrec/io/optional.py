@@ -4,7 +4,7 @@ import importlib
 import logging
 import warnings
 
-__all__ = ["import_dxchange", "import_h5py", "import_tifffile"]
+__all__ = ["import_dxchange", "import_h5py", "import_tifffile", "import_tomopy_normalize"]
 
 
 def import_dxchange():
@@ -48,3 +48,8 @@ def import_h5py():
     except ImportError as error:
         raise ImportError("reading and writing HDF5 needs h5py: pip install 'tomopy_ganrec[io]'") from error
     return h5py
+
+
+def import_tomopy_normalize():
+    """TomoPy's module of flat-field correction, or an ImportError."""
+    return importlib.import_module("tomopy.prep.normalize")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .checks import check_projections
+from tomopy_ganrec.checks import check_projections
 
 __all__ = ["MappedFile", "Source", "file_behind", "read_slices", "source_of"]
 
@@ -309,7 +309,7 @@ def source_of(tomo, sinogram_order: bool = False) -> Source:
     Parameters
     ----------
     tomo : (angles, slices, columns) array or array_like
-        numpy.ndarray, numpy.memmap, h5py.Dataset, zarr.Array, dask.array.Array, what `tomopy_ganrec.scanfile.open_projections` gives, nested lists,
+        numpy.ndarray, numpy.memmap, h5py.Dataset, zarr.Array, dask.array.Array, what `tomopy_ganrec.io.open_projections` gives, nested lists,
         or anything with `shape`, `dtype` and slicing. With ``sinogram_order=True`` (slices, angles, columns). Nothing is read here but lists.
     sinogram_order : bool
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tomopy_ganrec.scan_angles import check_range, equal_angles, fold, given_degrees, in_degrees
+
 from . import scan_frames
 from .bad_pixels import bad_columns, repair
-from .scan_angles import check_range, equal_angles, fold, given_degrees, in_degrees
 from .scan_layout import Layout, frames, opened, read_angles, refusing_damage, sampled_rows
 
 __all__ = ["Plan", "make_plan"]
@@ -147,7 +148,8 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
     OSError, ValueError
         With the file's name.
     """
-    from .scan_angles import select_angles
+    from tomopy_ganrec.scan_angles import select_angles
+
     from .scan_layout import inspect
 
     with opened(path) as file, refusing_damage(path):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .new_files import replacing
-from .options import shown
+from tomopy_ganrec.options import shown
+
+from .atomic_files import replacing
 
 __all__ = ["Journal", "differences", "plain"]
 
