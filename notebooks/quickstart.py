@@ -36,10 +36,9 @@ warnings.filterwarnings("ignore", message="IProgress not found")  # progress bar
 warnings.formatwarning = lambda message, *where, **more: f"Warning: {message}\n"
 
 import tomopy_ganrec
-from tomopy_ganrec import GanrecOptions, ParallelBeamProjector, ganrec, metrics
+from tomopy_ganrec import GanrecOptions, ParallelBeamProjector, ganrec, io, metrics
 from tomopy_ganrec.benchmark import peers
 from tomopy_ganrec.benchmark.cases import Case, Wedge
-from tomopy_ganrec.io import data_exchange
 from tomopy_ganrec.solvers.classical import fbp, mlem
 
 try:
@@ -212,7 +211,7 @@ stack = recon(np.stack(sinograms, axis=1), theta, center=small / 2, progress=Tru
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    written = data_exchange.write_slices(stack, Path(folder) / "rec") + data_exchange.write_slices(stack, Path(folder) / "rec.h5")
+    written = io.write_slices(stack, Path(folder) / "rec") + io.write_slices(stack, Path(folder) / "rec.h5")
     print([path.name for path in written])
 print(f"{stack.shape}, MSSIM of the slices: {', '.join(f'{metrics.mssim(t, x):.3f}' for t, x in zip(truths, stack, strict=True))}")
 

@@ -30,10 +30,9 @@ warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # of d
 warnings.formatwarning = lambda message, *where, **more: f"Warning: {message}\n"
 
 import tomopy_ganrec
-from tomopy_ganrec import ParallelBeamProjector, ganrec, phantoms
+from tomopy_ganrec import ParallelBeamProjector, ganrec, io, phantoms
 from tomopy_ganrec.benchmark import methods, protocol, run, scan, tables
 from tomopy_ganrec.benchmark.results import Results
-from tomopy_ganrec.io import data_exchange
 from tomopy_ganrec.solvers.classical import mlem
 
 try:
@@ -83,10 +82,10 @@ else:
 # %%
 try:
     reader = "dxchange"
-    proj, theta = data_exchange.read_projections(path, reader=reader)
+    proj, theta = io.read_projections(path, reader=reader)
 except ImportError:
     reader = "h5py"
-    proj, theta = data_exchange.read_projections(path, reader=reader)
+    proj, theta = io.read_projections(path, reader=reader)
 print(f"read with {reader}: {proj.shape} line integrals, {np.rad2deg(theta[0]):.1f} to {np.rad2deg(theta[-1]):.1f} degrees")
 
 # %% [markdown]
@@ -110,7 +109,7 @@ with h5py.File(path) as file:
 scan_file = work / f"{path.stem}-small.h5"
 write_scan(scan_file, *(reduced(raw[name]) for name in ("data", "data_white", "data_dark")), raw["theta"])
 full_width, whole = proj.shape[2], proj
-proj, theta = data_exchange.read_projections(scan_file, reader=reader)
+proj, theta = io.read_projections(scan_file, reader=reader)
 angles, slices, columns = proj.shape
 print(f"columns {first} to {last - 1} of {full_width}, {binning} in one: {proj.shape}")
 

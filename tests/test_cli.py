@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec import recon
+from tomopy_ganrec import io, recon
 from tomopy_ganrec.cli import main
-from tomopy_ganrec.io import data_exchange
 from tomopy_ganrec.projector import ParallelBeamProjector
 
 h5py = pytest.importorskip("h5py")
@@ -30,7 +29,7 @@ def scan(tmp_path):
 def test_recon_writes_what_the_function_returns(scan, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(f"recon {scan} --center 12.5 --slices 0:2 --angles 0:120 --num-iter 2 --init sirt --out {out} --reader h5py".split()) == 0
-    projections, theta = data_exchange.read_projections(scan, angles="0:120", reader="h5py")
+    projections, theta = io.read_projections(scan, angles="0:120", reader="h5py")
     expected = recon(projections, theta, 12.5, num_iter=2, init="sirt")
     written = np.stack([tifffile.imread(out / f"recon_0000{k}.tiff") for k in range(2)])
     np.testing.assert_array_equal(written, expected)

@@ -433,7 +433,7 @@ def test_slices_of_a_batch_learn_each_on_its_own(shale_case, brief, monkeypatch)
 
 def test_slices_of_a_stack_share_their_network(shale_case, brief, monkeypatch):
     case, seen = three(shale_case), []
-    monkeypatch.setattr(import_module("tomopy_ganrec.finish"), "learn", lambda measurement, x, *rest: seen.append(len(x)) or x)
+    monkeypatch.setattr(import_module("tomopy_ganrec.fit.pipeline"), "learn", lambda measurement, x, *rest: seen.append(len(x)) or x)
     run(case, **BRIEF, stack=3)
     assert seen == [3]
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec import recon
-from tomopy_ganrec.io import data_exchange, output_lock
+from tomopy_ganrec import io, recon
+from tomopy_ganrec.io import output_lock
+from tomopy_ganrec.io.mapped_file import file_behind
 from tomopy_ganrec.io.output_lock import ArrayLock, FileLock, RangeLock
 from tomopy_ganrec.io.outputs import output_of
-from tomopy_ganrec.io.sources import file_behind
 
 h5py = pytest.importorskip("h5py")
 tifffile = pytest.importorskip("tifffile")
@@ -346,7 +346,7 @@ def test_copies_for_other_processes_hold_no_lock(disk):
 
 
 def test_a_begin_that_fails_gives_the_lock_back(disk):
-    data_exchange.write_slices(np.zeros(SHAPE), disk)
+    io.write_slices(np.zeros(SHAPE), disk)
     for _ in range(2):
         with pytest.raises(FileExistsError, match="was not begun by such a reconstruction"):
             recon(DATA, THETA, out=disk, **QUICK)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tomopy_ganrec.io import data_exchange, outputs
+from tomopy_ganrec import io
+from tomopy_ganrec.io import disk_outputs
 from tomopy_ganrec.io.journal import Journal, differences, plain
 from tomopy_ganrec.io.outputs import output_of
 
@@ -102,12 +103,12 @@ def test_the_same_files_as_write_slices(volume, tmp_path):
         for k in range(6):
             np.testing.assert_array_equal(output.read(k), volume[k])
         assert output.result() == tmp_path / name and output.shared
-    data_exchange.write_slices(volume, tmp_path / "old.h5", first=7)
+    io.write_slices(volume, tmp_path / "old.h5", first=7)
     with h5py.File(tmp_path / "new.h5") as new, h5py.File(tmp_path / "old.h5") as old:
         np.testing.assert_array_equal(new["exchange/data"][:], old["exchange/data"][:])
         assert dict(new["exchange/data"].attrs) == dict(old["exchange/data"].attrs)
         assert new["exchange/data"].dtype == np.float32 and new["exchange/data"].chunks is None
-    names = data_exchange.write_slices(volume, tmp_path / "old", first=7)
+    names = io.write_slices(volume, tmp_path / "old", first=7)
     assert sorted(p.name for p in names) == sorted(p.name for p in (tmp_path / "tiffs").glob("*.tiff"))
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "tiffs" / "recon_00010.tiff"), volume[3])
     assert not [p for p in tmp_path.rglob("*") if p.name.endswith(".part")]
@@ -238,7 +239,7 @@ def test_without_resume_an_earlier_output_is_refused(volume, disk):
 
 
 def test_what_others_made_is_not_overwritten(volume, disk):
-    data_exchange.write_slices(volume, disk)
+    io.write_slices(volume, disk)
     for resume in (True, False):
         with pytest.raises(FileExistsError, match="was not begun by such a reconstruction.*choose another name"):
             begun(disk, resume=resume)
@@ -302,7 +303,7 @@ def test_a_full_disk(volume, disk, monkeypatch, what):
         if what == "fsync":
             patch.setattr(os, "fsync", full)
         elif disk.suffix:
-            patch.setattr(outputs, "open", full, raising=False)
+            patch.setattr(disk_outputs, "open", full, raising=False)
         else:
             patch.setattr(tifffile, "imwrite", full)
         with pytest.raises(OSError, match=f"slices 3 to 4 cannot be written to .*{disk.name}: {FULL}") as caught:
@@ -360,7 +361,7 @@ def test_wrong_calls(volume, disk):
 KILLED = """
 import sys
 import numpy as np
-from tomopy_ganrec.outputs import output_of
+from tomopy_ganrec.io.outputs import output_of
 
 output = output_of(sys.argv[1], (40, 64, 64))
 output.begin({"seed": 0})
@@ -431,27 +432,27 @@ def test_a_journal_of_another_version_or_none(tmp_path):
 @pytest.mark.parametrize("suffix", [".nxs", ".zarr", ".tiff", ".TIF", ".npy", ".npz", ".Hdf", ".mrc", ".raw", ".png", ".txt", ".tar.gz"])
 def test_files_of_other_kinds_are_not_made_folders(tmp_path, suffix, volume):
     path = tmp_path / f"rec{suffix}"
-    for write in (lambda: output_of(path, SHAPE), lambda: output_of(str(path), SHAPE), lambda: data_exchange.write_slices(volume, path)):
+    for write in (lambda: output_of(path, SHAPE), lambda: output_of(str(path), SHAPE), lambda: io.write_slices(volume, path)):
         with pytest.raises(ValueError, match=rf"rec\{suffix}: files of the kind \.\w+ are not written; give a name ending in .h5 or .hdf5"):
             write()
     assert not list(tmp_path.iterdir())
     path.mkdir()  # who has made such a folder means it
     begun(path).write([0], volume[:1])
-    data_exchange.write_slices(volume[:1], path, first=50)
+    io.write_slices(volume[:1], path, first=50)
     assert sorted(p.name for p in path.glob("*.tiff")) == ["recon_00000.tiff", "recon_00050.tiff"]
 
 
 @pytest.mark.parametrize("name", ["run.2024", "sample.A1", "v1.0", "rec", ".hidden", "a.b.c"])
 def test_folders_with_dots(tmp_path, name, volume):
     begun(tmp_path / name).write([0], volume[:1])
-    data_exchange.write_slices(volume[:1], tmp_path / name, first=50)
+    io.write_slices(volume[:1], tmp_path / name, first=50)
     assert len(list((tmp_path / name).glob("*.tiff"))) == 2
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".HDF5", ".H5"])
 def test_names_of_hdf5_files(tmp_path, suffix, volume):
     assert begun(tmp_path / f"a{suffix}").path.is_file()
-    assert data_exchange.write_slices(volume, tmp_path / f"b{suffix}") == [tmp_path / f"b{suffix}"]
+    assert io.write_slices(volume, tmp_path / f"b{suffix}") == [tmp_path / f"b{suffix}"]
 
 
 def test_a_link_to_nothing_is_refused(tmp_path, disk):

@@ -106,9 +106,9 @@ def test_methods_are_judged(scan, tmp_path):
 
 
 def test_arrays_instead_of_a_file(scan):
-    from tomopy_ganrec.io import data_exchange
+    from tomopy_ganrec import io
 
-    projections, theta = data_exchange.read_projections(scan, reader="h5py")
+    projections, theta = io.read_projections(scan, reader="h5py")
     from_file = measured(scan, "0:120", CENTER, slices=(1, 2), reader="h5py", name="scan")
     from_arrays = measured((projections, theta), "0:120", CENTER, slices=(1, 2))
     for one, other in zip(from_file, from_arrays, strict=True):

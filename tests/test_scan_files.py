@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import scans
 
-from tomopy_ganrec import recon
+from tomopy_ganrec import io, recon
 from tomopy_ganrec.cli import main
-from tomopy_ganrec.io import data_exchange
 from tomopy_ganrec.io.lazy_projections import open_projections
 
 h5py = pytest.importorskip("h5py")
@@ -22,7 +21,7 @@ def read(path, reader, **chosen):
     if reader == "lazy":
         projections, theta = open_projections(path, **chosen)
         return np.asarray(projections), theta
-    return data_exchange.read_projections(path, reader=reader, **chosen)
+    return io.read_projections(path, reader=reader, **chosen)
 
 
 @pytest.fixture
@@ -106,7 +105,7 @@ def test_angles_that_cannot_be(scan, tmp_path, reader, theta, units, message):
 @pytest.mark.filterwarnings("ignore:the reconstruction does not explain:UserWarning")  # the projections are of 60 directions
 def test_a_scan_of_a_few_degrees_can_be_trusted(scan, tmp_path, capsys):
     path = file_of(scan, tmp_path / "a.h5", np.arange(60) * 0.05)
-    projections, theta = data_exchange.read_projections(path, reader="h5py", trust_theta=True)
+    projections, theta = io.read_projections(path, reader="h5py", trust_theta=True)
     with pytest.raises(ValueError, match="trust_theta"):
         recon(projections, theta, num_iter=0, reweight=0)
     assert recon(projections[:, :1], theta, num_iter=0, reweight=0, trust_theta=True).shape == (1, 32, 32)
@@ -396,9 +395,9 @@ def test_declared_sizes_that_no_memory_holds(tmp_path, capsys, with_theta, shape
         data[0, 0] = 1  # something has been written
         if with_theta and shape[0] < 1e6:
             file["exchange/theta"] = np.arange(shape[0]) * 0.018
-    for function in (data_exchange.read_projections, open_projections):
+    for function in (io.read_projections, open_projections):
         with pytest.raises((OSError, ValueError), match="huge.h5"):
-            function(path, **({"reader": "h5py"} if function is data_exchange.read_projections else {}))
+            function(path, **({"reader": "h5py"} if function is io.read_projections else {}))
     assert main(f"recon {path} --out {tmp_path / 'out'} --quiet".split()) == 1
     assert "Traceback" not in capsys.readouterr().err
 
@@ -412,7 +411,7 @@ def test_slices_that_mean_nothing(scan, tmp_path, slices):
 
 
 def test_a_folder_is_told_from_a_missing_file(tmp_path, capsys):
-    for function in (data_exchange.read_projections, open_projections):
+    for function in (io.read_projections, open_projections):
         with pytest.raises(OSError, match="is a folder"):
             function(tmp_path)
     assert main(f"recon {tmp_path} --out {tmp_path / 'out'}".split()) == 1
@@ -448,7 +447,7 @@ def test_flat_fields_of_a_slice_without_a_number_are_no_warning_of_numpy(scan, t
     flat[:, row] = value
     path = file_of(scan, tmp_path / "a.h5", flat=flat)
     with pytest.warns(UserWarning, match="interpolated from their neighbours"):
-        projections, _ = data_exchange.read_projections(path, reader="h5py")  # from the slices beside it
+        projections, _ = io.read_projections(path, reader="h5py")  # from the slices beside it
     assert np.isfinite(projections).all()
     if reader == "lazy":
         np.testing.assert_array_equal(read(path, "lazy")[0], projections)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from tomopy_ganrec.io import data_exchange
+from tomopy_ganrec import io
 from tomopy_ganrec.io.lazy_projections import open_projections
 from tomopy_ganrec.io.sources import source_of
 
@@ -37,7 +37,7 @@ def scan(tmp_path):
 @pytest.mark.parametrize("parts", [{}, {"flats": False}, {"darks": False}, {"flats": False, "darks": False, "group": "exchange1"}])
 def test_the_same_numbers_as_read_at_once(tmp_path, parts, minus_log):
     path, group = write_scan(tmp_path / "scan.h5", **parts), parts.get("group", "exchange")
-    whole, theta = data_exchange.read_projections(path, reader="h5py", group=group, minus_log=minus_log)
+    whole, theta = io.read_projections(path, reader="h5py", group=group, minus_log=minus_log)
     projections, lazy_theta = open_projections(path, group=group, minus_log=minus_log)
     assert projections.shape == whole.shape and projections.dtype == np.float32 and projections.ndim == 3 and len(projections) == 12
     np.testing.assert_array_equal(lazy_theta, theta)
@@ -66,7 +66,7 @@ def test_the_same_numbers_as_read_at_once(tmp_path, parts, minus_log):
 
 def test_selected_slices_and_wedge(scan):
     chosen = dict(slices=(2, 7), angles="30:120")
-    whole, theta = data_exchange.read_projections(scan, reader="h5py", **chosen)
+    whole, theta = io.read_projections(scan, reader="h5py", **chosen)
     projections, lazy_theta = open_projections(scan, **chosen)
     assert projections.shape == whole.shape == (6, 5, 17)
     np.testing.assert_array_equal(lazy_theta, theta)
@@ -74,14 +74,14 @@ def test_selected_slices_and_wedge(scan):
     np.testing.assert_array_equal(projections[[4, 0], 1:3], whole[[4, 0], 1:3])
     with h5py.File(scan, "r+") as file:  # a wedge that is not one run of projections
         file["exchange/theta"][:] = np.arange(12) * 75.0 % 180
-    whole, theta = data_exchange.read_projections(scan, reader="h5py", angles=(0, 100))
+    whole, theta = io.read_projections(scan, reader="h5py", angles=(0, 100))
     projections, lazy_theta = open_projections(scan, angles=(0, 100))
     np.testing.assert_array_equal(lazy_theta, theta)
     np.testing.assert_array_equal(projections[:, 3:5], whole[:, 3:5])
 
 
 def test_a_source_reads_it_by_slices_in_other_processes_too(scan, monkeypatch):
-    whole, _ = data_exchange.read_projections(scan, slices=(1, 9), reader="h5py")
+    whole, _ = io.read_projections(scan, slices=(1, 9), reader="h5py")
     projections, _ = open_projections(scan, slices=(1, 9))
     monkeypatch.chdir("/")
     source = source_of(projections)
@@ -134,7 +134,7 @@ def test_what_cannot_be_read_is_named_as_by_read_projections(scan, tmp_path):
         (count, {}, ValueError, "holds 12 projections but 7 angles"),
     ]
     for path, chosen, kind, message in cases:
-        for function, reader in ((open_projections, {}), (data_exchange.read_projections, {"reader": "h5py"})):
+        for function, reader in ((open_projections, {}), (io.read_projections, {"reader": "h5py"})):
             with pytest.raises(kind, match=message):
                 function(path, **chosen, **reader)
 

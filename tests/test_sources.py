@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 import pytest
 
-from tomopy_ganrec.io.sources import file_behind, source_of
+from tomopy_ganrec.io.mapped_file import file_behind
+from tomopy_ganrec.io.sources import source_of
 
 SHAPE = (5, 12, 7)  # angles, slices, columns
 

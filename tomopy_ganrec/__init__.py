@@ -25,7 +25,7 @@ _HOMES = {
     "GanrecOptions": "options",
     "estimate_memory": "memory",
     "ParallelBeamProjector": "projector",
-    "NonFiniteError": "game",
+    "NonFiniteError": "result",
     "Status": "result",
 }
 _MODULES = ("phantoms", "metrics", "io")

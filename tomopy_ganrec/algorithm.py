@@ -15,7 +15,8 @@ from .checks import check_array, check_centers, check_init, check_order, check_p
 from .devices import check_ncore, cpu_threads, resolve_devices
 from .fit.data_fit import warn_unexplained
 from .io.bad_pixels import warn_of_repairs
-from .io.outputs import Output, output_of
+from .io.output_base import Output
+from .io.outputs import output_of
 from .io.sources import Source, source_of
 from .options import GanrecOptions, grid_size, shown
 from .suspect import warn_of_data

@@ -99,16 +99,14 @@ def _benchmark(words) -> int:
 def _recon(arguments) -> None:
     chosen = {f.name: getattr(arguments, f.name) for f in fields(GanrecOptions) if f.name not in _OWN and getattr(arguments, f.name) is not None}
     options = GanrecOptions.from_mapping(chosen)  # before torch is loaded and the file is read
+    from . import io
     from .algorithm import recon
-    from .io import data_exchange
     from .io.lazy_projections import open_projections
     from .io.outputs import output_of
 
     read, more = (arguments.file, arguments.slices, arguments.angles), dict(theta=arguments.theta, trust_theta=bool(arguments.trust_theta))
     chosen["trust_theta"] = True  # they have been looked at in the unit of the file
-    projections, theta = (
-        data_exchange.read_projections(*read, "dxchange", **more) if arguments.reader == "dxchange" else open_projections(*read, **more)
-    )
+    projections, theta = io.read_projections(*read, "dxchange", **more) if arguments.reader == "dxchange" else open_projections(*read, **more)
     _, slices, columns = projections.shape
     first = arguments.slices[0] if arguments.slices else 0
     rows, cols = arguments.grid or (columns, columns)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tomopy_ganrec.io import data_exchange
+from tomopy_ganrec import io
 
 from ..checks import check_centers, check_theta
 from ..projector import ParallelBeamProjector
@@ -24,7 +24,7 @@ def _split(degrees: np.ndarray, angles) -> tuple[np.ndarray, np.ndarray, bool]:
 
     A projection and the one half a turn on are mirror images, so that angles count modulo 180°.
     """
-    used = data_exchange.select_angles(degrees, angles)
+    used = io.select_angles(degrees, angles)
     near = np.sort(degrees[used] % 180)
     near = np.concatenate([near[-1:] - 180, near, near[:1] + 180])
     step = np.median(np.diff(np.unique(np.round(near, 6))))
@@ -68,7 +68,7 @@ def measured(
         In tables; None: the file's, or 'scan'.
     """
     if isinstance(scan, (str, Path)):
-        projections, theta = data_exchange.read_projections(scan, slices, reader=reader)
+        projections, theta = io.read_projections(scan, slices, reader=reader)
         name = name or Path(scan).stem
     else:
         projections, theta = (np.asarray(array) for array in scan)

@@ -1,7 +1,8 @@
 """Files and arrays that data come from and slices go to; knows no torch."""
 
 from ..scan_angles import select_angles
-from .data_exchange import normalize, read_projections, write_slices
+from .data_exchange import normalize, read_projections
 from .lazy_projections import open_projections
+from .outputs import write_slices
 
 __all__ = ["normalize", "open_projections", "read_projections", "select_angles", "write_slices"]

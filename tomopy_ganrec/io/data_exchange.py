@@ -4,20 +4,18 @@ dxchange reads where the real one is installed, h5py the same layout where it is
 """
 
 import logging
-from pathlib import Path
 
 import numpy as np
 
 from tomopy_ganrec.scan_angles import select_angles
 
 from . import scan_layout
-from .atomic_files import is_hdf5
 from .bad_pixels import warn_of_repairs
-from .optional import import_dxchange, import_h5py, import_tifffile, import_tomopy_normalize
+from .optional import import_dxchange, import_tomopy_normalize
 from .scan_frames import check_fields
 from .scan_plan import make_plan
 
-__all__ = ["normalize", "read_projections", "select_angles", "write_slices"]
+__all__ = ["normalize", "read_projections", "select_angles"]
 
 logger = logging.getLogger(__name__)
 
@@ -124,37 +122,3 @@ def read_projections(path, slices=None, angles=None, reader="auto", group="excha
         projections, repaired = plan.slices(read("data"), read, layout.slices[0])
     warn_of_repairs(repaired, projections.shape[2] * len(plan.keep), layout.path)
     return projections, plan.theta
-
-
-def write_slices(volume, path, first=0) -> list[Path]:
-    """Write a reconstruction.
-
-    Parameters
-    ----------
-    volume : (slices, rows, cols) array_like
-    path : str or Path
-        ``….h5`` or ``….hdf5``: one file with the dataset ``exchange/data``; anything else, but for the suffixes of other files: a folder of 32-bit
-        TIFFs ``recon_00000.tiff`` …
-    first : int
-        Number of the first slice.
-
-    Returns
-    -------
-    list of Path
-        The files written.
-    """
-    volume, path = np.asarray(volume, np.float32), Path(path)
-    if volume.ndim != 3:
-        raise ValueError(f"the volume has shape {volume.shape}; give (slices, rows, columns)")
-    if is_hdf5(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with import_h5py().File(path, "w") as file:
-            data = file.create_dataset("exchange/data", data=volume)
-            data.attrs["units"], data.attrs["first_slice"] = "attenuation per pixel", first
-        return [path]
-    tifffile = import_tifffile()
-    path.mkdir(parents=True, exist_ok=True)
-    names = [path / f"recon_{first + k:05d}.tiff" for k in range(len(volume))]
-    for name, image in zip(names, volume, strict=True):
-        tifffile.imwrite(name, image)
-    return names

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from .sources import MappedFile
+from .mapped_file import MappedFile
 
 __all__ = ["ArrayLock", "FileLock", "RangeLock"]
 
