@@ -300,7 +300,7 @@ def test_only_neighbours_are_stacked(theta, centers, monkeypatch):
         images = sinogram[:, :1, :1].expand(-1, N, N).clone()
         return FitResult(images, images, [{"residual": 0.0}] * len(images))
 
-    monkeypatch.setattr("tomopy_ganrec.worker.fit", fit)
+    monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", fit)
     tomo = np.arange(7, dtype=np.float32)[:, None, None] * np.ones((1, ANGLES, N), np.float32)
     found = recon(tomo, theta, centers, sinogram_order=True, stack=2)
     assert found[:, 0, 0].tolist() == list(range(7)) and sorted(sum(seen, [])) == list(range(7))
@@ -380,7 +380,7 @@ def test_memory_exhausted_names_the_options_that_help(sinograms, theta, monkeypa
     def exhausted(*args, **kwargs):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")
 
-    monkeypatch.setattr("tomopy_ganrec.worker.fit", exhausted)
+    monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", exhausted)
     with pytest.raises(MemoryError, match=r"3 slices of 32×32.*batch_size=1.*backend='astra'"):
         recon(sinograms, theta, sinogram_order=True)
 

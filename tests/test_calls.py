@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tomopy_ganrec import calls, cancel, ganrec
-from tomopy_ganrec.calls import Cancelled, joined
+from tomopy_ganrec import cancel, ganrec
 from tomopy_ganrec.result import Status
+from tomopy_ganrec.volume import progress
+from tomopy_ganrec.volume.progress import Cancelled, joined
 
 N, ANGLES = 24, 20
 THETA = np.linspace(0, np.pi, ANGLES, endpoint=False)
@@ -72,7 +73,7 @@ class Bars(list):
 @pytest.fixture
 def bars(monkeypatch):
     made = Bars()
-    monkeypatch.setattr(calls, "tqdm", made.make)
+    monkeypatch.setattr(progress, "tqdm", made.make)
     return made
 
 
@@ -167,16 +168,16 @@ def test_no_bar_without_progress(bars, capsys):
 def test_a_call_is_forgotten_with_its_array():
     out = plain(1)
     gc.collect()  # what other tests have left
-    before = len(calls._calls)
+    before = len(progress._calls)
     chunk(out, slice(None))
-    assert len(calls._calls) == before + 1
+    assert len(progress._calls) == before + 1
     del out
     gc.collect()
-    assert len(calls._calls) == before
+    assert len(progress._calls) == before
 
 
 def test_the_share_of_a_stage_never_goes_back(bars):
-    call = calls.Call(4, True)
+    call = progress.Call(4, True)
     for stage, iteration in (("start", 5), ("start", 10), ("fit", 3), ("start", 1), ("fit", 10), ("spread", 1)):
         call.tell("a", 2, Status(stage, iteration, 10, math.nan))
     call.done("a", 2)
@@ -214,7 +215,7 @@ def test_cancel_stops_what_runs_and_what_comes_right_after_but_no_new_call(bars)
     fresh = plain(1)
     chunk(fresh, slice(None))  # at once, with another array
     assert fresh.max() > 0.5
-    time.sleep(calls.LINGER + 0.1)
+    time.sleep(progress.LINGER + 0.1)
     chunk(out, slice(None))  # with the same one, when no chunk can be missing
     assert out.max() > 0.5
     assert len(bars) == 3
@@ -271,7 +272,7 @@ class Sees:
         self.out, self.options, self.seen, self.left = out, options, [], 0
 
     def __call__(self, s):
-        self.seen.append(os.environ.get(calls.THREADS))
+        self.seen.append(os.environ.get(progress.THREADS))
         try:
             chunk(self.out, s, progress=False, **self.options)
         finally:
@@ -281,11 +282,11 @@ class Sees:
 @pytest.fixture(params=[None, "3"], ids=["unset", "set by the user"])
 def variable(request, monkeypatch):
     """What the user has set, before this package was imported."""
-    monkeypatch.setattr(calls, "_threads_of_the_user", request.param)
+    monkeypatch.setattr(progress, "_threads_of_the_user", request.param)
     if request.param is None:
-        monkeypatch.delenv(calls.THREADS, raising=False)
+        monkeypatch.delenv(progress.THREADS, raising=False)
     else:
-        monkeypatch.setenv(calls.THREADS, request.param)
+        monkeypatch.setenv(progress.THREADS, request.param)
     return request.param
 
 
@@ -305,7 +306,7 @@ def test_the_variable_after_success_is_left_to_tomopy(variable, dist_recon, ncor
     algorithm = Sees(plain(4))
     dist_recon(PARTS, algorithm, ncore)
     assert algorithm.seen == [str(ncore)] * 4  # nobody has changed it in between
-    assert os.environ.get(calls.THREADS) == variable
+    assert os.environ.get(progress.THREADS) == variable
 
 
 @pytest.mark.parametrize("ncore", (1, 2))
@@ -317,22 +318,22 @@ def test_the_variable_after_an_exception_is_as_before(variable, dist_recon, ncor
     wrong, error = ({"num_iter": -1}, ValueError) if where == "options" else ({"callback": fail}, KeyError)
     with pytest.raises(error):
         dist_recon(PARTS, Sees(plain(4), **wrong), ncore)
-    assert os.environ.get(calls.THREADS) == variable
+    assert os.environ.get(progress.THREADS) == variable
 
 
 @pytest.mark.parametrize("ncore", (1, 2))
 def test_the_variable_after_cancel_is_as_before(variable, dist_recon, ncore):
     with pytest.raises(Cancelled):
         dist_recon(PARTS, Sees(plain(4), callback=lambda status: cancel()), ncore)
-    assert os.environ.get(calls.THREADS) == variable
+    assert os.environ.get(progress.THREADS) == variable
 
 
 def test_the_variable_is_left_alone_without_tomopy(monkeypatch):
     monkeypatch.delitem(sys.modules, "tomopy.recon.algorithm", raising=False)
-    monkeypatch.setenv(calls.THREADS, "5")
+    monkeypatch.setenv(progress.THREADS, "5")
     with contextlib.suppress(ValueError):
         chunk(plain(1), slice(None), num_iter=-1)
-    assert os.environ[calls.THREADS] == "5"
+    assert os.environ[progress.THREADS] == "5"
 
 
 @pytest.mark.parametrize("user", (None, "3"))
@@ -376,7 +377,7 @@ def test_the_variable_after_an_interrupt_while_chunks_go_on(user, tmp_path):
             print(during, os.environ.get("TOMOPY_PYTHON_THREADS"), (out.max((1, 2)) > 0.5).sum())
         """
     )
-    environment = {name: value for name, value in os.environ.items() if name != calls.THREADS} | ({} if user is None else {calls.THREADS: user})
+    environment = {name: value for name, value in os.environ.items() if name != progress.THREADS} | ({} if user is None else {progress.THREADS: user})
     command = [sys.executable, "-c", script, str(tmp_path), os.path.dirname(__file__)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     during, after, finished = done.stdout.split() or pytest.fail(done.stderr)

@@ -21,14 +21,15 @@ import h5py
 from distributed import Client, LocalCluster
 
 import tomopy_ganrec
-from tomopy_ganrec import cluster as module
-from tomopy_ganrec import recon, remote
-from tomopy_ganrec.calls import Cancelled
+from tomopy_ganrec import recon
 from tomopy_ganrec.io.sources import source_of
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.plan import plan
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.result import FitResult, NonFiniteError
+from tomopy_ganrec.volume import dask_client as module
+from tomopy_ganrec.volume import dask_worker
+from tomopy_ganrec.volume.planning import plan
+from tomopy_ganrec.volume.progress import Cancelled
 
 SIZE, SLICES = 24, 12
 THETA = np.deg2rad(np.arange(0, 120, 8.0))
@@ -53,7 +54,7 @@ def connected(cluster):
 def client(connected):
     """Of two workers that have loaded what they need: one that is loading hears nothing for seconds."""
     connected.wait_for_workers(2, LONG)
-    connected.run(importlib.import_module, "tomopy_ganrec.remote")
+    connected.run(importlib.import_module, "tomopy_ganrec.volume.dask_worker")
     return connected
 
 
@@ -263,7 +264,9 @@ def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path, interruptibl
         recon(sinogram, THETA, client=client, out=out, **SLOW)
     until(lambda: not at_work(client))
     assert len(finished(out)) < SLICES  # it did not go on to the end
-    assert client.run(lambda: len(sys.modules["tomopy_ganrec.remote"]._benches)) == dict.fromkeys(client.run(os.getpid), 0)  # nothing is kept
+    assert client.run(lambda: len(sys.modules["tomopy_ganrec.volume.dask_worker"]._benches)) == dict.fromkeys(
+        client.run(os.getpid), 0
+    )  # nothing is kept
 
 
 def test_slices_that_kill_their_workers_are_named(client, sinogram, tmp_path):
@@ -329,7 +332,7 @@ def test_each_worker_takes_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
 
     def device(rank, **options):
-        return str(remote._device(GanrecOptions(**options), rank))
+        return str(dask_worker._device(GanrecOptions(**options), rank))
 
     assert [device(k) for k in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"]
     assert device(1, device="cuda") == "cuda:1" and device(1, device="cuda:2") == "cuda:2" and device(1, device="cpu") == "cpu"
@@ -347,12 +350,12 @@ def test_exceptions_travel_with_type_and_message():
             super().__init__(f"{a} and {b}")
 
     error = OSError(28, "No space left on device", "rec.h5")
-    assert (str(remote._portable(error)), remote._portable(error).errno) == (str(error), 28)
+    assert (str(dask_worker._portable(error)), dask_worker._portable(error).errno) == (str(error), 28)
     broken = NonFiniteError("no more")
     broken.image, broken.result = threading.Lock(), FitResult(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))
-    sent = pickle.loads(pickle.dumps(remote._portable(broken)))
+    sent = pickle.loads(pickle.dumps(dask_worker._portable(broken)))
     assert type(sent) is NonFiniteError and sent.result.image.sum() == 4
-    assert str(remote._portable(Odd(1, 2))) == "Odd: 1 and 2"
+    assert str(dask_worker._portable(Odd(1, 2))) == "Odd: 1 and 2"
 
 
 def test_what_goes_by_name(mapped, sinogram, tmp_path):

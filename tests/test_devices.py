@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tomopy_ganrec import recon
-from tomopy_ganrec.devices import check_ncore, cpu_threads, lock_of, resolve_device, resolve_devices
 from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.volume.devices import check_ncore, cpu_threads, lock_of, resolve_device, resolve_devices
 
 
 @pytest.fixture

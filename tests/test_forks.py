@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tomopy_ganrec.devices import DeviceLock
+from tomopy_ganrec.volume.devices import DeviceLock
 
 ROOT = str(Path(__file__).parent.parent)
 BEGIN = """
@@ -162,7 +162,7 @@ def queueing(lock, call):
 
 @pytest.mark.parametrize("lent", [False, True])
 def test_chunks_of_one_call_queue(lent, monkeypatch):
-    monkeypatch.setattr("tomopy_ganrec.devices.LEND", 0.01)
+    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND", 0.01)
     lock, call = DeviceLock(), object()
     with lock.held(call):
         thread, has, leave = queueing(lock, call)
@@ -177,7 +177,7 @@ def test_chunks_of_one_call_queue(lent, monkeypatch):
 
 
 def test_another_call_has_the_device_only_while_a_callback_runs(monkeypatch):
-    monkeypatch.setattr("tomopy_ganrec.devices.LEND", 0.01)
+    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND", 0.01)
     lock = DeviceLock()
     with lock.held("one"):
         thread, has, leave = queueing(lock, "another")

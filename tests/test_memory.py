@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tomopy_ganrec import GanrecOptions, estimate_memory, memory
-from tomopy_ganrec.memory import MOST_ON_CPU, MOST_ON_GPU, batch_size
+from tomopy_ganrec import GanrecOptions, estimate_memory
+from tomopy_ganrec.volume import memory
+from tomopy_ganrec.volume.memory import MOST_ON_CPU, MOST_ON_GPU, batch_size
 
 CPU = torch.device("cpu")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc for the peak")
@@ -173,7 +174,7 @@ def test_little_memory_makes_small_batches(monkeypatch):
         images = torch.zeros(len(sinogram), *model.domain_shape)
         return FitResult(images, images, [dict(residual=0.0, noise=0.0, stopped="callback")] * len(images))
 
-    monkeypatch.setattr("tomopy_ganrec.worker.fit", fit)
+    monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", fit)
     tomo = np.zeros((6, 20, 24), np.float32)
     one = estimate_memory(tomo.shape, dict(device="cpu", batch_size=1), sinogram_order=True, out="x.h5")
     for fits, batches in ((0, [1] * 6), (2, [2] * 3), (100, [6])):

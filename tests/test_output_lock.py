@@ -57,7 +57,7 @@ def disk(request, tmp_path):
 def start():
     """A function (out, seed, kind) that starts a process that is ready to reconstruct; and the pipe to it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tomopy_ganrec.volume", "h5py", "tifffile"])
+    context.set_forkserver_preload(["tomopy_ganrec.volume.local", "h5py", "tifffile"])
     running = []
 
     def begin(out, seed=0, kind="plain"):

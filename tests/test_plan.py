@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tomopy_ganrec.plan import Task, plan
+from tomopy_ganrec.volume.planning import Task, plan
 
 COUNTS = (1, 2, 3, 5, 8, 17, 33, 50)
 EVERY = (1, 2, 3, 4, 7, 8, 16)

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from tomopy_ganrec.states import States
+from tomopy_ganrec.volume.weight_store import States
 
 STATE = {"generator": {"weight": torch.arange(64.0)}, "judge": None}
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec import ganrec, recon, volume, worker
-from tomopy_ganrec.calls import Cancelled
+from tomopy_ganrec import ganrec, recon
+from tomopy_ganrec.volume import local, worker
+from tomopy_ganrec.volume.progress import Cancelled
 
 h5py = pytest.importorskip("h5py")
 pytest.importorskip("tifffile")
@@ -80,7 +81,7 @@ def fits(monkeypatch):
         seen.append(len(sinogram))
         return fit(model, sinogram, *args, **kwargs)
 
-    monkeypatch.setattr("tomopy_ganrec.worker.fit", counted)
+    monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", counted)
     return seen
 
 
@@ -331,9 +332,9 @@ def small_gpu(monkeypatch, fits):
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return fit(model, sinogram, *args, **kwargs)
 
-    monkeypatch.setattr("tomopy_ganrec.worker.fit", limited)
-    monkeypatch.setattr(volume, "Worker", OnGpu)
-    monkeypatch.setattr(volume, "resolve_devices", lambda options: [torch.device("cuda", 0)])
+    monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", limited)
+    monkeypatch.setattr(local, "Worker", OnGpu)
+    monkeypatch.setattr(local, "resolve_devices", lambda options: [torch.device("cuda", 0)])
     return tried
 
 
@@ -360,7 +361,7 @@ def test_a_gpu_that_does_not_hold_one_slice(small_gpu, tomo, monkeypatch, recwar
     def none(*args, **kwargs):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("tomopy_ganrec.worker.fit", none)
+    monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", none)
     with pytest.raises(MemoryError, match="10 slices of 24×24.*CUDA out of memory.*estimate_memory"):
         recon(tomo, THETA, **QUICK)
 
@@ -375,7 +376,7 @@ quiet = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning
 @pytest.fixture
 def two_devices(monkeypatch):
     devices = [torch.device("cpu"), torch.device("cpu", 0)]  # the same to torch, two to us
-    monkeypatch.setattr(volume, "resolve_devices", lambda options: devices)
+    monkeypatch.setattr(local, "resolve_devices", lambda options: devices)
     return devices
 
 
@@ -388,14 +389,14 @@ def test_two_devices_share_the_slices_and_give_the_same(two_devices, tomo, expec
 
 @quiet
 def test_the_faster_device_does_more(two_devices, tomo, monkeypatch):
-    fit = volume.Worker._fit
+    fit = local.Worker._fit
 
     def slow(self, *args):
         if self.device.index == 0:
             time.sleep(1.5)
         return fit(self, *args)
 
-    monkeypatch.setattr(volume.Worker, "_fit", slow)
+    monkeypatch.setattr(local.Worker, "_fit", slow)
     _, info = recon(tomo, THETA, return_info=True, **(QUICK | dict(batch_size=2, warm_start=0)))
     count = [sum(s["device"] == name for s in info.slices) for name in ("cpu", "cpu:0")]
     assert sum(count) == SLICES and count[0] > count[1] > 0
@@ -416,7 +417,7 @@ def codes(frame):
 @quiet
 @pytest.mark.parametrize("which", (None, 0))
 def test_an_exception_in_one_worker_reaches_the_caller_and_stops_the_other(two_devices, tomo, monkeypatch, which):
-    fit, began = volume.Worker._fit, threading.Event()
+    fit, began = local.Worker._fit, threading.Event()
 
     def failing(self, *args):
         if self.device.index == which:
@@ -424,7 +425,7 @@ def test_an_exception_in_one_worker_reaches_the_caller_and_stops_the_other(two_d
             raise KeyError("a broken device")
         return fit(self, *args)
 
-    monkeypatch.setattr(volume.Worker, "_fit", failing)
+    monkeypatch.setattr(local.Worker, "_fit", failing)
     with pytest.raises(KeyError, match="a broken device"):  # the other one would take hours
         recon(tomo, THETA, **(QUICK | dict(warm_start=0, num_iter=10**6, callback=lambda status: began.set())))
     assert not at_work()
@@ -459,7 +460,7 @@ def test_an_interrupt_stops_all_devices_soon(two_devices, tomo, interruptible):
 def test_two_devices_carry_the_papers_weights(two_devices, tomo, tmp_path, monkeypatch, name):
     out = None if name is None else tmp_path / name
     found = recon(tomo, THETA, out=out, **PAPER)
-    monkeypatch.setattr(volume, "resolve_devices", lambda options: two_devices[:1])
+    monkeypatch.setattr(local, "resolve_devices", lambda options: two_devices[:1])
     np.testing.assert_array_equal(found if out is None else images(out), recon(tomo, THETA, **PAPER))
 
 

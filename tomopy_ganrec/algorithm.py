@@ -10,9 +10,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from .calls import Call, give_back_threads, joined
 from .checks import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
-from .devices import check_ncore, cpu_threads, resolve_devices
 from .fit.data_fit import warn_unexplained
 from .io.bad_pixels import warn_of_repairs
 from .io.output_base import Output
@@ -20,7 +18,9 @@ from .io.outputs import output_of
 from .io.sources import Source, source_of
 from .options import GanrecOptions, grid_size, shown
 from .suspect import warn_of_data
-from .volume import reconstruct, warm_every
+from .volume.devices import check_ncore, cpu_threads, resolve_devices
+from .volume.local import reconstruct, warm_every
+from .volume.progress import Call, give_back_threads, joined
 
 __all__ = ["ReconInfo", "ganrec", "recon", "register", "unregister"]
 
@@ -224,7 +224,7 @@ def recon(
             if client is None:
                 reconstruct(source, centers, theta, size, settings, output, call, init, every)
             else:
-                from .cluster import reconstruct_on
+                from .volume.dask_client import reconstruct_on
 
                 devices = reconstruct_on(client, source, centers, theta, size, settings, output, call, init, every)
     finally:

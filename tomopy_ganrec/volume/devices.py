@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from . import forks
-from .options import GanrecOptions, shown
+from tomopy_ganrec import forks
+from tomopy_ganrec.options import GanrecOptions, shown
 
 __all__ = ["DeviceLock", "check_ncore", "cpu_threads", "lock_of", "resolve_device", "resolve_devices"]
 

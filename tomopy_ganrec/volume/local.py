@@ -7,15 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import forks
-from .calls import Call, Cancelled
+from tomopy_ganrec import forks
+from tomopy_ganrec.fit.warm_start import FAR
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.result import Status
+
 from .devices import cpu_threads, lock_of, resolve_devices
-from .fit.warm_start import FAR
 from .memory import batch_size
-from .options import GanrecOptions
-from .plan import CHAIN, Task, plan
-from .result import Status
-from .states import States
+from .planning import CHAIN, Task, plan
+from .progress import Call, Cancelled
+from .weight_store import States
 from .worker import Worker, memory_errors
 
 __all__ = ["open_tasks", "reconstruct", "states_for", "warm_every"]

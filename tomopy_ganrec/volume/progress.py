@@ -15,7 +15,7 @@ import weakref
 import numpy as np
 from tqdm.auto import tqdm
 
-from .result import Status
+from tomopy_ganrec.result import Status
 
 __all__ = ["Call", "Cancelled", "cancel", "give_back_threads", "joined"]
 

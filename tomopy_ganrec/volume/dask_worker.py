@@ -14,13 +14,14 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from .calls import Cancelled
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.result import FitResult
+
 from .devices import cpu_threads, resolve_device
+from .local import states_for
 from .memory import SHARE, batch_size, estimate_memory
-from .options import GanrecOptions
-from .plan import Task
-from .result import FitResult
-from .volume import states_for
+from .planning import Task
+from .progress import Cancelled
 from .worker import Worker, memory_errors
 
 __all__ = ["Outcome", "Run", "Unit", "forget", "lasting", "this_process", "work"]

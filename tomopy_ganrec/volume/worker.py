@@ -6,15 +6,16 @@ import warnings
 import numpy as np
 import torch
 
-from . import forks
-from .checks import check_finite
+from tomopy_ganrec import forks
+from tomopy_ganrec.checks import check_finite
+from tomopy_ganrec.fit import fit
+from tomopy_ganrec.fit.data_fit import compare_with_data, is_checked
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.projector import ParallelBeamProjector
+
 from .devices import lock_of
-from .fit import fit
-from .fit.data_fit import compare_with_data, is_checked
 from .memory import projector_dtype
-from .options import GanrecOptions
-from .plan import Task
-from .projector import ParallelBeamProjector
+from .planning import Task
 
 __all__ = ["Worker", "memory_errors"]
 

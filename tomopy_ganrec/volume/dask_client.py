@@ -17,11 +17,12 @@ from importlib.metadata import version
 
 import numpy as np
 
-from .calls import Call
-from .options import GanrecOptions
-from .plan import Task, plan
-from .remote import Outcome, Run, Unit, lasting, this_process
-from .volume import open_tasks, states_for
+from tomopy_ganrec.options import GanrecOptions
+
+from .dask_worker import Outcome, Run, Unit, lasting, this_process
+from .local import open_tasks, states_for
+from .planning import Task, plan
+from .progress import Call
 
 __all__ = ["WorkerTraceback", "reconstruct_on"]
 
@@ -352,7 +353,7 @@ def _working():
     """The function that is submitted. As it is nested, it is pickled by its code: the scheduler does not have to import this package."""
 
     def work(*args):
-        from tomopy_ganrec.remote import work as _work
+        from tomopy_ganrec.volume.dask_worker import work as _work
 
         return _work(*args)
 
@@ -365,7 +366,7 @@ def _forgetting(run_id: str):
     def forget():
         import sys
 
-        module = sys.modules.get("tomopy_ganrec.remote")
+        module = sys.modules.get("tomopy_ganrec.volume.dask_worker")
         if hasattr(module, "forget"):  # it may be loading
             module.forget(run_id)
 

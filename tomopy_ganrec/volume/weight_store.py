@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from .io.atomic_files import replacing
+from tomopy_ganrec.io.atomic_files import replacing
 
 __all__ = ["States"]
 

@@ -7,10 +7,11 @@ import numpy as np
 import psutil
 import torch
 
+from tomopy_ganrec.options import GanrecOptions, grid_size
+from tomopy_ganrec.projector import Geometry, choose_backend
+from tomopy_ganrec.projector.backends import bears_double
+
 from .devices import resolve_devices
-from .options import GanrecOptions, grid_size
-from .projector import Geometry, choose_backend
-from .projector.backends import bears_double
 
 __all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estimate_memory", "projector_dtype"]
 
