@@ -15,10 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from tomopy_ganrec import cancel, ganrec
+from tomopy_ganrec import cancel, ganrec, tomopy_chunks
 from tomopy_ganrec.result import Status
+from tomopy_ganrec.tomopy_chunks import joined
 from tomopy_ganrec.volume import progress
-from tomopy_ganrec.volume.progress import Cancelled, joined
+from tomopy_ganrec.volume.progress import Cancelled
 
 N, ANGLES = 24, 20
 THETA = np.linspace(0, np.pi, ANGLES, endpoint=False)
@@ -168,12 +169,12 @@ def test_no_bar_without_progress(bars, capsys):
 def test_a_call_is_forgotten_with_its_array():
     out = plain(1)
     gc.collect()  # what other tests have left
-    before = len(progress._calls)
+    before = len(tomopy_chunks._calls)
     chunk(out, slice(None))
-    assert len(progress._calls) == before + 1
+    assert len(tomopy_chunks._calls) == before + 1
     del out
     gc.collect()
-    assert len(progress._calls) == before
+    assert len(tomopy_chunks._calls) == before
 
 
 def test_the_share_of_a_stage_never_goes_back(bars):
@@ -272,7 +273,7 @@ class Sees:
         self.out, self.options, self.seen, self.left = out, options, [], 0
 
     def __call__(self, s):
-        self.seen.append(os.environ.get(progress.THREADS))
+        self.seen.append(os.environ.get(tomopy_chunks.THREADS))
         try:
             chunk(self.out, s, progress=False, **self.options)
         finally:
@@ -284,9 +285,9 @@ def variable(request, monkeypatch):
     """What the user has set, before this package was imported."""
     monkeypatch.setattr(progress, "_threads_of_the_user", request.param)
     if request.param is None:
-        monkeypatch.delenv(progress.THREADS, raising=False)
+        monkeypatch.delenv(tomopy_chunks.THREADS, raising=False)
     else:
-        monkeypatch.setenv(progress.THREADS, request.param)
+        monkeypatch.setenv(tomopy_chunks.THREADS, request.param)
     return request.param
 
 
@@ -306,7 +307,7 @@ def test_the_variable_after_success_is_left_to_tomopy(variable, dist_recon, ncor
     algorithm = Sees(plain(4))
     dist_recon(PARTS, algorithm, ncore)
     assert algorithm.seen == [str(ncore)] * 4  # nobody has changed it in between
-    assert os.environ.get(progress.THREADS) == variable
+    assert os.environ.get(tomopy_chunks.THREADS) == variable
 
 
 @pytest.mark.parametrize("ncore", (1, 2))
@@ -318,22 +319,22 @@ def test_the_variable_after_an_exception_is_as_before(variable, dist_recon, ncor
     wrong, error = ({"num_iter": -1}, ValueError) if where == "options" else ({"callback": fail}, KeyError)
     with pytest.raises(error):
         dist_recon(PARTS, Sees(plain(4), **wrong), ncore)
-    assert os.environ.get(progress.THREADS) == variable
+    assert os.environ.get(tomopy_chunks.THREADS) == variable
 
 
 @pytest.mark.parametrize("ncore", (1, 2))
 def test_the_variable_after_cancel_is_as_before(variable, dist_recon, ncore):
     with pytest.raises(Cancelled):
         dist_recon(PARTS, Sees(plain(4), callback=lambda status: cancel()), ncore)
-    assert os.environ.get(progress.THREADS) == variable
+    assert os.environ.get(tomopy_chunks.THREADS) == variable
 
 
 def test_the_variable_is_left_alone_without_tomopy(monkeypatch):
     monkeypatch.delitem(sys.modules, "tomopy.recon.algorithm", raising=False)
-    monkeypatch.setenv(progress.THREADS, "5")
+    monkeypatch.setenv(tomopy_chunks.THREADS, "5")
     with contextlib.suppress(ValueError):
         chunk(plain(1), slice(None), num_iter=-1)
-    assert os.environ[progress.THREADS] == "5"
+    assert os.environ[tomopy_chunks.THREADS] == "5"
 
 
 @pytest.mark.parametrize("user", (None, "3"))
@@ -377,7 +378,9 @@ def test_the_variable_after_an_interrupt_while_chunks_go_on(user, tmp_path):
             print(during, os.environ.get("TOMOPY_PYTHON_THREADS"), (out.max((1, 2)) > 0.5).sum())
         """
     )
-    environment = {name: value for name, value in os.environ.items() if name != progress.THREADS} | ({} if user is None else {progress.THREADS: user})
+    environment = {name: value for name, value in os.environ.items() if name != tomopy_chunks.THREADS} | (
+        {} if user is None else {tomopy_chunks.THREADS: user}
+    )
     command = [sys.executable, "-c", script, str(tmp_path), os.path.dirname(__file__)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     during, after, finished = done.stdout.split() or pytest.fail(done.stderr)

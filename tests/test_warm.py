@@ -10,7 +10,7 @@ from tomopy_ganrec.io.sources import source_of
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.volume.local import warm_every
+from tomopy_ganrec.volume.planning import warm_every
 
 THETA = np.deg2rad(np.arange(0, 120, 2.0))
 SIZE, SMALL = 64, 32

@@ -18,9 +18,11 @@ from .io.outputs import output_of
 from .io.sources import Source, source_of
 from .options import GanrecOptions, grid_size, shown
 from .suspect import warn_of_data
+from .tomopy_chunks import give_back_threads, joined
 from .volume.devices import check_ncore, cpu_threads, resolve_devices
-from .volume.local import reconstruct, warm_every
-from .volume.progress import Call, give_back_threads, joined
+from .volume.local import reconstruct
+from .volume.planning import warm_every
+from .volume.progress import Call
 
 __all__ = ["ReconInfo", "ganrec", "recon", "register", "unregister"]
 

@@ -20,9 +20,9 @@ import numpy as np
 from tomopy_ganrec.options import GanrecOptions
 
 from .dask_worker import Outcome, Run, Unit, lasting, this_process
-from .local import open_tasks, states_for
-from .planning import Task, plan
+from .planning import Task, open_tasks, plan
 from .progress import Call
+from .weight_store import states_for
 
 __all__ = ["WorkerTraceback", "reconstruct_on"]
 

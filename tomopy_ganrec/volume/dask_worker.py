@@ -18,10 +18,10 @@ from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.result import FitResult
 
 from .devices import cpu_threads, resolve_device
-from .local import states_for
 from .memory import SHARE, batch_size, estimate_memory
 from .planning import Task
 from .progress import Cancelled
+from .weight_store import states_for
 from .worker import Worker, memory_errors
 
 __all__ = ["Outcome", "Run", "Unit", "forget", "lasting", "this_process", "work"]

@@ -1,10 +1,14 @@
 """Which slices are reconstructed together, in which order, and from which neighbours each begins."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["CHAIN", "Task", "plan"]
+from tomopy_ganrec.fit.warm_start import FAR
+from tomopy_ganrec.options import GanrecOptions
+
+__all__ = ["CHAIN", "Task", "open_tasks", "plan", "warm_every"]
 
 CHAIN = 32  # slices of a chain of preset='paper', unless warm_start says otherwise
 
@@ -98,3 +102,55 @@ def _chains(centers, batch: int, every: int) -> list[Task]:
             if members:
                 tasks += _batches(centers, batch, members)
     return tasks
+
+
+logger = logging.getLogger(__name__)
+DISTANCES = (1, 2, 4, 8)  # from a slice to its neighbours
+
+
+def warm_every(options: GanrecOptions, source, default: int | str = 0) -> int:
+    """Of how many slices one is reconstructed from nothing; 1: each.
+
+    'auto' compares sinograms with the mean of those 1, 2, 4 and 8 slices before and after, at three places of the volume, and takes twice the largest
+    distance at which they differ by no more than a warm start bears (`warm.FAR`).
+    """
+    chosen = default if options.warm_start is None else options.warm_start
+    if options.stack > 1 or options.preset != "paper" and options.init != "tv" and not options.warm_iterations:
+        return 1  # in the last case nothing would compare the neighbours' image with the data
+    if options.preset == "paper" and chosen == "auto":
+        return CHAIN
+    if chosen != "auto":
+        return max(1, chosen)
+    count, far = source.shape[0], 0
+    for distance in DISTANCES:
+        places = sorted({min(max(distance, count * k // 4), count - 1 - distance) for k in (1, 2, 3)})
+        if places[0] < distance:
+            break
+        differences = [
+            _difference(source.read(np.array([k]))[0], source.read(np.array([k - distance, k + distance])).mean(0, np.float64)) for k in places
+        ]
+        if np.median(differences) > FAR:
+            break
+        far = distance
+    logger.info("warm start: one slice of %d from nothing", max(1, 2 * far))
+    return max(1, 2 * far)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> float:
+    """How far two sinograms are apart but for their noise, relative to the first: by means over 4 × 4 values."""
+    a, b = (x[: x.shape[0] // 4 * 4 or None, : x.shape[1] // 4 * 4 or None].astype(np.float64) for x in (a, b))  # squares may overflow float32
+    if min(a.shape) >= 4:
+        a, b = (x.reshape(x.shape[0] // 4, 4, -1, 4).mean((1, 3)) for x in (a, b))
+    norm = np.linalg.norm(a)
+    return float(np.linalg.norm(a - b) / norm) if norm > 0 else float(np.any(b))
+
+
+def open_tasks(tasks: list[Task], done: np.ndarray) -> list[Task]:
+    """The tasks of which a slice is missing, without the slices that are done."""
+    left = []
+    for task in tasks:
+        missing = [k for k, index in enumerate(task.slices) if not done[index]]
+        if missing:
+            near = tuple(task.near[k] for k in missing) if task.near else ()
+            left.append(replace(task, slices=tuple(task.slices[k] for k in missing), near=near))
+    return left

@@ -8,7 +8,7 @@ import torch
 
 from tomopy_ganrec.io.atomic_files import replacing
 
-__all__ = ["States"]
+__all__ = ["States", "states_for"]
 
 
 class States:
@@ -72,3 +72,9 @@ class States:
 
     def _path(self, index: int) -> Path:
         return self._folder / f"{index:06d}.pt"
+
+
+def states_for(output) -> States:
+    """Where the weights of a chain are kept: beside an output on disk, else in memory."""
+    path = getattr(output, "path", None)
+    return States(None if path is None else path.with_name(path.name + ".weights"))
