@@ -147,7 +147,7 @@ def test_a_read_only_result_is_refused_before_computing(sinograms, theta, dimens
     def computes(*args, **kwargs):
         raise AssertionError("it began to compute")
 
-    monkeypatch.setattr("tomopy_ganrec.algorithm.reconstruct", computes)
+    monkeypatch.setattr("tomopy_ganrec.api.reconstruct", computes)
     tomo, center, out = sinograms, np.full(3, N / 2), np.zeros((3, N, N), np.float32)
     out.setflags(write=False)
     if dimensions == 2:
@@ -291,7 +291,7 @@ def test_stacks_of_different_centres_do_not_mix(sinograms, theta):
 @pytest.mark.filterwarnings("ignore:the projections do not fall to zero")
 @pytest.mark.parametrize("centers", ([16.0] * 7, [16.0, 16.0, 15.0, 16.0, 16.0, 16.0, 15.0], [15.0, 16.0] * 3 + [15.0]))
 def test_only_neighbours_are_stacked(theta, centers, monkeypatch):
-    from tomopy_ganrec.result import FitResult
+    from tomopy_ganrec.results import FitResult
 
     seen = []
 
@@ -413,7 +413,7 @@ def test_register_without_tomopy_says_where_to_get_it():
 
 def test_register_enters_and_leaves_tomopys_tables(monkeypatch):
     tables = SimpleNamespace(extern=SimpleNamespace(), allowed_recon_kwargs={"mlem": ["num_iter"]})
-    monkeypatch.setattr("tomopy_ganrec.algorithm._tomopy", lambda: tables)
+    monkeypatch.setattr("tomopy_ganrec.api._tomopy", lambda: tables)
     tomopy_ganrec.register()
     tomopy_ganrec.register()
     assert tables.extern.c_ganrec is ganrec

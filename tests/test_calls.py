@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tomopy_ganrec import cancel, ganrec, tomopy_chunks
-from tomopy_ganrec.result import Status
+from tomopy_ganrec.results import Status
 from tomopy_ganrec.tomopy_chunks import joined
 from tomopy_ganrec.volume import progress
 from tomopy_ganrec.volume.progress import Cancelled

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tomopy_ganrec import ganrec, recon
-from tomopy_ganrec.checks import check_finite, check_order, check_size
+from tomopy_ganrec.validation import check_finite, check_order, check_size
 
 QUICK = dict(init="fbp", num_iter=0)
 

@@ -25,7 +25,7 @@ from tomopy_ganrec import recon
 from tomopy_ganrec.io.sources import source_of
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.result import FitResult, NonFiniteError
+from tomopy_ganrec.results import FitResult, NonFiniteError
 from tomopy_ganrec.volume import dask_client as module
 from tomopy_ganrec.volume import dask_worker
 from tomopy_ganrec.volume.planning import plan

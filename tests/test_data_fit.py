@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tomopy_ganrec import recon
-from tomopy_ganrec.algorithm import ReconInfo
+from tomopy_ganrec.api import ReconInfo
 from tomopy_ganrec.cli import main
 from tomopy_ganrec.fit.data_fit import compare_with_data, warn_unexplained
 from tomopy_ganrec.options import GanrecOptions

@@ -18,7 +18,7 @@ from tomopy_ganrec.metrics import mssim, ssim_map
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.result import NonFiniteError
+from tomopy_ganrec.results import NonFiniteError
 from tomopy_ganrec.solvers.classical import mlem
 from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view, operator_norm
 from tomopy_ganrec.solvers.operators import filtered

@@ -8,7 +8,7 @@ import torch
 from tomopy_ganrec.fit.gan import losses
 from tomopy_ganrec.fit.gan.adversary import Game, annealed
 from tomopy_ganrec.fit.gan.networks import Discriminator
-from tomopy_ganrec.result import NonFiniteError
+from tomopy_ganrec.results import NonFiniteError
 
 SHAPE = (2, 32, 48)
 

@@ -165,7 +165,7 @@ def test_little_memory_makes_small_batches(monkeypatch):
     import numpy as np
 
     from tomopy_ganrec import recon
-    from tomopy_ganrec.result import FitResult
+    from tomopy_ganrec.results import FitResult
 
     seen = []
 

@@ -10,7 +10,7 @@ from tomopy_ganrec.fit import Status, fit
 from tomopy_ganrec.fit.gan.published import scale_and_offset, standardized, unit_range
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.result import NonFiniteError
+from tomopy_ganrec.results import NonFiniteError
 from tomopy_ganrec.solvers.forward_model import field_of_view
 
 

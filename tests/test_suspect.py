@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tomopy_ganrec import ganrec, recon
+from tomopy_ganrec.data_warnings import warn_of_data
 from tomopy_ganrec.io.sources import source_of
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.phantoms import OBJECTS
-from tomopy_ganrec.suspect import warn_of_data
 
 pytest.importorskip("astra")
 from tomopy_ganrec.benchmark.cases import Case, Wedge

@@ -15,18 +15,18 @@ except PackageNotFoundError:  # used from a source tree that was not installed
     __version__ = "0.0.0"
 
 _HOMES = {
-    "ganrec": "algorithm",
-    "recon": "algorithm",
-    "register": "algorithm",
-    "unregister": "algorithm",
-    "ReconInfo": "algorithm",
+    "ganrec": "api",
+    "recon": "api",
+    "register": "api",
+    "unregister": "api",
+    "ReconInfo": "api",
     "cancel": "volume.progress",
     "Cancelled": "volume.progress",
     "GanrecOptions": "options",
     "estimate_memory": "volume.memory",
     "ParallelBeamProjector": "projector",
-    "NonFiniteError": "result",
-    "Status": "result",
+    "NonFiniteError": "results",
+    "Status": "results",
 }
 _MODULES = ("phantoms", "metrics", "io")
 

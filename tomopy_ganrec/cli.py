@@ -100,7 +100,7 @@ def _recon(arguments) -> None:
     chosen = {f.name: getattr(arguments, f.name) for f in fields(GanrecOptions) if f.name not in _OWN and getattr(arguments, f.name) is not None}
     options = GanrecOptions.from_mapping(chosen)  # before torch is loaded and the file is read
     from . import io
-    from .algorithm import recon
+    from .api import recon
     from .io.lazy_projections import open_projections
     from .io.outputs import output_of
 

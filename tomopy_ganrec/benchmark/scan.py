@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from tomopy_ganrec import io
+from tomopy_ganrec.validation import check_centers, check_theta
 
-from ..checks import check_centers, check_theta
 from ..projector import ParallelBeamProjector
 from .run import Measurement, Task
 from .solve import MEMORY_LIMIT

@@ -1,6 +1,7 @@
 """One batch of sinograms to one batch of slices: the stages in order."""
 
-from ..result import FitResult, Status
+from tomopy_ganrec.results import FitResult, Status
+
 from .pipeline import fit
 
 __all__ = ["FitResult", "Status", "fit"]

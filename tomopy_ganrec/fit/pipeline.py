@@ -11,7 +11,7 @@ from tomopy_ganrec.fit.gan.published import fit_paper
 from tomopy_ganrec.fit.gan.training import Outcome, play
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.result import FitResult, NonFiniteError, Status
+from tomopy_ganrec.results import FitResult, NonFiniteError, Status
 from tomopy_ganrec.solvers.forward_model import ForwardModel, data_scale, field_of_view
 from tomopy_ganrec.solvers.wedge import has_missing_wedge
 

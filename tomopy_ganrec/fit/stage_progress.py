@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tomopy_ganrec.result import Status
+from tomopy_ganrec.results import Status
 
 __all__ = []
 

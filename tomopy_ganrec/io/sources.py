@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 
-from tomopy_ganrec.checks import check_projections
+from tomopy_ganrec.validation import check_projections
 
 from .mapped_file import _flush, file_behind
 

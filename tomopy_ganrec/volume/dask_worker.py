@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.result import FitResult
+from tomopy_ganrec.results import FitResult
 
 from .devices import cpu_threads, resolve_device
 from .memory import SHARE, batch_size, estimate_memory

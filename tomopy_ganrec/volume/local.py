@@ -7,7 +7,7 @@ import numpy as np
 
 from tomopy_ganrec import forks
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.result import Status
+from tomopy_ganrec.results import Status
 
 from .devices import cpu_threads, lock_of, resolve_devices
 from .memory import batch_size

@@ -9,7 +9,7 @@ import weakref
 
 from tqdm.auto import tqdm
 
-from tomopy_ganrec.result import Status
+from tomopy_ganrec.results import Status
 
 __all__ = ["Call", "Cancelled", "call_lock", "cancel"]
 

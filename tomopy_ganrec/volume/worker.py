@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from tomopy_ganrec import forks
-from tomopy_ganrec.checks import check_finite
 from tomopy_ganrec.fit import fit
 from tomopy_ganrec.fit.data_fit import compare_with_data, is_checked
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
+from tomopy_ganrec.validation import check_finite
 
 from .devices import lock_of
 from .memory import projector_dtype

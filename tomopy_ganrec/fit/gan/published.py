@@ -5,7 +5,7 @@ import time
 import numpy as np
 import torch
 
-from tomopy_ganrec.result import FitResult, NonFiniteError, Status
+from tomopy_ganrec.results import FitResult, NonFiniteError, Status
 from tomopy_ganrec.solvers.forward_model import ForwardModel, field_of_view
 from tomopy_ganrec.solvers.operators import power_of_two
 

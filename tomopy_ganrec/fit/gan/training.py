@@ -8,7 +8,7 @@ import torch
 
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.result import NonFiniteError
+from tomopy_ganrec.results import NonFiniteError
 from tomopy_ganrec.solvers.cuda_graph import Replay
 from tomopy_ganrec.solvers.operators import top_level
 

@@ -10,15 +10,15 @@ from importlib.metadata import version
 
 import numpy as np
 
-from .checks import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
+from .data_warnings import warn_of_data
 from .fit.data_fit import warn_unexplained
 from .io.bad_pixels import warn_of_repairs
 from .io.output_base import Output
 from .io.outputs import output_of
 from .io.sources import Source, source_of
 from .options import GanrecOptions, grid_size, shown
-from .suspect import warn_of_data
 from .tomopy_chunks import give_back_threads, joined
+from .validation import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
 from .volume.devices import check_ncore, cpu_threads, resolve_devices
 from .volume.local import reconstruct
 from .volume.planning import warm_every
