@@ -413,7 +413,7 @@ def test_register_without_tomopy_says_where_to_get_it():
 
 def test_register_enters_and_leaves_tomopys_tables(monkeypatch):
     tables = SimpleNamespace(extern=SimpleNamespace(), allowed_recon_kwargs={"mlem": ["num_iter"]})
-    monkeypatch.setattr("tomopy_ganrec.api._tomopy", lambda: tables)
+    monkeypatch.setattr("tomopy_ganrec.tomopy_registry._tomopy", lambda: tables)
     tomopy_ganrec.register()
     tomopy_ganrec.register()
     assert tables.extern.c_ganrec is ganrec

@@ -23,7 +23,7 @@ MEASURE = textwrap.dedent(
     import numpy as np, torch
     torch.set_num_threads(1)
     from tomopy_ganrec import recon
-    import tomopy_ganrec.start as start
+    from tomopy_ganrec.fit import start_image as start
 
     size, angles, slices, folder = *map(int, sys.argv[1:4]), sys.argv[4]
     options = json.loads(sys.argv[5])

@@ -17,8 +17,8 @@ except PackageNotFoundError:  # used from a source tree that was not installed
 _HOMES = {
     "ganrec": "api",
     "recon": "api",
-    "register": "api",
-    "unregister": "api",
+    "register": "tomopy_registry",
+    "unregister": "tomopy_registry",
     "ReconInfo": "api",
     "cancel": "volume.progress",
     "Cancelled": "volume.progress",
