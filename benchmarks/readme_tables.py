@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from tomopy_ganrec.benchmark.methods import methods
-from tomopy_ganrec.benchmark.tables import case_parts, escape, markup_table, method_order, read_csv, summarize
+from tomopy_ganrec.benchmark.report.tables import case_parts, escape, markup_table, method_order, read_csv, summarize
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -89,7 +89,7 @@ def problem(size: int, wedge: str, slices: int = 1, protocol: str = "pixel", pho
     """(truth, sinograms, theta) of a shale; of more slices than one, neighbours one pixel apart (protocol 'pixel')."""
     from tomopy_ganrec import phantoms
     from tomopy_ganrec.benchmark.cases import Case, Wedge
-    from tomopy_ganrec.benchmark.protocol import simulate
+    from tomopy_ganrec.benchmark.simulation import simulate
 
     theta = Wedge(wedge).theta
     if slices > 1:

@@ -26,7 +26,7 @@ ANGLES = 120
 def volume(size: int, slices: int):
     """A shale, seed 1000, neighbouring slices one pixel apart, and its sinograms from 0 to 120 degrees (protocol 'pixel')."""
     from tomopy_ganrec import phantoms
-    from tomopy_ganrec.benchmark.protocol import simulate
+    from tomopy_ganrec.benchmark.simulation import simulate
 
     truth = phantoms.shale(size, slices, seed=1000)
     return truth, simulate(truth, np.deg2rad(np.arange(ANGLES)))

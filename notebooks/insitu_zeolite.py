@@ -40,8 +40,9 @@ from skimage.morphology import convex_hull_image
 warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars here
 
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector, phantoms
-from tomopy_ganrec.benchmark import cases, methods, protocol, run, tables
-from tomopy_ganrec.benchmark.results import Results
+from tomopy_ganrec.benchmark import cases, methods, runner, simulation
+from tomopy_ganrec.benchmark.report import tables
+from tomopy_ganrec.benchmark.store import Results
 from tomopy_ganrec.fit import fit
 
 # %matplotlib inline
@@ -73,7 +74,7 @@ print(f"{len(theta)} projections from {np.rad2deg(theta[0]):.0f}° to {np.rad2de
 fine = phantoms.zeolite(size * oversample, slices, SEED, spacing=spacing * oversample)
 truth = fine.reshape(slices, size, oversample, size, oversample).mean((2, 4))
 particle = phantoms.zeolite(size, slices, SEED, oversample=oversample, spacing=spacing, envelope=True)  # without its pores
-sinograms = np.stack([protocol.simulate(fine[k : k + 1], theta, "subpixel", oversample, PHOTONS, (SEED, k))[0] for k in range(slices)])
+sinograms = np.stack([simulation.simulate(fine[k : k + 1], theta, "subpixel", oversample, PHOTONS, (SEED, k))[0] for k in range(slices)])
 del fine
 print(f"pores: {1 - truth.sum() / particle.sum():.3f} of the particle's volume")
 
@@ -105,16 +106,16 @@ for method in selected:
 def task(k):
     def load():
         projector = ParallelBeamProjector(size, theta, size, device=device)
-        return run.Measurement(projector, torch.from_numpy(sinograms[k : k + 1]).to(device), truth[k])
+        return runner.Measurement(projector, torch.from_numpy(sinograms[k : k + 1]).to(device), truth[k])
 
-    return run.Task(case.columns | dict(slice=k, object_seed=SEED), load)
+    return runner.Task(case.columns | dict(slice=k, object_seed=SEED), load)
 
 
 results = Results(f"results/insitu_zeolite-{SIZE}")
-everything = run.cells([task(k) for k in range(slices)], selected)
-todo = run.pending(results, everything)
+everything = runner.cells([task(k) for k in range(slices)], selected)
+todo = runner.pending(results, everything)
 print(f"{len(everything)} reconstructions, {len(everything) - len(todo)} finished before")
-failed = run.run(results, todo, progress=False)
+failed = runner.run(results, todo, progress=False)
 rows = [row for row in results.rows() if row["method"] in {method.name for method in selected}]
 print(f"{failed} failed")
 for row in rows:

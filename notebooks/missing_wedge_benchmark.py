@@ -33,8 +33,9 @@ from IPython.display import Markdown, display
 
 warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars here
 
-from tomopy_ganrec.benchmark import cases, figures, methods, report, run, tables
-from tomopy_ganrec.benchmark.results import Results
+from tomopy_ganrec.benchmark import cases, methods, runner
+from tomopy_ganrec.benchmark.report import figures, tables, write
+from tomopy_ganrec.benchmark.store import Results
 
 # %matplotlib inline
 plt.rcParams["figure.dpi"] = 80
@@ -72,11 +73,11 @@ for method in selected:
 def compared(folder, wedges, protocol, slices, chosen):
     """Rows of all cells: those that the folder lacks are computed first."""
     results = Results(f"results/missing_wedge-{SIZE}-{folder}")
-    simulated = run.simulated(cases.cases(["shale"], settings["size"], wedges, [None], protocol), slices, device=device)
-    everything = run.cells(simulated, chosen)
-    todo = run.pending(results, everything)
+    simulated = runner.simulated(cases.cases(["shale"], settings["size"], wedges, [None], protocol), slices, device=device)
+    everything = runner.cells(simulated, chosen)
+    todo = runner.pending(results, everything)
     print(f"{len(everything)} reconstructions, {len(everything) - len(todo)} finished before")
-    run.run(results, todo, progress=False)
+    runner.run(results, todo, progress=False)
     rows = [row for row in results.rows() if row["method"] in {method.name for method in chosen}]
     for row in rows:
         if row["status"] != "ok":
@@ -233,4 +234,4 @@ extra = dict(
     descriptions={method.name: method.description for method in selected},
     unavailable={method.label: method.unavailable for method in selected if method.unavailable},
 )
-print("\n".join(str(path) for path in report.write_report(results, extra)))
+print("\n".join(str(path) for path in write.write_report(results, extra)))

@@ -31,8 +31,9 @@ warnings.formatwarning = lambda message, *where, **more: f"Warning: {message}\n"
 
 import tomopy_ganrec
 from tomopy_ganrec import ParallelBeamProjector, ganrec, io, phantoms
-from tomopy_ganrec.benchmark import methods, protocol, run, scan, tables
-from tomopy_ganrec.benchmark.results import Results
+from tomopy_ganrec.benchmark import measured, methods, runner, simulation
+from tomopy_ganrec.benchmark.report import tables
+from tomopy_ganrec.benchmark.store import Results
 from tomopy_ganrec.solvers.classical import mlem
 
 try:
@@ -66,7 +67,7 @@ if path.is_file():
     print("scan:", path.name)
 else:
     degrees = np.linspace(0, 180, 121)
-    lines = protocol.simulate(phantoms.shale(4 * 128, 2), np.deg2rad(degrees), "subpixel", 4)
+    lines = simulation.simulate(phantoms.shale(4 * 128, 2), np.deg2rad(degrees), "subpixel", 4)
     lines = np.pad(2 * lines / lines.max(), ((0, 0), (0, 0), (4, 28))).swapaxes(0, 1)  # the axis is then 12 columns left of the middle
     rng = np.random.default_rng(0)
     flat = 2e4 * (1 + 0.1 * np.sin(np.arange(lines.shape[2]) / 9))
@@ -240,16 +241,16 @@ plt.show()
 # - **held-out residual**: how well a slice from 0–120° predicts the projections from 120° on that it has not seen;
 # - **distance**: ‖slice from 0–120° − slice from the full range‖ / ‖slice from the full range‖, each method against its *own* full range.
 #
-# `benchmark.scan.measured` makes these tasks from a file, `benchmark.run` runs every method on each and keeps what is finished in a folder, so that
+# `benchmark.measured.measured` makes these tasks from a file, `benchmark.runner` runs every method on each and keeps what is finished in a folder, so that
 # a long run can be continued.
 
 # %%
 WEDGE = "0:120"
 chosen = methods.chosen(["fbp", "mlem", "tv", "ganrec"])
-tasks = scan.measured(scan_file, WEDGE, center=index_center, center_convention="index", slices=(0, 1), reader=reader)
+tasks = measured.measured(scan_file, WEDGE, center=index_center, center_convention="index", slices=(0, 1), reader=reader)
 results = Results(work / "results")
-todo = run.pending(results, run.cells(tasks, chosen))
-failures = run.run(results, todo, progress=False)
+todo = runner.pending(results, runner.cells(tasks, chosen))
+failures = runner.run(results, todo, progress=False)
 print(f"{len(todo)} reconstructions, {failures} failed")
 for method in chosen:
     print(f"{method.label:8s} {method.parameters}")

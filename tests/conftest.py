@@ -61,7 +61,7 @@ def quiet_torch():
 @cache
 def _case(size, wedge, step, slices, oversample, photons, seed):
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.protocol import simulate
+    from tomopy_ganrec.benchmark.simulation import simulate
 
     theta = np.deg2rad(np.arange(0, wedge, step))
     truth = shale(size, slices, seed, oversample)

@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("astra")
 pytest.importorskip("matplotlib")
-from tomopy_ganrec.benchmark import command
+from tomopy_ganrec.benchmark import cli
 from tomopy_ganrec.cli import main
 
 SMALL = "--size 32 --wedges 90,60 --methods fbp,mlem,tv,ganrec --quiet"
@@ -114,7 +114,7 @@ def test_interrupted_before_the_first_cell(tmp_path, monkeypatch, capsys):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "run", interrupted)
+    monkeypatch.setattr(cli, "run", interrupted)
     assert benchmark("--size 32 --wedges 60 --methods fbp", tmp_path) == 130
     assert "goes on from here" in capsys.readouterr().out
 
@@ -147,7 +147,7 @@ def test_only_the_report(tmp_path, capsys):
 
 
 def test_a_method_that_fails_makes_the_status_1(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("tomopy_ganrec.benchmark.solve.fbp", lambda *a: 1 / 0)
+    monkeypatch.setattr("tomopy_ganrec.benchmark.implementations.fbp", lambda *a: 1 / 0)
     assert benchmark("--size 32 --wedges 60 --methods fbp,mlem --quiet", tmp_path) == 1
     assert "1 cells failed" in capsys.readouterr().out
     assert {row["method"]: row["status"] for row in table(tmp_path)} == {"fbp": "failed", "mlem": "ok"}
@@ -173,7 +173,7 @@ def test_mistakes_end_with_a_message_before_anything_runs(tmp_path, capsys, word
 
 
 def test_cuda_without_a_gpu(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(cli.torch.cuda, "is_available", lambda: False)
     assert benchmark("--device cuda", tmp_path / "out") == 1
     assert "no CUDA GPU" in capsys.readouterr().err
 

@@ -55,7 +55,7 @@ def test_little_is_found_where_there_is_none(wedge):
 
 
 def test_noise_of_the_simulation():
-    protocol = pytest.importorskip("tomopy_ganrec.benchmark.protocol")
+    protocol = pytest.importorskip("tomopy_ganrec.benchmark.simulation")
     theta = degrees(180)
     sinogram = clean(theta)
     noisy = torch.from_numpy(protocol.add_noise(sinogram.numpy(), 1e4))

@@ -10,7 +10,7 @@ from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
 
 pytest.importorskip("astra")
-from tomopy_ganrec.benchmark.protocol import add_noise, simulate  # needs ASTRA, and torch before it
+from tomopy_ganrec.benchmark.simulation import add_noise, simulate  # needs ASTRA, and torch before it
 
 THETA = np.deg2rad(np.arange(0, 180, 7.0))
 SIZE = 64

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tomopy_ganrec.benchmark import tables
-from tomopy_ganrec.benchmark.results import COLUMNS, Results
+from tomopy_ganrec.benchmark.report import tables
+from tomopy_ganrec.benchmark.store import COLUMNS, Results
 
 pytest.importorskip("matplotlib")
-from tomopy_ganrec.benchmark import figures
-from tomopy_ganrec.benchmark.report import write_report
+from tomopy_ganrec.benchmark.report import figures
+from tomopy_ganrec.benchmark.report.write import write_report
 
 ATTACK = 'ValueError: </script><script>bad()</script><img src=x onerror="bad()"> & "quoted", `ticked` {{title}}\n  second line'
 EXTRA = {
@@ -395,7 +395,7 @@ def test_page_reduces_large_images(tmp_path):
     truth = np.indices((1024, 1024)).sum(0) % 2  # a checkerboard, whose area mean is grey; every other pixel would be black or white
     one["image"] = one["reference"] = results.keep_image(one, "m", truth)
     results.save(one)
-    from tomopy_ganrec.benchmark.page import page
+    from tomopy_ganrec.benchmark.report.page import page
 
     viewer = Reader(page(results, results.rows(), ["m"], {})).viewer
     _, gray = picture(viewer, viewer["cases"][0]["choices"][0]["picture"])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("astra")
-from tomopy_ganrec.benchmark.results import COLUMNS, Results
+from tomopy_ganrec.benchmark.store import COLUMNS, Results
 
 
 def row(method="tv", seed=None, **more):

@@ -8,11 +8,11 @@ import torch
 
 pytest.importorskip("astra")
 from tomopy_ganrec import metrics
-from tomopy_ganrec.benchmark import run as harness
+from tomopy_ganrec.benchmark import runner as harness
 from tomopy_ganrec.benchmark.cases import Case
 from tomopy_ganrec.benchmark.methods import Method, chosen
-from tomopy_ganrec.benchmark.results import COLUMNS, Results
-from tomopy_ganrec.benchmark.run import Measurement, Task, cells, estimate, pending, run, simulated
+from tomopy_ganrec.benchmark.runner import Measurement, Task, cells, estimate, pending, run, simulated
+from tomopy_ganrec.benchmark.store import COLUMNS, Results
 
 CASE = Case("shale", 32, "60")
 CALLS = []

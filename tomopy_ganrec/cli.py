@@ -89,11 +89,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _benchmark(words) -> int:
-    from .benchmark import command  # loads torch: not before it is asked for
+    from .benchmark import cli  # loads torch: not before it is asked for
 
     parser = argparse.ArgumentParser(prog="tomopy-ganrec benchmark", description="Set GANrec beside the reconstructions a TomoPy user has.")
-    command.add_arguments(parser)
-    return command.benchmark(parser.parse_args(words), words)
+    cli.add_arguments(parser)
+    return cli.benchmark(parser.parse_args(words), words)
 
 
 def _recon(arguments) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import phantoms
 from ..phantoms._grid import area_mean
-from .protocol import simulate
+from .simulation import simulate
 
 __all__ = ["INSITU", "KNOWN_WEDGES", "PAPER_WEDGES", "Case", "Wedge", "cases", "near"]
 

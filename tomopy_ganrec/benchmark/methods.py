@@ -14,9 +14,10 @@ import torch
 from tomopy_ganrec.projector.astra_common import import_astra
 from tomopy_ganrec.solvers.forward_model import field_of_view
 
-from . import peers, solve
+from . import implementations as solve
+from . import peers
 from .cases import near
-from .solve import Problem
+from .implementations import Problem
 
 __all__ = ["Method", "Problem", "chosen", "methods", "reconstruct"]
 

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from tomopy_ganrec import metrics
+from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.classical import fbp, mlem
 
-from .. import metrics
-from ..projector import ParallelBeamProjector
 from .cases import Case, Wedge
+from .implementations import MEMORY_LIMIT, matrix_projector
 from .methods import Method, Problem, reconstruct
-from .results import COLUMNS, Results
-from .solve import MEMORY_LIMIT, matrix_projector
+from .store import COLUMNS, Results
 
 __all__ = ["Cell", "Measurement", "Task", "cells", "device_name", "estimate", "pending", "run", "simulated"]
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
+from tomopy_ganrec.benchmark.report.write import write_report
+
 from . import cases
+from .measured import measured
 from .methods import Method, chosen, methods
-from .report import write_report
-from .results import Results
-from .run import Cell, cells, device_name, estimate, pending, run, simulated
-from .scan import measured
+from .runner import Cell, cells, device_name, estimate, pending, run, simulated
+from .store import Results
 
 __all__ = ["add_arguments", "benchmark"]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .results import COLUMNS
+from tomopy_ganrec.benchmark.store import COLUMNS
 
 __all__ = [
     "PEERS",

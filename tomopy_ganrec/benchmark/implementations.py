@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from tomopy_ganrec import metrics
+from tomopy_ganrec.fit import fit
+from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.projector import ParallelBeamProjector, joseph
 from tomopy_ganrec.projector.astra_common import import_astra
 from tomopy_ganrec.solvers.classical import fbp, mlem
 from tomopy_ganrec.solvers.wedge import angular_weights
 
-from .. import metrics
-from ..fit import fit
-from ..options import GanrecOptions
-from ..projector import ParallelBeamProjector, joseph
 from . import peers
 
 MEMORY_LIMIT = 4e9  # bytes for a projector's matrix

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from tomopy_ganrec import io
+from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.validation import check_centers, check_theta
 
-from ..projector import ParallelBeamProjector
-from .run import Measurement, Task
-from .solve import MEMORY_LIMIT
+from .implementations import MEMORY_LIMIT
+from .runner import Measurement, Task
 
 __all__ = ["measured"]
 

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image
 
-from .. import metrics
+from tomopy_ganrec import metrics
+
 from . import document, tables
 from .figures import gray_window
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tomopy_ganrec.benchmark.store import COLUMNS, Results
+
 from . import figures, tables
 from .document import document
 from .page import page
-from .results import COLUMNS, Results
 
 __all__ = ["write_report"]
 

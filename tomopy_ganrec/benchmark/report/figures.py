@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 
-from .. import metrics
+from tomopy_ganrec import metrics
+
 from . import tables
 
 __all__ = ["PLOT", "gray_window", "mssim_vs_angle", "slices", "ssim_maps", "styles", "write_figures"]
