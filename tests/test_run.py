@@ -11,8 +11,9 @@ from tomopy_ganrec import metrics
 from tomopy_ganrec.benchmark import runner as harness
 from tomopy_ganrec.benchmark.cases import Case
 from tomopy_ganrec.benchmark.methods import Method, chosen
-from tomopy_ganrec.benchmark.runner import Measurement, Task, cells, estimate, pending, run, simulated
+from tomopy_ganrec.benchmark.runner import estimate, pending, run
 from tomopy_ganrec.benchmark.store import COLUMNS, Results
+from tomopy_ganrec.benchmark.tasks import Measurement, Task, cells, simulated
 
 CASE = Case("shale", 32, "60")
 CALLS = []

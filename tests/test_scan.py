@@ -8,8 +8,9 @@ pytest.importorskip("astra")
 pytest.importorskip("h5py")
 from tomopy_ganrec.benchmark.measured import measured
 from tomopy_ganrec.benchmark.methods import chosen
-from tomopy_ganrec.benchmark.runner import cells, pending, run
+from tomopy_ganrec.benchmark.runner import pending, run
 from tomopy_ganrec.benchmark.store import Results
+from tomopy_ganrec.benchmark.tasks import cells
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
 

@@ -14,8 +14,9 @@ from tomopy_ganrec.benchmark.report.write import write_report
 from . import cases
 from .measured import measured
 from .methods import Method, chosen, methods
-from .runner import Cell, cells, device_name, estimate, pending, run, simulated
+from .runner import device_name, estimate, pending, run
 from .store import Results
+from .tasks import Cell, cells, simulated
 
 __all__ = ["add_arguments", "benchmark"]
 

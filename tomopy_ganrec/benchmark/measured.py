@@ -11,7 +11,7 @@ from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.validation import check_centers, check_theta
 
 from .implementations import MEMORY_LIMIT
-from .runner import Measurement, Task
+from .tasks import Measurement, Task
 
 __all__ = ["measured"]
 
