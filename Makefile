@@ -22,9 +22,9 @@ JUPYTER ?= $(BIN)/python
 notebooks: $(INSTALLED)
 	$(JUPYTER) notebooks/make.py $(NOTEBOOKS)
 
-# Draws the README's tables from benchmarks/results.
+# Draws the README's tables from docs/results.
 readme: $(INSTALLED)
-	$(BIN)/python benchmarks/readme_tables.py
+	$(BIN)/python docs/tools/result_tables.py
 
 lint: $(INSTALLED)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ruff

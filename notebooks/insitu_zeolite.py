@@ -40,7 +40,7 @@ from skimage.morphology import convex_hull_image
 warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars here
 
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector, phantoms
-from tomopy_ganrec.benchmark import cases, methods, runner, simulation
+from tomopy_ganrec.benchmark import cases, methods, runner, simulation, tasks
 from tomopy_ganrec.benchmark.report import tables
 from tomopy_ganrec.benchmark.store import Results
 from tomopy_ganrec.fit import fit
@@ -106,13 +106,13 @@ for method in selected:
 def task(k):
     def load():
         projector = ParallelBeamProjector(size, theta, size, device=device)
-        return runner.Measurement(projector, torch.from_numpy(sinograms[k : k + 1]).to(device), truth[k])
+        return tasks.Measurement(projector, torch.from_numpy(sinograms[k : k + 1]).to(device), truth[k])
 
-    return runner.Task(case.columns | dict(slice=k, object_seed=SEED), load)
+    return tasks.Task(case.columns | dict(slice=k, object_seed=SEED), load)
 
 
 results = Results(f"results/insitu_zeolite-{SIZE}")
-everything = runner.cells([task(k) for k in range(slices)], selected)
+everything = tasks.cells([task(k) for k in range(slices)], selected)
 todo = runner.pending(results, everything)
 print(f"{len(everything)} reconstructions, {len(everything) - len(todo)} finished before")
 failed = runner.run(results, todo, progress=False)

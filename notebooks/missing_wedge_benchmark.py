@@ -33,7 +33,7 @@ from IPython.display import Markdown, display
 
 warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars here
 
-from tomopy_ganrec.benchmark import cases, methods, runner
+from tomopy_ganrec.benchmark import cases, methods, runner, tasks
 from tomopy_ganrec.benchmark.report import figures, tables, write
 from tomopy_ganrec.benchmark.store import Results
 
@@ -73,8 +73,8 @@ for method in selected:
 def compared(folder, wedges, protocol, slices, chosen):
     """Rows of all cells: those that the folder lacks are computed first."""
     results = Results(f"results/missing_wedge-{SIZE}-{folder}")
-    simulated = runner.simulated(cases.cases(["shale"], settings["size"], wedges, [None], protocol), slices, device=device)
-    everything = runner.cells(simulated, chosen)
+    simulated = tasks.simulated(cases.cases(["shale"], settings["size"], wedges, [None], protocol), slices, device=device)
+    everything = tasks.cells(simulated, chosen)
     todo = runner.pending(results, everything)
     print(f"{len(everything)} reconstructions, {len(everything) - len(todo)} finished before")
     runner.run(results, todo, progress=False)

@@ -34,6 +34,7 @@ from tomopy_ganrec import ParallelBeamProjector, ganrec, io, phantoms
 from tomopy_ganrec.benchmark import measured, methods, runner, simulation
 from tomopy_ganrec.benchmark.report import tables
 from tomopy_ganrec.benchmark.store import Results
+from tomopy_ganrec.benchmark.tasks import cells
 from tomopy_ganrec.solvers.classical import mlem
 
 try:
@@ -249,7 +250,7 @@ WEDGE = "0:120"
 chosen = methods.chosen(["fbp", "mlem", "tv", "ganrec"])
 tasks = measured.measured(scan_file, WEDGE, center=index_center, center_convention="index", slices=(0, 1), reader=reader)
 results = Results(work / "results")
-todo = runner.pending(results, runner.cells(tasks, chosen))
+todo = runner.pending(results, cells(tasks, chosen))
 failures = runner.run(results, todo, progress=False)
 print(f"{len(todo)} reconstructions, {failures} failed")
 for method in chosen:

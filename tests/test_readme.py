@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_the_tables_are_drawn_from_the_results():
     pytest.importorskip("astra")
-    spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "benchmarks" / "readme_tables.py")
+    spec = importlib.util.spec_from_file_location("result_tables", ROOT / "docs" / "tools" / "result_tables.py")
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
     for name, drawings in tables.DOCUMENTS.items():

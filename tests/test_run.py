@@ -7,7 +7,7 @@ import pytest
 import torch
 
 pytest.importorskip("astra")
-from tomopy_ganrec import metrics
+from tomopy_ganrec import ParallelBeamProjector, metrics
 from tomopy_ganrec.benchmark import runner as harness
 from tomopy_ganrec.benchmark.cases import Case
 from tomopy_ganrec.benchmark.methods import Method, chosen
@@ -45,7 +45,7 @@ def test_a_row_has_what_was_measured(tmp_path):
         known = dict(slice=k, method="flat", status="ok", seed=None, case=CASE.name, degrees=60, projections=60, error="", photons=None)
         assert {name: row[name] for name in known} == known
         assert row["seconds"] > 0 and "torch" in row["versions"] and "threads" in row["device"]
-        model = harness.ParallelBeamProjector(32, np.deg2rad(np.arange(60)), 32).forward_project(torch.from_numpy(image[None]))[0].numpy()
+        model = ParallelBeamProjector(32, np.deg2rad(np.arange(60)), 32).forward_project(torch.from_numpy(image[None]))[0].numpy()
         assert row["residual"] == pytest.approx(np.linalg.norm(model - sinogram) / np.linalg.norm(sinogram), rel=1e-4)  # float32
         if k == 0:  # the first slice's images are kept
             np.testing.assert_array_equal(results.image(row["image"]), image)

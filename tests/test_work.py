@@ -1,4 +1,4 @@
-"""What speed rests on, counted instead of timed: projections, values in memory, iterations. Seconds are measured by benchmarks/speed.py."""
+"""What speed rests on, counted instead of timed: projections, values in memory, iterations. Seconds are measured by performance/speed.py."""
 
 import sys
 

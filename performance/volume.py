@@ -1,9 +1,9 @@
 """Whole volumes: time, quality and memory of batches and of the warm start, each measurement in a process of its own.
 
-    python benchmarks/volume.py speed     # 32 slices of 256² from 120 degrees: one at a time, in batches, warm; beside MLEM-200
-    python benchmarks/volume.py slices    # peak memory against the number of slices, 128², from a file to a file
-    python benchmarks/volume.py growth    # time and memory against the size, 64² to 512², and what that means for 2048²
-    python benchmarks/volume.py paper     # preset='paper' with the weights carried on
+    python performance/volume.py speed     # 32 slices of 256² from 120 degrees: one at a time, in batches, warm; beside MLEM-200
+    python performance/volume.py slices    # peak memory against the number of slices, 128², from a file to a file
+    python performance/volume.py growth    # time and memory against the size, 64² to 512², and what that means for 2048²
+    python performance/volume.py paper     # preset='paper' with the weights carried on
 
 Give --threads; --out keeps the rows as CSV.
 """

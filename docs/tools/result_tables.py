@@ -1,7 +1,7 @@
-"""Draws the tables of README.rst and docs/quality.rst from ``benchmarks/results``, between the lines ``.. begin NAME`` and ``.. end NAME``.
+"""Draws the tables of README.rst and docs/quality.rst from ``docs/results``, between the lines ``.. begin NAME`` and ``.. end NAME``.
 
-    python benchmarks/readme_tables.py            # rewrites them
-    python benchmarks/readme_tables.py --check    # only says whether they are up to date
+    python docs/tools/result_tables.py            # rewrites them
+    python docs/tools/result_tables.py --check    # only says whether they are up to date
 
 The results were made by the commands that each table names; ``tomopy-ganrec benchmark`` writes them as ``results.csv``.
 """
@@ -14,8 +14,8 @@ from pathlib import Path
 from tomopy_ganrec.benchmark.methods import methods
 from tomopy_ganrec.benchmark.report.tables import case_parts, escape, markup_table, method_order, read_csv, summarize
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "results"
 NOISE = ("noise-free", "1e5 photons", "1e4 photons")
 WHEN = ("gridrec-padded", "mlem", "astra-sirt", "tv", "ganrec")
 PARTS = (
@@ -115,7 +115,7 @@ def main():
         if not arguments.check:
             (ROOT / name).write_text(new)
         elif new != old:
-            sys.exit(f"{name} is not up to date: run python benchmarks/readme_tables.py")
+            sys.exit(f"{name} is not up to date: run python docs/tools/result_tables.py")
 
 
 if __name__ == "__main__":

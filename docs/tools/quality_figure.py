@@ -1,6 +1,6 @@
 """Draws ``docs/quality.png``: cells where GANrec gains most and least over total variation, and how sure it says it is of each pixel.
 
-python benchmarks/quality_figure.py           # about six minutes of one core
+python docs/tools/quality_figure.py           # about six minutes of one core
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ import numpy as np
 from tomopy_ganrec import metrics, recon
 from tomopy_ganrec.benchmark.cases import Case, Wedge
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CELLS = (("shale", "90", 1e5), ("zeolite", "90", None), ("foam", "60", 1e4), ("foam", "51/70", None))
 WAYS = {
     "TV": dict(reweight=0, num_iter=0, pixels="box"),

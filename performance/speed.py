@@ -1,11 +1,11 @@
 """Speed against named peers, all of a table in one run: forward projections, a step of the fit, a whole reconstruction.
 
-    python benchmarks/speed.py projector    # forward, adjoint and both through autograd: 128² to 512², 180 angles, batches of 1, 8 and 32
-    python benchmarks/speed.py step         # an iteration of the fit, 256² from 120 degrees, beside one of the ganrec package; parts.py has its parts
-    python benchmarks/speed.py run          # a whole default reconstruction beside MLEM-200 and total variation, in turns
-    python benchmarks/speed.py growth       # time of a default reconstruction against the size, the angles and the slices at once
-    python benchmarks/speed.py step --device cuda --batches 1,8,32
-    python benchmarks/speed.py imports      # seconds of `import tomopy_ganrec` in a fresh interpreter
+    python performance/speed.py projector    # forward, adjoint and both through autograd: 128² to 512², 180 angles, batches of 1, 8 and 32
+    python performance/speed.py step         # an iteration of the fit, 256² from 120 degrees, beside one of the ganrec package; parts: parts.py
+    python performance/speed.py run          # a whole default reconstruction beside MLEM-200 and total variation, in turns
+    python performance/speed.py growth       # time of a default reconstruction against the size, the angles and the slices at once
+    python performance/speed.py step --device cuda --batches 1,8,32
+    python performance/speed.py imports      # seconds of `import tomopy_ganrec` in a fresh interpreter
 
 Smaller ones for a look: ``projector --sizes 64 --batches 1,2``, ``run --size 64``. ``peers.txt`` says how to install the peers; what is not there is
 named with the reason. Ratios of projectors and steps are a peer's time over this package's: above 1 this package is faster. Those of ``run`` are to

@@ -1,6 +1,6 @@
 """Compares this working tree's reconstructions with those of another commit, bit for bit: for changes that must not change a number.
 
-``python benchmarks/same_results.py [COMMIT]`` (default HEAD) reconstructs small slices in a process for each of the two trees, with one thread.
+``python performance/same_results.py [COMMIT]`` (default HEAD) reconstructs small slices in a process for each of the two trees, with one thread.
 It exits with 1 if an array or the record of a slice differs. The arrays stay in memory: rounding differs between processors, so that a stored one
 would prove nothing elsewhere.
 """

@@ -1,7 +1,7 @@
 """Where the time of a default reconstruction goes: each part of an iteration by itself, and how far it is from what the machine could do.
 
-    python benchmarks/parts.py                    # 256² from 120 degrees, one slice
-    python benchmarks/parts.py --batch 8 --device cuda
+    python performance/parts.py                    # 256² from 120 degrees, one slice
+    python performance/parts.py --batch 8 --device cuda
 
 A floor is the least time for what a part has to do: its bytes over the measured bandwidth of a copy, or its operations over the measured rate of a
 matrix product, whichever is longer. Bytes: a sparse matrix once, images and sinograms once for each use. Operations: 5 n log₂ n for an FFT, two for
