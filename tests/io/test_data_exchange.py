@@ -14,7 +14,7 @@ from tomopy_ganrec import io
 h5py = pytest.importorskip("h5py")
 tifffile = pytest.importorskip("tifffile")
 
-TOOTH = Path(__file__).resolve().parents[2] / "shared" / "data" / "tooth.h5"
+TOOTH = Path(__file__).resolve().parents[3] / "shared" / "data" / "tooth.h5"
 
 
 READERS = ["h5py", pytest.param("dxchange", marks=pytest.mark.skipif(not scans.real_dxchange(), reason="the real dxchange is not installed"))]

@@ -92,7 +92,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
-import test_volume as t
+import test_local as t
 print("ready", flush=True)
 t.recon(t.data(), t.THETA, out=sys.argv[2], callback=lambda status: print(".", end="", flush=True), **getattr(t, sys.argv[3]))
 print("done", flush=True)

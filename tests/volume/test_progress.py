@@ -353,7 +353,7 @@ def test_the_variable_after_an_interrupt_while_chunks_go_on(user, tmp_path):
         import torch
         torch.set_num_threads(1)
         import tomopy.recon.algorithm as algorithm
-        from test_calls import PARTS, Sees, plain
+        from test_progress import PARTS, Sees, plain
         started, go_on = threading.Event(), threading.Event()
 
         def hold(status):
