@@ -283,7 +283,7 @@ class Sees:
 @pytest.fixture(params=[None, "3"], ids=["unset", "set by the user"])
 def variable(request, monkeypatch):
     """What the user has set, before this package was imported."""
-    monkeypatch.setattr(progress, "_threads_of_the_user", request.param)
+    monkeypatch.setattr(tomopy_chunks, "_threads_of_the_user", request.param)
     if request.param is None:
         monkeypatch.delenv(tomopy_chunks.THREADS, raising=False)
     else:
