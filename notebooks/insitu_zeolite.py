@@ -61,7 +61,9 @@ case = cases.Case("zeolite", size, cases.INSITU, PHOTONS, "subpixel", oversample
 theta = cases.Wedge(case.wedge).theta
 pixel = 1000 * phantoms.ZEOLITE_FIELD_OF_VIEW / size  # nm
 print(f"{slices} slices of {size}² pixels of {pixel:.0f} nm, {spacing * pixel:.0f} nm apart")
-print(f"{len(theta)} projections from {np.rad2deg(theta[0]):.0f}° to {np.rad2deg(theta[-1]):.0f}°, {case.noise} photons a detector column")
+print(
+    f"{len(theta)} projections from {np.rad2deg(theta[0]):.0f}° to {np.rad2deg(theta[-1]):.0f}°, {case.noise} photons a detector column"
+)
 
 # %% [markdown]
 # ## The object and its projections
@@ -73,8 +75,12 @@ print(f"{len(theta)} projections from {np.rad2deg(theta[0]):.0f}° to {np.rad2de
 # %%
 fine = phantoms.zeolite(size * oversample, slices, SEED, spacing=spacing * oversample)
 truth = fine.reshape(slices, size, oversample, size, oversample).mean((2, 4))
-particle = phantoms.zeolite(size, slices, SEED, oversample=oversample, spacing=spacing, envelope=True)  # without its pores
-sinograms = np.stack([simulation.simulate(fine[k : k + 1], theta, "subpixel", oversample, PHOTONS, (SEED, k))[0] for k in range(slices)])
+particle = phantoms.zeolite(
+    size, slices, SEED, oversample=oversample, spacing=spacing, envelope=True
+)  # without its pores
+sinograms = np.stack(
+    [simulation.simulate(fine[k : k + 1], theta, "subpixel", oversample, PHOTONS, (SEED, k))[0] for k in range(slices)]
+)
 del fine
 print(f"pores: {1 - truth.sum() / particle.sum():.3f} of the particle's volume")
 
@@ -96,7 +102,12 @@ def ganrec_two_levels(problem):
 
 
 selected = methods.chosen(["fbp", "astra-sart", "pml_hybrid", "tv", "ganrec", "ganrec-levels"])
-given = dict(name="ganrec-levels-given", label="GANrec, 0 and 1", description="levels=[0, 1]", parameters="levels=[0, 1]; else as GANrec")
+given = dict(
+    name="ganrec-levels-given",
+    label="GANrec, 0 and 1",
+    description="levels=[0, 1]",
+    parameters="levels=[0, 1]; else as GANrec",
+)
 selected.append(replace(selected[-1], run=ganrec_two_levels, **given))
 for method in selected:
     print(f"{method.label}: {method.unavailable and 'left out: ' + method.unavailable or method.parameters}")
@@ -140,7 +151,11 @@ middle, extent = slices // 2, (0, size * pixel / 1000, 0, slices * spacing * pix
 def sections(volumes, title, **options):
     """The middle slice and the section along the axis and the beam of each volume, in µm."""
     figure, axes = plt.subplots(
-        2, len(volumes), figsize=(1.9 * len(volumes) + 0.4, 4.3), layout="constrained", height_ratios=(1, extent[3] / extent[1])
+        2,
+        len(volumes),
+        figsize=(1.9 * len(volumes) + 0.4, 4.3),
+        layout="constrained",
+        height_ratios=(1, extent[3] / extent[1]),
     )
     for column, (name, volume) in zip(axes.T, volumes.items(), strict=True):
         column[0].imshow(volume[middle], extent=(0, extent[1], extent[1], 0), interpolation="nearest", **options)
@@ -156,7 +171,13 @@ def sections(volumes, title, **options):
     return figure, axes
 
 
-sections(volumes, f"zeolite, {len(theta)} projections over 70°, {case.noise} photons; grey window 0 to 1", cmap="gray", vmin=0, vmax=1)
+sections(
+    volumes,
+    f"zeolite, {len(theta)} projections over 70°, {case.noise} photons; grey window 0 to 1",
+    cmap="gray",
+    vmin=0,
+    vmax=1,
+)
 plt.show()
 
 # %% [markdown]
@@ -167,7 +188,10 @@ plt.show()
 counted = [row for row in rows if particle[row["slice"]].mean() >= 0.05]
 body = []
 for s in sorted(tables.summarize(counted), key=lambda s: [method.name for method in selected].index(s["method"])):
-    values = [f"{s[value]:.3f} ± {s[value + '_std'] or 0:.3f}" if s[value] is not None else "failed" for value in ("mssim", "rmse", "residual")]
+    values = [
+        f"{s[value]:.3f} ± {s[value + '_std'] or 0:.3f}" if s[value] is not None else "failed"
+        for value in ("mssim", "rmse", "residual")
+    ]
     body.append([s["label"], *values, f"{s['seconds'] or 0:.2g}"])
 display(Markdown(tables.markup_table(["", "MSSIM", "RMSE", "data residual", "seconds"], body, "md")))
 
@@ -201,9 +225,19 @@ def judged(solid, envelope):
     return np.select([pores & true_pores, pores, true_pores, solid], [2, 3, 4, 1], 0)
 
 
-colors = {"air": "white", "framework": "0.75", "pore": "#4C9BD5", "taken for pore, but none": "#E69F00", "pore that was missed": "#B3202C"}
+colors = {
+    "air": "white",
+    "framework": "0.75",
+    "pore": "#4C9BD5",
+    "taken for pore, but none": "#E69F00",
+    "pore that was missed": "#B3202C",
+}
 figure, axes = sections(
-    {name: judged(*pair) for name, pair in found.items()}, "segmentation", cmap=ListedColormap(list(colors.values())), vmin=0, vmax=4
+    {name: judged(*pair) for name, pair in found.items()},
+    "segmentation",
+    cmap=ListedColormap(list(colors.values())),
+    vmin=0,
+    vmax=4,
 )
 handles = [Patch(facecolor=color, edgecolor="0.4", label=text) for text, color in colors.items()]
 figure.legend(handles=handles, loc="outside upper right", ncols=5, fontsize=9, frameon=False)
@@ -232,7 +266,9 @@ for k, (name, (solid, envelope)) in enumerate(found.items()):
     color[(np.abs(normals[:, 0]) > 0.9) & (centres[:, 0] > middle + 2)] = light
     color = color * (0.45 + 0.55 * np.abs(normals @ lamp))[:, None].clip(0, 1)
     axis = figure.add_subplot(down, 4, k + 1, projection="3d")
-    axis.add_collection3d(Poly3DCollection(((corners - 2) * voxel)[:, :, ::-1], facecolors=color, linewidth=0, antialiased=False))
+    axis.add_collection3d(
+        Poly3DCollection(((corners - 2) * voxel)[:, :, ::-1], facecolors=color, linewidth=0, antialiased=False)
+    )
     axis.set(xlim=(0.4, extent[1] - 0.4), ylim=(0.4, extent[1] - 0.4), zlim=(0, 0.8 * extent[3]))
     axis.set_title(name, y=0.97, fontsize=11)
     axis.set_box_aspect((extent[1] - 0.8, extent[1] - 0.8, 0.8 * extent[3]), zoom=1.5)
@@ -256,7 +292,14 @@ for name, (solid, envelope) in found.items():
     dice = 2 * (pores & true_pores).sum() / (pores.sum() + true_pores.sum())
     bars[name] = fraction, inside, dice
     body.append(
-        [name, f"{fraction:.3f}", f"{fraction - true_fraction:+.3f}", f"{inside:.3f}", f"{envelope.sum() / true_envelope.sum():.3f}", f"{dice:.3f}"]
+        [
+            name,
+            f"{fraction:.3f}",
+            f"{fraction - true_fraction:+.3f}",
+            f"{inside:.3f}",
+            f"{envelope.sum() / true_envelope.sum():.3f}",
+            f"{dice:.3f}",
+        ]
     )
 header = ["", "pore fraction", "error", "fraction, true envelope", "envelope / true", "Dice of pores"]
 display(Markdown(f"True pore fraction: {true_fraction:.3f}\n\n" + tables.markup_table(header, body, "md")))

@@ -21,7 +21,10 @@ LONGEST = 24 * 3600  # seconds of one cell
 def make(name: str) -> Path:
     """Run one notebook and write it; returns its path."""
     notebook = jupytext.read(FOLDER / f"{name}.py")
-    notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}, "language_info": {"name": "python"}}
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     where = {"metadata": {"path": str(FOLDER)}}
     NotebookClient(notebook, timeout=LONGEST, kernel_name="python3", coalesce_streams=True, resources=where).execute()
     notebook.metadata.pop("widgets", None)

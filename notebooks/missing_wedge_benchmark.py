@@ -43,7 +43,13 @@ plt.rcParams["figure.dpi"] = 80
 CONTROLS = ["ganrec-start", "ganrec-no-network", "ganrec-no-discriminator"]
 FEW = ["fbp", "gridrec", "mlem", "tv", "ganrec", "ganrec-levels"]
 settings = {
-    "quick": dict(size=32, slices=2, wedges=("180", "120"), names=["fbp", "mlem", "tv", "ganrec", "ganrec-start"], hard=["tv", "ganrec"]),
+    "quick": dict(
+        size=32,
+        slices=2,
+        wedges=("180", "120"),
+        names=["fbp", "mlem", "tv", "ganrec", "ganrec-start"],
+        hard=["tv", "ganrec"],
+    ),
     "minutes": dict(size=128, slices=2, wedges=("180", "150", "120"), names=FEW + CONTROLS, hard=FEW),
     "full": dict(size=256, slices=128, wedges=cases.PAPER_WEDGES, names="all", hard=FEW + CONTROLS),
 }[SIZE]
@@ -60,7 +66,10 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 selected = methods.chosen(settings["names"])
 order = [method.name for method in selected]
 for method in selected:
-    print(f"{method.label}: {method.description}; {method.parameters}" + (f"\n    left out: {method.unavailable}" if method.unavailable else ""))
+    print(
+        f"{method.label}: {method.description}; {method.parameters}"
+        + (f"\n    left out: {method.unavailable}" if method.unavailable else "")
+    )
 
 # %% [markdown]
 # ## Run
@@ -73,7 +82,9 @@ for method in selected:
 def compared(folder, wedges, protocol, slices, chosen):
     """Rows of all cells: those that the folder lacks are computed first."""
     results = Results(f"results/missing_wedge-{SIZE}-{folder}")
-    simulated = tasks.simulated(cases.cases(["shale"], settings["size"], wedges, [None], protocol), slices, device=device)
+    simulated = tasks.simulated(
+        cases.cases(["shale"], settings["size"], wedges, [None], protocol), slices, device=device
+    )
     everything = tasks.cells(simulated, chosen)
     todo = runner.pending(results, everything)
     print(f"{len(everything)} reconstructions, {len(everything) - len(todo)} finished before")
@@ -89,7 +100,9 @@ results, rows = compared("pixel", settings["wedges"], "pixel", settings["slices"
 
 # Figs 3 and 4 show six methods at most; Fig. 5, the tables and the page at the end have all.
 done = {row["method"] for row in rows if row["status"] == "ok"}
-shown = ["gridrec" if "gridrec" in done else "fbp"] + [name for name in ("mlem", "tv", "ganrec", "ganrec-levels") if name in done]
+shown = ["gridrec" if "gridrec" in done else "fbp"] + [
+    name for name in ("mlem", "tv", "ganrec", "ganrec-levels") if name in done
+]
 by_wedge = {kept.rows[0]["wedge"]: kept for kept in tables.kept([row for row in rows if row["method"] in shown], order)}
 narrow = by_wedge[settings["wedges"][-1]]
 
@@ -100,11 +113,20 @@ narrow = by_wedge[settings["wedges"][-1]]
 # padding gets the lowest frequencies wrong, which costs more MSSIM than the wedge does; `gridrec-padded` is the fairer call, and part of the full run.
 
 # %%
-wedges = [by_wedge[wedge] for wedge in (settings["wedges"][0], settings["wedges"][len(settings["wedges"]) // 2], settings["wedges"][-1])]
+wedges = [
+    by_wedge[wedge]
+    for wedge in (settings["wedges"][0], settings["wedges"][len(settings["wedges"]) // 2], settings["wedges"][-1])
+]
 wedges = list({kept.rows[0]["wedge"]: kept for kept in wedges}.values())
 truth = results.image(narrow.rows[0]["reference"])
 
-figure, axes = plt.subplots(len(wedges), len(shown) + 1, figsize=(2.0 * (len(shown) + 1), 2.2 * len(wedges)), layout="constrained", squeeze=False)
+figure, axes = plt.subplots(
+    len(wedges),
+    len(shown) + 1,
+    figsize=(2.0 * (len(shown) + 1), 2.2 * len(wedges)),
+    layout="constrained",
+    squeeze=False,
+)
 for line, kept in zip(axes, wedges, strict=True):
     found = {row["method"]: row for row in kept.rows}
     line[0].imshow(truth, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -142,7 +164,11 @@ display(figures.ssim_maps(results, narrow))
 summaries, style = tables.summarize(rows), figures.styles(order)
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
 for name in order:
-    points = sorted((s["degrees"], s["mssim"], s["mssim_std"] or 0) for s in summaries if s["method"] == name and s["mssim"] is not None)
+    points = sorted(
+        (s["degrees"], s["mssim"], s["mssim_std"] or 0)
+        for s in summaries
+        if s["method"] == name and s["mssim"] is not None
+    )
     if points:
         x, y, bars = np.transpose(points)
         text = next(s["label"] + (" †" if s["oracle"] else "") for s in summaries if s["method"] == name)
@@ -151,9 +177,13 @@ for name in order:
         axes[1].plot(x, np.maximum(1 - y, 1e-6), linewidth=1.3, **look)
 PAPER = {"GANrec": (0.98, 0.97), "MLEM": (0.93, 0.75), "gridrec": (0.45, 0.26)}
 for k, (name, values) in enumerate(PAPER.items()):
-    axes[0].plot((180, 120), values, ":", color="gray", marker="x", label="paper: GANrec, MLEM, gridrec" if k == 0 else None)
+    axes[0].plot(
+        (180, 120), values, ":", color="gray", marker="x", label="paper: GANrec, MLEM, gridrec" if k == 0 else None
+    )
     axes[1].plot((180, 120), 1 - np.array(values), ":", color="gray", marker="x")
-    axes[0].annotate(name, (120, values[1]), (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=8, color="gray")
+    axes[0].annotate(
+        name, (120, values[1]), (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=8, color="gray"
+    )
 axes[0].set(ylabel="MSSIM", ylim=(None, 1.02), xlim=(109, None))
 axes[1].set(ylabel="1 − MSSIM (lower is better)", yscale="log")
 for axis in axes:
@@ -211,12 +241,18 @@ display(Markdown(differences(rows, PARTS)))
 # area mean: no longer piecewise constant. One slice, noise-free.
 
 # %%
-hard, hard_rows = compared("subpixel", (settings["wedges"][0], settings["wedges"][-1]), "subpixel", 1, methods.chosen(settings["hard"]))
+hard, hard_rows = compared(
+    "subpixel", (settings["wedges"][0], settings["wedges"][-1]), "subpixel", 1, methods.chosen(settings["hard"])
+)
 display(Markdown(tables.method_table(hard_rows, settings["hard"], "mssim", "md", digits=4, by="method")))
 display(Markdown(differences(hard_rows, PARTS)))
 
 # %%
-display(figures.slices(hard, tables.kept([row for row in hard_rows if row["method"] in shown], order)[-1], figures.styles(order)))
+display(
+    figures.slices(
+        hard, tables.kept([row for row in hard_rows if row["method"] in shown], order)[-1], figures.styles(order)
+    )
+)
 
 # %% [markdown]
 # In the copy with outputs TV is best at 180° (0.9956, GANrec 0.9940) and GANrec at 120° (0.9748, TV 0.9431); `levels='auto'` loses against GANrec without

@@ -20,7 +20,9 @@
 # %%
 import os
 
-os.environ.setdefault("TQDM_MININTERVAL", "5")  # seconds between updates of a progress bar: few lines in what is kept of this notebook
+os.environ.setdefault(
+    "TQDM_MININTERVAL", "5"
+)  # seconds between updates of a progress bar: few lines in what is kept of this notebook
 
 import tempfile
 import textwrap
@@ -32,7 +34,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-warnings.filterwarnings("ignore", message="IProgress not found")  # progress bars are plain text where ipywidgets is not installed
+warnings.filterwarnings(
+    "ignore", message="IProgress not found"
+)  # progress bars are plain text where ipywidgets is not installed
 warnings.formatwarning = lambda message, *where, **more: f"Warning: {message}\n"
 
 import tomopy_ganrec
@@ -48,7 +52,9 @@ except ImportError:
 
 QUICK = os.environ.get("GANREC_NOTEBOOK_SIZE") == "quick"  # tiny, for tests: its numbers mean nothing
 SIZE, FIT = (48, {"num_iter": 10}) if QUICK else (256, {})
-print("TomoPy", tomopy.__version__ if tomopy else "is not installed: tomopy_ganrec.recon takes the place of tomopy.recon")
+print(
+    "TomoPy", tomopy.__version__ if tomopy else "is not installed: tomopy_ganrec.recon takes the place of tomopy.recon"
+)
 
 # %% [markdown]
 # ## The data
@@ -65,7 +71,9 @@ truth, sinogram = Case("shale", SIZE, "120", None, "subpixel").slice()
 proj = sinogram[:, None, :]
 theta = Wedge("120").theta
 center = SIZE / 2
-print(f"proj {proj.shape} {proj.dtype}, theta {np.rad2deg(theta[0]):.0f} to {np.rad2deg(theta[-1]):.0f} degrees, center {center}")
+print(
+    f"proj {proj.shape} {proj.dtype}, theta {np.rad2deg(theta[0]):.0f} to {np.rad2deg(theta[-1]):.0f} degrees, center {center}"
+)
 
 # %% [markdown]
 # ## The line that matters
@@ -76,7 +84,9 @@ if tomopy:
     volume = tomopy.recon(proj, theta, center=center, algorithm=ganrec, options=FIT)  # this line
 else:
     volume = tomopy_ganrec.recon(proj, theta, center=center, options=FIT)  # the same without TomoPy
-print(f"volume {volume.shape} {volume.dtype}, {volume.min():.3f} to {volume.max():.3f} per pixel, {time.perf_counter() - began:.0f} s")
+print(
+    f"volume {volume.shape} {volume.dtype}, {volume.min():.3f} to {volume.max():.3f} per pixel, {time.perf_counter() - began:.0f} s"
+)
 
 # %% [markdown]
 # ## Beside gridrec and MLEM
@@ -105,7 +115,9 @@ detail = np.s_[SIZE // 2 - side // 2 : SIZE // 2 + side // 2, SIZE // 2 - side /
 
 def show(images, truth):
     """Slices, an enlarged detail of each, and where each agrees with the truth; all slices in the grey window of the truth."""
-    figure, axes = plt.subplots(3, len(images) + 1, figsize=(2.6 * (len(images) + 1) + 0.8, 7.9), dpi=85, layout="constrained")
+    figure, axes = plt.subplots(
+        3, len(images) + 1, figsize=(2.6 * (len(images) + 1) + 0.8, 7.9), dpi=85, layout="constrained"
+    )
     window = dict(cmap="gray", vmin=truth.min(), vmax=truth.max(), interpolation="nearest")
     for k, (name, image) in enumerate({"truth": truth, **images}.items()):
         grey = axes[0, k].imshow(image, **window)
@@ -114,7 +126,9 @@ def show(images, truth):
         axes[0, k].add_patch(plt.Rectangle(corner, side, side, fill=False, color="orange"))
         axes[1, k].imshow(image[detail], **window)
         if k:
-            agree = axes[2, k].imshow(metrics.ssim_map(truth, image), cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+            agree = axes[2, k].imshow(
+                metrics.ssim_map(truth, image), cmap="viridis", vmin=0, vmax=1, interpolation="nearest"
+            )
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])
@@ -149,7 +163,11 @@ def recon(proj, theta, **more):
     return tomopy_ganrec.recon(proj, theta, **more)
 
 
-for name, options in {"plain total variation": {"num_iter": 0, "reweight": 0}, "start image": {"num_iter": 0}, "ganrec": FIT}.items():
+for name, options in {
+    "plain total variation": {"num_iter": 0, "reweight": 0},
+    "start image": {"num_iter": 0},
+    "ganrec": FIT,
+}.items():
     image = volume[0] if name == "ganrec" else recon(proj, theta, center=center, options=options)[0]
     print(f"{name:22s} MSSIM {metrics.mssim(truth, image):.3f}   {options}")
 
@@ -189,10 +207,16 @@ for key in ("noise", "strength", "iteration", "start_residual", "residual", "lev
 
 # %%
 full_truth, full_sinogram = Case("shale", SIZE, "120", None, "pixel").slice()  # each pixel is filled by one material
-full = [recon(full_sinogram[:, None], theta, center=center, options=FIT | extra)[0] for extra in ({}, {"levels": "auto"})]
+full = [
+    recon(full_sinogram[:, None], theta, center=center, options=FIT | extra)[0] for extra in ({}, {"levels": "auto"})
+]
 print("MSSIM                      default    levels='auto'")
-print(f"full pixels                {metrics.mssim(full_truth, full[0]):.4f}     {metrics.mssim(full_truth, full[1]):.4f}")
-print(f"partly filled pixels       {metrics.mssim(truth, volume[0]):.4f}     {metrics.mssim(truth, with_levels[0]):.4f}")
+print(
+    f"full pixels                {metrics.mssim(full_truth, full[0]):.4f}     {metrics.mssim(full_truth, full[1]):.4f}"
+)
+print(
+    f"partly filled pixels       {metrics.mssim(truth, volume[0]):.4f}     {metrics.mssim(truth, with_levels[0]):.4f}"
+)
 
 # %% [markdown]
 # One slice each: a demonstration, not a benchmark.
@@ -213,7 +237,9 @@ stack = recon(np.stack(sinograms, axis=1), theta, center=small / 2, progress=Tru
 with tempfile.TemporaryDirectory() as folder:
     written = io.write_slices(stack, Path(folder) / "rec") + io.write_slices(stack, Path(folder) / "rec.h5")
     print([path.name for path in written])
-print(f"{stack.shape}, MSSIM of the slices: {', '.join(f'{metrics.mssim(t, x):.3f}' for t, x in zip(truths, stack, strict=True))}")
+print(
+    f"{stack.shape}, MSSIM of the slices: {', '.join(f'{metrics.mssim(t, x):.3f}' for t, x in zip(truths, stack, strict=True))}"
+)
 
 # %% [markdown]
 # ## Where to go from here

@@ -25,7 +25,9 @@ import torch
 from scipy.ndimage import uniform_filter
 from skimage.registration import phase_cross_correlation
 
-warnings.filterwarnings("ignore", message="IProgress not found")  # progress bars are plain text where ipywidgets is not installed
+warnings.filterwarnings(
+    "ignore", message="IProgress not found"
+)  # progress bars are plain text where ipywidgets is not installed
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # of dxchange
 warnings.formatwarning = lambda message, *where, **more: f"Warning: {message}\n"
 
@@ -69,7 +71,9 @@ if path.is_file():
 else:
     degrees = np.linspace(0, 180, 121)
     lines = simulation.simulate(phantoms.shale(4 * 128, 2), np.deg2rad(degrees), "subpixel", 4)
-    lines = np.pad(2 * lines / lines.max(), ((0, 0), (0, 0), (4, 28))).swapaxes(0, 1)  # the axis is then 12 columns left of the middle
+    lines = np.pad(2 * lines / lines.max(), ((0, 0), (0, 0), (4, 28))).swapaxes(
+        0, 1
+    )  # the axis is then 12 columns left of the middle
     rng = np.random.default_rng(0)
     flat = 2e4 * (1 + 0.1 * np.sin(np.arange(lines.shape[2]) / 9))
     frames = rng.poisson(flat, (10, *lines.shape[1:])), rng.poisson(100, (10, *lines.shape[1:]))
@@ -88,7 +92,9 @@ try:
 except ImportError:
     reader = "h5py"
     proj, theta = io.read_projections(path, reader=reader)
-print(f"read with {reader}: {proj.shape} line integrals, {np.rad2deg(theta[0]):.1f} to {np.rad2deg(theta[-1]):.1f} degrees")
+print(
+    f"read with {reader}: {proj.shape} line integrals, {np.rad2deg(theta[0]):.1f} to {np.rad2deg(theta[-1]):.1f} degrees"
+)
 
 # %% [markdown]
 # The sample fills a part of the detector only. The air beside it is cut off and two columns are made one, here and for all that follows, so that
@@ -119,7 +125,12 @@ print(f"columns {first} to {last - 1} of {full_width}, {binning} in one: {proj.s
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), dpi=90, layout="constrained", width_ratios=(1.5, 1))
 extent = (0, full_width, np.rad2deg(theta[-1]), np.rad2deg(theta[0]))
 grey = axes[0].imshow(whole[:, 0], cmap="gray", aspect="auto", extent=extent, interpolation="nearest")
-axes[0].plot((first, first, None, last, last), (extent[3], extent[2], None, extent[3], extent[2]), color="#56B4E9", label="columns kept")
+axes[0].plot(
+    (first, first, None, last, last),
+    (extent[3], extent[2], None, extent[3], extent[2]),
+    color="#56B4E9",
+    label="columns kept",
+)
 axes[0].axhline(120, color="orange", linestyle="--", label="end of the wedge 0–120°")
 axes[0].set(title="sinogram of slice 0", xlabel="detector column", ylabel="angle (°)")
 axes[0].legend(loc="upper left", fontsize=8)
@@ -143,7 +154,9 @@ found = {"mirror image (scikit-image)": (moved + columns - 1) / 2}
 if tomopy:
     found["tomopy.find_center_pc"] = float(tomopy.find_center_pc(proj[0], proj[-1], tol=0.1))
     found["tomopy.find_center_vo"] = float(tomopy.find_center_vo(proj, ind=0, ncore=1))
-    found["tomopy.find_center"] = float(tomopy.find_center(proj, theta, ind=0, init=found["mirror image (scikit-image)"], tol=0.1)[0])
+    found["tomopy.find_center"] = float(
+        tomopy.find_center(proj, theta, ind=0, init=found["mirror image (scikit-image)"], tol=0.1)[0]
+    )
 print("                               column of the   the same on the detector")
 print("                                reduced scan   as it was recorded")
 for name, value in found.items():
@@ -179,7 +192,11 @@ fine = np.linspace(tried[0], tried[-1])
 axis.plot(fine, 100 * np.polyval(curve, fine - index_center), "k", linewidth=1, label="parabola")
 axis.axvline(index_center, color="#D55E00", linestyle="--", label=f"{finder}, as it is")
 axis.axvline(index_center + 0.5, color="#0072B2", label="the same + 0.5")
-axis.set(xlabel="centre from the detector's edge (columns)", ylabel="data residual (%)", title="MLEM, 30 iterations, full range")
+axis.set(
+    xlabel="centre from the detector's edge (columns)",
+    ylabel="data residual (%)",
+    title="MLEM, 30 iterations, full range",
+)
 axis.legend()
 plt.show()
 
@@ -216,14 +233,26 @@ figure, axes = plt.subplots(1, 5, figsize=(12, 4.5), dpi=80, layout="constrained
 for k, (image, name) in enumerate(zip(pair, ("'edge': half a pixel off", "'index': right"), strict=True)):
     grey = axes[k].imshow(image, cmap="gray", vmin=0, vmax=high, interpolation="nearest")
     axes[k].set_title(f"{name}\nresidual {100 * fits[k]:.2f} %", fontsize=10)
-    axes[k].add_patch(plt.Rectangle((strip[1].start - 0.5, 0), strip[1].stop - strip[1].start, columns - 2, fill=False, color="orange"))
+    axes[k].add_patch(
+        plt.Rectangle(
+            (strip[1].start - 0.5, 0), strip[1].stop - strip[1].start, columns - 2, fill=False, color="orange"
+        )
+    )
     faint = axes[k + 2].imshow(image[strip], cmap="gray", vmin=0, vmax=high / 10, interpolation="nearest")
     axes[k + 2].set_title(f"{name.split(':')[0]}", fontsize=10)
 change = axes[4].imshow(pair[0] - pair[1], cmap="RdBu_r", vmin=-high / 3, vmax=high / 3, interpolation="nearest")
 axes[4].set_title("'edge' − 'index'", fontsize=10)
 figure.colorbar(grey, ax=axes[:2], label="attenuation per pixel", shrink=0.7, location="bottom")
-figure.colorbar(faint, ax=axes[2:4], label="a tenth of the window", shrink=1.0, location="bottom", ticks=(0, round(high / 10, 4)))
-figure.colorbar(change, ax=axes[4], label="difference, attenuation per pixel", location="bottom", ticks=(-round(high / 3, 3), 0, round(high / 3, 3)))
+figure.colorbar(
+    faint, ax=axes[2:4], label="a tenth of the window", shrink=1.0, location="bottom", ticks=(0, round(high / 10, 4))
+)
+figure.colorbar(
+    change,
+    ax=axes[4],
+    label="difference, attenuation per pixel",
+    location="bottom",
+    ticks=(-round(high / 3, 3), 0, round(high / 3, 3)),
+)
 for axis in axes:
     axis.set_xticks([])
     axis.set_yticks([])
@@ -248,7 +277,9 @@ plt.show()
 # %%
 WEDGE = "0:120"
 chosen = methods.chosen(["fbp", "mlem", "tv", "ganrec"])
-tasks = measured.measured(scan_file, WEDGE, center=index_center, center_convention="index", slices=(0, 1), reader=reader)
+tasks = measured.measured(
+    scan_file, WEDGE, center=index_center, center_convention="index", slices=(0, 1), reader=reader
+)
 results = Results(work / "results")
 todo = runner.pending(results, cells(tasks, chosen))
 failures = runner.run(results, todo, progress=False)
@@ -285,7 +316,11 @@ print(tables.markup_table(header, body, "rst"))
 # own in brackets:
 
 # %%
-slice_of = {(which, m.name): results.image(group[m.name]["image"]) for which, group in (("full", full), ("wedge", wedge)) for m in chosen}
+slice_of = {
+    (which, m.name): results.image(group[m.name]["image"])
+    for which, group in (("full", full), ("wedge", wedge))
+    for m in chosen
+}
 
 
 def distance(method, reference):
@@ -318,7 +353,9 @@ for k, method in enumerate(chosen):
     change = axes[4, k].imshow(part - whole, cmap="RdBu_r", vmin=-high / 2, vmax=high / 2, interpolation="nearest")
     axes[0, k].set_title(method.label)
     axes[4, k].set_title(f"distance {wedge[method.name]['distance']:.3f}", fontsize=10)
-for axis, label in zip(axes[:, 0], ("full range", "0–120°", "full range, detail", "0–120°, detail", "0–120° − full range"), strict=True):
+for axis, label in zip(
+    axes[:, 0], ("full range", "0–120°", "full range, detail", "0–120°, detail", "0–120° − full range"), strict=True
+):
     axis.set_ylabel(label)
 for axis in axes.flat:
     axis.set_xticks([])
@@ -334,8 +371,15 @@ plt.show()
 figure, axes = plt.subplots(1, 2, figsize=(10, 3), dpi=80, layout="constrained", sharey=True)
 row = top + side // 2
 for axis, method, color in zip(axes, chosen[-2:], ("#0072B2", "#D55E00"), strict=True):
-    axis.plot(np.arange(left, left + side), slice_of["full", method.name][row, left : left + side], "k", label="full range")
-    axis.plot(np.arange(left, left + side), slice_of["wedge", method.name][row, left : left + side], color=color, label="0–120°")
+    axis.plot(
+        np.arange(left, left + side), slice_of["full", method.name][row, left : left + side], "k", label="full range"
+    )
+    axis.plot(
+        np.arange(left, left + side),
+        slice_of["wedge", method.name][row, left : left + side],
+        color=color,
+        label="0–120°",
+    )
     axis.set(title=method.label, xlabel=f"column (row {row})")
     axis.legend(fontsize=8)
 axes[0].set_ylabel("attenuation per pixel")

@@ -55,7 +55,9 @@ def sparse_work(projector, batch: int) -> tuple[float, float]:
     if backend.name == "fourier":
         rows, cols = backend._padded
         lines = projector.range_shape[0] * backend._length
-        operations += 2 * batch * 2.5 * (rows * cols * math.log2(rows * cols) + lines * math.log2(backend._length))  # of real data: half
+        operations += (
+            2 * batch * 2.5 * (rows * cols * math.log2(rows * cols) + lines * math.log2(backend._length))
+        )  # of real data: half
     return backend.nbytes, operations
 
 
@@ -89,7 +91,9 @@ def main() -> None:
     print(versions())
     device, batch, size = given.device, given.batch, given.size
     bandwidth, rate = machine(device)
-    print(f"{processor(device)}, {given.threads} threads; a copy moves {bandwidth / 1e6:.1f} GB/s, a matrix product makes {rate / 1e6:.0f} GFLOP/s\n")
+    print(
+        f"{processor(device)}, {given.threads} threads; a copy moves {bandwidth / 1e6:.1f} GB/s, a matrix product makes {rate / 1e6:.0f} GFLOP/s\n"
+    )
     truth, data, theta = problem(size, given.wedge, batch)
     model = ParallelBeamProjector(size, theta, size, backend=given.backend, device=device)
     options, sinogram = GanrecOptions(patience=0), torch.from_numpy(data).to(device)
@@ -105,7 +109,13 @@ def main() -> None:
             spent = clock(call, device)
             floor = max(work[0] / bandwidth, work[1] / rate)
             rows.append(
-                dict(part=name, milliseconds=spent, share=f"{100 * spent / whole:.0f} %", floor=floor, above=spent / floor if floor else None)
+                dict(
+                    part=name,
+                    milliseconds=spent,
+                    share=f"{100 * spent / whole:.0f} %",
+                    floor=floor,
+                    above=spent / floor if floor else None,
+                )
             )
         rest = whole - sum(row["milliseconds"] for row in rows)
         rows.append(dict(part="the rest, Python among it", milliseconds=rest, share=f"{100 * rest / whole:.0f} %"))
@@ -132,7 +142,9 @@ def main() -> None:
             ],
         )  # fmt: skip
 
-    players = _Play(Measurement(torch.arange(batch, device=device), model, sinogram, None, None, settings), start, options, mask)
+    players = _Play(
+        Measurement(torch.arange(batch, device=device), model, sinogram, None, None, settings), start, options, mask
+    )
     players.objective.refresh(start)
     view = 2.0 / size * sinogram
     leaf = start.clone().requires_grad_()

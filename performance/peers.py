@@ -51,7 +51,15 @@ def _torchvision() -> None:
 
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]  # what is left of an import that failed
-    for part in ("", ".datasets", ".datasets.folder", ".datasets.utils", ".transforms", ".transforms.functional", ".utils"):
+    for part in (
+        "",
+        ".datasets",
+        ".datasets.folder",
+        ".datasets.utils",
+        ".transforms",
+        ".transforms.functional",
+        ".utils",
+    ):
         module = Empty(f"torchvision{part}")
         module.__path__, module.__spec__ = [], importlib.machinery.ModuleSpec(module.__name__, None)
         sys.modules[module.__name__] = module
@@ -119,7 +127,9 @@ class AstraCpu(_Astra):
         import astra
 
         self._astra = astra
-        self._id = astra.create_projector("linear", astra.create_proj_geom("parallel", 1.0, size, theta), astra.create_vol_geom(size, size))
+        self._id = astra.create_projector(
+            "linear", astra.create_proj_geom("parallel", 1.0, size, theta), astra.create_vol_geom(size, size)
+        )
 
     def project(self, x):
         y = torch.empty(len(x), len(self.theta), self.size)
@@ -159,7 +169,9 @@ class AstraCuda(_Astra):
         if slices not in self._ids:
             # in three dimensions rows count upwards: -theta is this package's theta
             geometry = self._astra.create_proj_geom("parallel3d", 1.0, 1.0, slices, self.size, -np.asarray(self.theta))
-            self._ids[slices] = self._astra.create_projector("cuda3d", geometry, self._astra.create_vol_geom(self.size, self.size, slices))
+            self._ids[slices] = self._astra.create_projector(
+                "cuda3d", geometry, self._astra.create_vol_geom(self.size, self.size, slices)
+            )
         return self._ids[slices]
 
     def project(self, x):
@@ -219,7 +231,9 @@ class Deepinv(Projector):
         # circle=True: as many columns as pixels, and the fewest samples. It looks at the inscribed disc only.
         angles = torch.as_tensor(np.rad2deg(theta), dtype=torch.float32, device=self.device)
         options = dict(circle=True, normalize=False, device=self.device)
-        self._one, self._all = (Tomography(angles, size, parallel_computation=at_once, **options) for at_once in (False, True))
+        self._one, self._all = (
+            Tomography(angles, size, parallel_computation=at_once, **options) for at_once in (False, True)
+        )
         self._samples = size * size * len(theta)
 
     def image(self, x):
@@ -287,7 +301,9 @@ class GanrecStep:
             from ganrectorch.ganrec import GANtomo
             from ganrectorch.propagators import RadonTransform
 
-            gan = self._gan = GANtomo(np.asarray(sinogram, np.float32), np.asarray(theta, np.float32), recon_monitor=False)
+            gan = self._gan = GANtomo(
+                np.asarray(sinogram, np.float32), np.asarray(theta, np.float32), recon_monitor=False
+            )
             gan.make_model()
             gan.radon = RadonTransform(torch.empty(1, 1, gan.px, gan.px), gan.angle)
             for name in ("prj_input", "angle", "generator", "discriminator", "radon"):
@@ -318,5 +334,11 @@ def _settings(as_shipped: bool = False):
         torch.backends.cudnn.benchmark = tuned
 
 
-PROJECTORS = {"ASTRA CPU": AstraCpu, "ASTRA CUDA": AstraCuda, "grid_sample": Rotation, "deepinv": Deepinv, "torchtomo": TorchTomo}
+PROJECTORS = {
+    "ASTRA CPU": AstraCpu,
+    "ASTRA CUDA": AstraCuda,
+    "grid_sample": Rotation,
+    "deepinv": Deepinv,
+    "torchtomo": TorchTomo,
+}
 STEPS = {"ganrec package": GanrecStep}

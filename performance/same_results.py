@@ -53,7 +53,12 @@ def sinograms(slices: int, noisy: bool):
     s = np.arange(columns) - (columns - 1) / 2
     data = np.zeros((angles, slices, columns))
     for k in range(slices):
-        for x, y, radius, value in ((0, 0, 19, 0.02), (6 + k / 3, 5, 5, 0.03), (-7, 2, 4, -0.02), (-1, -9 + k / 4, 3, 0.05)):
+        for x, y, radius, value in (
+            (0, 0, 19, 0.02),
+            (6 + k / 3, 5, 5, 0.03),
+            (-7, 2, 4, -0.02),
+            (-1, -9 + k / 4, 3, 0.05),
+        ):
             along = s[None] - (x * np.cos(theta) + y * np.sin(theta))[:, None]
             data[:, k] += 2 * value * np.sqrt(np.maximum(radius**2 - along**2, 0))
     if noisy:
@@ -96,7 +101,9 @@ def run(names) -> None:
 def results_of(tree: Path, names) -> dict:
     """The results of the package in `tree`, made in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, __file__, "--run", *names], env=environment, cwd=tree, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--run", *names], env=environment, cwd=tree, stdout=subprocess.PIPE, check=True
+    )
     return pickle.loads(done.stdout)
 
 
@@ -110,7 +117,9 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        subprocess.run(["git", "worktree", "add", "--quiet", "--detach", str(tree), arguments.commit], cwd=ROOT, check=True)
+        subprocess.run(
+            ["git", "worktree", "add", "--quiet", "--detach", str(tree), arguments.commit], cwd=ROOT, check=True
+        )
         try:
             before = results_of(tree, arguments.only)
         finally:

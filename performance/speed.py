@@ -85,7 +85,9 @@ def build_clock():
         ParallelBeamProjector.__init__ = build
 
 
-def problem(size: int, wedge: str, slices: int = 1, protocol: str = "pixel", photons: float | None = None, seed: int = 1000):
+def problem(
+    size: int, wedge: str, slices: int = 1, protocol: str = "pixel", photons: float | None = None, seed: int = 1000
+):
     """(truth, sinograms, theta) of a shale; of more slices than one, neighbours one pixel apart (protocol 'pixel')."""
     from tomopy_ganrec import phantoms
     from tomopy_ganrec.benchmark.cases import Case, Wedge
@@ -106,7 +108,12 @@ def show(rows: list[dict]) -> None:
     cells = [names, *([cell(row.get(name)) for name in names] for row in full)]
     widths = [max(len(line[k]) for line in cells) for k in range(len(names))]
     for line in cells:
-        print("  ".join(text.rjust(width) if k else text.ljust(width) for k, (text, width) in enumerate(zip(line, widths, strict=True))).rstrip())
+        print(
+            "  ".join(
+                text.rjust(width) if k else text.ljust(width)
+                for k, (text, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+        )
     for row in rows:
         if row.get("note"):
             print(f"{next(iter(row.values()))}: {row['note']}")
@@ -126,7 +133,9 @@ def powers(rows: list[dict], along: str, names) -> None:
     for name in names:
         y = np.log([max(row[name], 1e-9) for row in rows])
         whole, last = np.polyfit(x, y, 1)[0], (y[-1] - y[-2]) / (x[-1] - x[-2])
-        print(f"{name} grows as {along}^{whole:.2f} from {rows[0][along]} to {rows[-1][along]}, ^{last:.2f} over the last step")
+        print(
+            f"{name} grows as {along}^{whole:.2f} from {rows[0][along]} to {rows[-1][along]}, ^{last:.2f} over the last step"
+        )
     print(flush=True)
 
 
@@ -251,7 +260,10 @@ def _cells(name: str, times: dict, reference: dict, more: dict) -> dict:
             row[what] = spent
             continue
         other = reference.get(what)
-        row[what], row[f"{what}_ratio"] = 1e3 * median(spent), median(spent) / median(other) if isinstance(other, list) else None
+        row[what], row[f"{what}_ratio"] = (
+            1e3 * median(spent),
+            median(spent) / median(other) if isinstance(other, list) else None,
+        )
         row[f"{what}_least"], row[f"{what}_repeats"] = 1e3 * min(spent), len(spent)
     return {**row, **more}
 
@@ -274,12 +286,16 @@ def projector(given) -> list[dict]:
                         times[name][what] = f"≈{likely:.0f} s, not run"
                         continue
                     y = torch.ones(batch, *found[name][1], device=given.device)
-                    spent = timed(calls(one, one.image(images), y)[what], given.device, given.budget, prepares=what == "adjoint")
+                    spent = timed(
+                        calls(one, one.image(images), y)[what], given.device, given.budget, prepares=what == "adjoint"
+                    )
                     known[name, what], times[name][what] = median(spent) / batch / size**2, spent
                     one.release()
                     gc.collect()
             own = next(iter(made)) if given.reference is None else f"own {given.reference}"
-            table = [_cells(name, times[name], times.get(own, {}), {**found[name][0], **made[name][1]}) for name in made]
+            table = [
+                _cells(name, times[name], times.get(own, {}), {**found[name][0], **made[name][1]}) for name in made
+            ]
             print(f"{size}² × 180 angles, {batch} at once; milliseconds, ratios to '{own}'")
             show([{k: v for k, v in row.items() if "least" not in k and "repeats" not in k} for row in table] + absent)
             rows += [dict(size=size, batch=batch, **row) for row in table + absent]
@@ -320,7 +336,12 @@ def step(given) -> list[dict]:
     def add(name, what, spent, note=None):
         row = dict(step=name, what=what)
         if spent:
-            row.update(milliseconds=1e3 * median(spent), mean=1e3 * float(np.mean(spent)), least=1e3 * min(spent), iterations=len(spent))
+            row.update(
+                milliseconds=1e3 * median(spent),
+                mean=1e3 * float(np.mean(spent)),
+                least=1e3 * min(spent),
+                iterations=len(spent),
+            )
             row["ratio"] = median(spent) / first
         rows.append({**row, **({"note": note} if note else {})})
 
@@ -339,7 +360,9 @@ def step(given) -> list[dict]:
     for name, make in peers.STEPS.items():
         note = peers.reason(name, given.device)
         for compiled in (False, True) if given.compile else (False,):
-            what = "as shipped, compiled" if compiled else "its networks, losses and grid_sample projector, not compiled"
+            what = (
+                "as shipped, compiled" if compiled else "its networks, losses and grid_sample projector, not compiled"
+            )
             spent = []
             if note is None:
                 try:
@@ -373,7 +396,9 @@ def reconstruct(given, data, theta, size: int, method: str) -> tuple[dict, np.nd
     kind, _, choice = method.partition(" ")
     with build_clock() as made:
         began, parts = time.perf_counter(), {}
-        model = ParallelBeamProjector(size, theta, size, backend=choice if kind == "MLEM-200" else given.backend, device=given.device)
+        model = ParallelBeamProjector(
+            size, theta, size, backend=choice if kind == "MLEM-200" else given.backend, device=given.device
+        )
         synchronize(given.device)
         before = sum(made)
         if kind == "MLEM-200":
@@ -383,7 +408,10 @@ def reconstruct(given, data, theta, size: int, method: str) -> tuple[dict, np.nd
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 result = fit(model, sinogram, GanrecOptions(**options))
-            image, parts = result.image, dict(start=result.seconds["start"] - (sum(made) - before), fit=result.seconds["fit"])
+            image, parts = (
+                result.image,
+                dict(start=result.seconds["start"] - (sum(made) - before), fit=result.seconds["fit"]),
+            )
         synchronize(given.device)
         total, build = time.perf_counter() - began, sum(made)
     return dict(build=build, **parts, seconds=total - build, cold=total, backend=model.backend), image.cpu().numpy()
@@ -422,17 +450,39 @@ def run(given) -> list[dict]:
             row.update(numbers)
             for key, ratio in (("seconds", "ratio"), ("cold", "cold_ratio")) if found["MLEM-200 matrix"] else ():
                 row[ratio] = numbers[key] / median(one[key] for one in found["MLEM-200 matrix"])
-            row.update(least=min(one["seconds"] for one in found[name]), mssim=score[name], backend=found[name][0]["backend"])
+            row.update(
+                least=min(one["seconds"] for one in found[name]), mssim=score[name], backend=found[name][0]["backend"]
+            )
         else:
             row["note"] = notes.get(name)
         rows.append(row)
-    names = ("method", "build", "start", "fit", "seconds", "least", "ratio", "cold", "cold_ratio", "mssim", "backend", "note")
+    names = (
+        "method",
+        "build",
+        "start",
+        "fit",
+        "seconds",
+        "least",
+        "ratio",
+        "cold",
+        "cold_ratio",
+        "mssim",
+        "backend",
+        "note",
+    )
     rows = [{name: row.get(name) for name in names} for row in rows]
     noise = "noise-free" if given.photons is None else f"{given.photons:g} photons"
-    print(f"{given.size}² from {given.wedge} degrees, protocol {given.protocol}, {noise}, seed {given.seed}, one slice, median of {given.repeat}")
-    print("seconds: without the projectors (build); cold: with them; ratios to MLEM-200 with the matrix; start and fit are parts of seconds")
+    print(
+        f"{given.size}² from {given.wedge} degrees, protocol {given.protocol}, {noise}, seed {given.seed}, one slice, median of {given.repeat}"
+    )
+    print(
+        "seconds: without the projectors (build); cold: with them; ratios to MLEM-200 with the matrix; start and fit are parts of seconds"
+    )
     show(rows)
-    return [dict(size=given.size, wedge=given.wedge, protocol=given.protocol, photons=given.photons, seed=given.seed, **row) for row in rows]
+    return [
+        dict(size=given.size, wedge=given.wedge, protocol=given.protocol, photons=given.photons, seed=given.seed, **row)
+        for row in rows
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------- growth
@@ -453,7 +503,16 @@ def growth(given) -> list[dict]:
             _, data, theta = problem(size, str(angles), slices)
             found = [reconstruct(given, data, theta, size, "ganrec default")[0] for _ in range(given.repeat)]
             numbers = {key: median(one[key] for one in found) for key in found[0] if key != "backend"}
-            table.append(dict(against=along, size=size, angles=angles, slices=slices, **numbers, a_slice=numbers["seconds"] / slices))
+            table.append(
+                dict(
+                    against=along,
+                    size=size,
+                    angles=angles,
+                    slices=slices,
+                    **numbers,
+                    a_slice=numbers["seconds"] / slices,
+                )
+            )
         print(f"a default reconstruction against {along}; seconds: without the projectors (build)")
         show(table)
         if len(table) > 1:
@@ -480,7 +539,9 @@ def imports(given) -> list[dict]:
                 raise RuntimeError(done.stderr)
             found.append(json.loads(done.stdout))
         spent = [one[0] for one in found[1:]]
-        rows.append(dict(statement=statement, seconds=median(spent), least=min(spent), torch=found[-1][1], modules=found[-1][2]))
+        rows.append(
+            dict(statement=statement, seconds=median(spent), least=min(spent), torch=found[-1][1], modules=found[-1][2])
+        )
     print(f"imports, {given.repeat} interpreters each; torch: whether it was loaded")
     show(rows)
     return rows
@@ -498,12 +559,20 @@ def parser() -> argparse.ArgumentParser:
     """Of the command line."""
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = top.add_subparsers(dest="what", required=True)
-    made = {part.__name__: parts.add_parser(part.__name__, help=part.__doc__) for part in (projector, step, run, growth, imports)}
+    made = {
+        part.__name__: parts.add_parser(part.__name__, help=part.__doc__)
+        for part in (projector, step, run, growth, imports)
+    }
     for name, one in made.items():
         one.add_argument("--out", type=Path, help="CSV file")
         if name == "imports":
             continue
-        one.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="torch's, in this process (all cores it may use)")
+        one.add_argument(
+            "--threads",
+            type=int,
+            default=len(os.sched_getaffinity(0)),
+            help="torch's, in this process (all cores it may use)",
+        )
         one.add_argument("--device", default="cpu", help="'cpu' or 'cuda'")
         if name != "projector":
             one.add_argument("--backend", default="auto", help="of this package's projector")
@@ -511,19 +580,32 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--sizes", type=listed(int), default=[128, 256, 512])
     one.add_argument("--batches", type=listed(int), default=[1, 8, 32])
     one.add_argument(
-        "--backends", type=listed(), help="of this package, the first is what others are compared with (all that run, first what 'auto' takes)"
+        "--backends",
+        type=listed(),
+        help="of this package, the first is what others are compared with (all that run, first what 'auto' takes)",
     )
     one.add_argument("--reference", help="another backend to compare with")
     one.add_argument("--peers", type=listed(), help="names, as in the table; '' for none (all)")
     one.add_argument("--budget", type=float, default=2.0, help="seconds a cell may take beyond 3 repeats")
-    one.add_argument("--longest", type=float, default=60.0, help="seconds that one call may be expected to take; longer ones are left out")
+    one.add_argument(
+        "--longest",
+        type=float,
+        default=60.0,
+        help="seconds that one call may be expected to take; longer ones are left out",
+    )
     one = made["step"]
     one.add_argument("--size", type=int, default=256)
     one.add_argument("--wedge", default="120")
     one.add_argument("--iterations", type=int, default=30, help="of the fit")
-    one.add_argument("--batches", type=listed(int), default=[1], help="slices at once, of the default fit; ratios are to the first")
+    one.add_argument(
+        "--batches", type=listed(int), default=[1], help="slices at once, of the default fit; ratios are to the first"
+    )
     one.add_argument("--no-paper", action="store_true", help="leave out preset='paper'")
-    one.add_argument("--compile", action="store_true", help="also the ganrec package's step compiled, as it ships; on a CPU that takes minutes")
+    one.add_argument(
+        "--compile",
+        action="store_true",
+        help="also the ganrec package's step compiled, as it ships; on a CPU that takes minutes",
+    )
     one = made["run"]
     one.add_argument("--size", type=int, default=256)
     one.add_argument("--wedge", default="120", help="degrees, or projections/degrees")
@@ -558,7 +640,11 @@ def processor(device: str) -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     with contextlib.suppress(OSError, StopIteration):
-        return next(line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+        return next(
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        )
     return "CPU"
 
 

@@ -46,7 +46,9 @@ def measure(folder: Path, size: int, slices: int, options: dict, to_file: bool, 
     from tomopy_ganrec.metrics import mssim
 
     theta = np.deg2rad(np.arange(ANGLES))
-    recon(np.load(folder / "warm-up.npy"), theta, sinogram_order=True, num_iter=1, reweight=1)  # libraries and threads are there
+    recon(
+        np.load(folder / "warm-up.npy"), theta, sinogram_order=True, num_iter=1, reweight=1
+    )  # libraries and threads are there
     data = np.load(folder / "data.npy", mmap_mode="r")[::part]
     truth = np.load(folder / "truth.npy", mmap_mode="r")[::part]
     out = folder / "rec.h5" if to_file else None
@@ -87,7 +89,9 @@ def mlem_seconds(folder: Path) -> float:
 def in_a_process(threads: int, *arguments) -> dict:
     """The row that this script, called with `arguments`, prints."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    done = subprocess.run([sys.executable, __file__, *map(str, arguments)], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, *map(str, arguments)], env=environment, capture_output=True, text=True
+    )
     if done.returncode:
         raise RuntimeError(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -118,7 +122,12 @@ def table(folder: Path, cases, threads: int, to_file=False) -> list[dict]:
 def speed(folder: Path, threads: int) -> list[dict]:
     """The warm start and batches against slices one by one."""
     one = dict(batch_size=1, warm_start=0)
-    cases = [("one at a time", one, 4), ("batches", dict(warm_start=0), 1), ("warm, one at a time", dict(batch_size=1), 1), ("warm, batches", {}, 1)]
+    cases = [
+        ("one at a time", one, 4),
+        ("batches", dict(warm_start=0), 1),
+        ("warm, one at a time", dict(batch_size=1), 1),
+        ("warm, batches", {}, 1),
+    ]
     rows = table(folder, [(256, 32, *case) for case in cases], threads)
     mlem = in_a_process(threads, "mlem", "--folder", folder)["seconds"]
     for row in rows:
@@ -134,13 +143,17 @@ def growth(folder: Path, threads: int) -> list[dict]:
     sizes = np.log([row["size"] for row in rows[1:]])
     for name in ("seconds_a_slice", "peak_mb"):
         power, constant = np.polyfit(sizes, np.log([row[name] for row in rows[1:]]), 1)
-        print(f"{name} grows as size^{power:.2f} from 128 to 512; {ANGLES} angles, 2048: {np.exp(constant + power * np.log(2048)):.3g}")
+        print(
+            f"{name} grows as size^{power:.2f} from 128 to 512; {ANGLES} angles, 2048: {np.exp(constant + power * np.log(2048)):.3g}"
+        )
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speed", "slices", "growth", "paper", "one", "mlem"), help="one and mlem: used by the others")
+    parser.add_argument(
+        "what", choices=("speed", "slices", "growth", "paper", "one", "mlem"), help="one and mlem: used by the others"
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--out", type=Path, help="CSV file")
     for name in ("size", "slices", "part"):
@@ -160,7 +173,10 @@ def main() -> None:
         if given.what == "slices":
             rows = table(folder, [(128, n, "warm, batches", {}, 1) for n in (16, 64, 256)], given.threads, to_file=True)
         elif given.what == "paper":
-            cases = [(64, 8, "paper, cold", dict(preset="paper", warm_start=0), 1), (64, 8, "paper, weights carried on", dict(preset="paper"), 1)]
+            cases = [
+                (64, 8, "paper, cold", dict(preset="paper", warm_start=0), 1),
+                (64, 8, "paper, weights carried on", dict(preset="paper"), 1),
+            ]
             rows = table(folder, cases, given.threads)
         else:
             rows = (speed if given.what == "speed" else growth)(folder, given.threads)

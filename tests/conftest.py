@@ -20,7 +20,12 @@ class Breaking:
 
     def __init__(self, model, iteration=math.inf, projection=math.inf):
         self._model, self._iteration, self._projection, self._fits, self._all = model, iteration, projection, 0, 0
-        self.domain_shape, self.range_shape, self.theta, self.center = model.domain_shape, model.range_shape, model.theta, model.center
+        self.domain_shape, self.range_shape, self.theta, self.center = (
+            model.domain_shape,
+            model.range_shape,
+            model.theta,
+            model.center,
+        )
         self.back_project, self.pixel_size = model.back_project, model.pixel_size
 
     def resampled(self, *args, **kwargs):

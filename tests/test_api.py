@@ -22,7 +22,9 @@ def blobs(size=N, scale=1.0):
     """An asymmetric object of three Gaussian blobs."""
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     spots = ((-4, 5, 1.0, 4), (6, -3, 0.6, 3), (2, 8, 0.4, 2))
-    return scale * sum(h * np.exp(-((y - r) ** 2 + (x - c) ** 2) / (2 * w**2)) for r, c, h, w in spots).astype(np.float32)
+    return scale * sum(h * np.exp(-((y - r) ** 2 + (x - c) ** 2) / (2 * w**2)) for r, c, h, w in spots).astype(
+        np.float32
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,15 @@ def sinograms(theta):
 def call(tomo, theta, center=None, **kwargs):
     """One chunk, called the way tomopy.recon does."""
     out = np.full((tomo.shape[0], N, N), 1e-6, np.float32)
-    ganrec(tomo, np.full(len(tomo), N / 2 if center is None else center, np.float32), out, theta, num_gridx=N, num_gridy=N, **kwargs)
+    ganrec(
+        tomo,
+        np.full(len(tomo), N / 2 if center is None else center, np.float32),
+        out,
+        theta,
+        num_gridx=N,
+        num_gridy=N,
+        **kwargs,
+    )
     return out
 
 
@@ -61,7 +71,8 @@ def test_concurrent_chunks_with_shared_options_and_read_only_input(sinograms, th
     centers = np.full(6, N / 2, np.float32)
     with ThreadPoolExecutor(2) as pool:
         jobs = [
-            pool.submit(ganrec, tomo[s], centers[s], out[s], theta, num_gridx=N, num_gridy=N, options=options) for s in (slice(0, 4), slice(4, 6))
+            pool.submit(ganrec, tomo[s], centers[s], out[s], theta, num_gridx=N, num_gridy=N, options=options)
+            for s in (slice(0, 4), slice(4, 6))
         ]
         [job.result() for job in jobs]
     assert options == before
@@ -77,7 +88,9 @@ def test_two_dimensional_chunk_with_scalar_centre(sinograms, theta):
 
 
 def test_keywords_come_before_options_and_tomopy_keywords_pass(sinograms, theta):
-    out = call(sinograms[:1], theta, options={"num_iter": 9, "reweight": 1}, num_iter=3, filter_name="parzen", num_block=1)
+    out = call(
+        sinograms[:1], theta, options={"num_iter": 9, "reweight": 1}, num_iter=3, filter_name="parzen", num_block=1
+    )
     np.testing.assert_array_equal(out, call(sinograms[:1], theta, options=QUICK))
 
 
@@ -86,8 +99,21 @@ LEFTOVERS = [
     {"method": "SIRT_CUDA", "proj_type": "cuda", "extra_options": {"MinConstraint": 0}},
     {"method": "SART", "proj_type": "linear", "gpu_list": None},
     {"lpmethod": "fbp", "filter_type": "parzen", "interp_type": "cubic", "filter_name": "None", "reg_par": 1},
-    {"accelerated": True, "pool_size": 0, "interpolation": "LINEAR", "device": "gpu", "grid_size": [0, 0, 0], "block_size": [32, 32, 1]},
-    {"accelerated": np.array(False), "device": "cpu", "reg_data": np.zeros((1, N, N), np.float32), "num_block": np.int32(1), "ind_block": [0, 1]},
+    {
+        "accelerated": True,
+        "pool_size": 0,
+        "interpolation": "LINEAR",
+        "device": "gpu",
+        "grid_size": [0, 0, 0],
+        "block_size": [32, 32, 1],
+    },
+    {
+        "accelerated": np.array(False),
+        "device": "cpu",
+        "reg_data": np.zeros((1, N, N), np.float32),
+        "num_block": np.int32(1),
+        "ind_block": [0, 1],
+    },
 ]
 
 
@@ -100,7 +126,10 @@ def test_leftovers_of_other_algorithms_change_nothing(sinograms, theta, leftover
         call(sinograms[:1], theta, options=leftovers | {"proj_tpe": "cuda"})
 
 
-@pytest.mark.parametrize("given, means", [("gpu", "auto"), (np.str_("gpu"), "auto"), (np.array("gpu"), "auto"), ("cpu", "cpu"), ("cuda:1", "cuda:1")])
+@pytest.mark.parametrize(
+    "given, means",
+    [("gpu", "auto"), (np.str_("gpu"), "auto"), (np.array("gpu"), "auto"), ("cpu", "cpu"), ("cuda:1", "cuda:1")],
+)
 def test_tomopys_word_for_the_gpu(given, means):
     assert GanrecOptions.from_mapping({"device": given}).device == means
     assert GanrecOptions.from_mapping({"device": "cpu"}, {"device": given}).device == means
@@ -181,7 +210,9 @@ def test_cancelled_and_failing_runs_leave_the_output_untouched(sinograms, theta)
 def test_cancel_reaches_a_run_in_another_thread(sinograms, theta):
     started = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(recon, sinograms, theta, sinogram_order=True, num_iter=100000, callback=lambda status: started.set())
+        job = pool.submit(
+            recon, sinograms, theta, sinogram_order=True, num_iter=100000, callback=lambda status: started.set()
+        )
         assert started.wait(60)
         tomopy_ganrec.cancel()
         with pytest.raises(tomopy_ganrec.Cancelled):
@@ -217,7 +248,9 @@ def test_recon_takes_projection_order_and_other_grids(sinograms, theta):
     wide = recon(sinograms[:1], theta, sinogram_order=True, num_gridx=N + 6, num_gridy=N + 2, num_iter=0)
     assert wide.shape == (1, N + 6, N + 2)
     # rows are num_gridx: the object sits in the middle of the larger grid
-    np.testing.assert_allclose(wide[0, 3:-3, 1:-1], recon(sinograms[:1], theta, sinogram_order=True, num_iter=0)[0], atol=0.05)
+    np.testing.assert_allclose(
+        wide[0, 3:-3, 1:-1], recon(sinograms[:1], theta, sinogram_order=True, num_iter=0)[0], atol=0.05
+    )
 
 
 def test_recon_info(sinograms, theta):
@@ -227,8 +260,14 @@ def test_recon_info(sinograms, theta):
     for k, record in enumerate(info.slices):
         model = ParallelBeamProjector(N, theta, N).forward_project(torch.from_numpy(out[k : k + 1])).numpy()[0]
         # the residual in the record is that of the image that is returned
-        assert record["residual"] == pytest.approx(np.linalg.norm(model - sinograms[k]) / np.linalg.norm(sinograms[k]), rel=1e-2)
-        assert record["stopped"] == "finished" and record["backend"] == "matrix" and len(record["history"]["objective"]) == 4
+        assert record["residual"] == pytest.approx(
+            np.linalg.norm(model - sinograms[k]) / np.linalg.norm(sinograms[k]), rel=1e-2
+        )
+        assert (
+            record["stopped"] == "finished"
+            and record["backend"] == "matrix"
+            and len(record["history"]["objective"]) == 4
+        )
         assert set(record["seconds"]) == {"start", "fit"} and record["center"] == N / 2
     assert "3 slices" in str(info)
 
@@ -277,14 +316,18 @@ def test_a_stack_larger_than_the_volume(sinograms, theta):
 def test_a_volume_is_cut_into_stacks(sinograms, theta):
     tomo = np.concatenate([sinograms, sinograms[:2]])
     found = recon(tomo, theta, sinogram_order=True, stack=2, **QUICK)
-    parts = [recon(tomo[s], theta, sinogram_order=True, stack=2, **QUICK) for s in (slice(0, 2), slice(2, 4), slice(4, 5))]
+    parts = [
+        recon(tomo[s], theta, sinogram_order=True, stack=2, **QUICK) for s in (slice(0, 2), slice(2, 4), slice(4, 5))
+    ]
     np.testing.assert_array_equal(found, np.concatenate(parts))
 
 
 def test_stacks_of_different_centres_do_not_mix(sinograms, theta):
     tomo, centers = np.concatenate([sinograms[:2], sinograms[:2]]), [16.0, 16.0, 15.2, 15.2]
     found = recon(tomo, theta, centers, sinogram_order=True, stack=4, **QUICK)
-    parts = [recon(tomo[s], theta, centers[s], sinogram_order=True, stack=4, **QUICK) for s in (slice(0, 2), slice(2, 4))]
+    parts = [
+        recon(tomo[s], theta, centers[s], sinogram_order=True, stack=4, **QUICK) for s in (slice(0, 2), slice(2, 4))
+    ]
     np.testing.assert_array_equal(found, np.concatenate(parts))
 
 
@@ -329,9 +372,15 @@ def test_progress_and_stages_of_all_that_may_be_asked_for(sinograms, theta, caps
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda t, a: ((t, np.rad2deg(a)), {}), "spans 0 to 174: these look like degrees, and TomoPy expects radians.*np.deg2rad"),
+        (
+            lambda t, a: ((t, np.rad2deg(a)), {}),
+            "spans 0 to 174: these look like degrees, and TomoPy expects radians.*np.deg2rad",
+        ),
         (lambda t, a: ((t, a[:-1]), {}), r"theta has shape \(29,\), the data 30"),
-        (lambda t, a: ((t, np.where(a > 2.9, np.nan, a)), {}), "theta holds 2 values that are not finite, the first at index 28"),
+        (
+            lambda t, a: ((t, np.where(a > 2.9, np.nan, a)), {}),
+            "theta holds 2 values that are not finite, the first at index 28",
+        ),
         (lambda t, a: ((t, a, [16.0, 16.0]), {}), r"center has shape \(2,\), the data 3 slices"),
         (lambda t, a: ((t, a, np.nan), {}), "center is nan for slice 0"),
         (lambda t, a: ((t, a, 40.0), {}), "center 40 of slice 0 is off the detector of 32 columns"),
@@ -341,7 +390,10 @@ def test_progress_and_stages_of_all_that_may_be_asked_for(sinograms, theta, caps
         (lambda t, a: ((t[:, :1], a[:1]), {}), "1 projections"),
         (lambda t, a: ((t[0], a), {}), "2 dimensions"),
         (lambda t, a: ((np.where(t > t.max() * 0.99, np.inf, t), a), {}), "NaN or infinite, the first at"),
-        (lambda t, a: ((t, a), {"init_recon": np.zeros((3, N, N + 1))}), r"init_recon has shape \(3, 32, 33\).*\(3, 32, 32\)"),
+        (
+            lambda t, a: ((t, a), {"init_recon": np.zeros((3, N, N + 1))}),
+            r"init_recon has shape \(3, 32, 33\).*\(3, 32, 32\)",
+        ),
         (lambda t, a: ((t, a), {"init_recon": np.full((3, N, N), np.nan)}), "init_recon holds values"),
         (lambda t, a: ((t, a), {"num_gridx": 0}), "at least one row"),
         (lambda t, a: ((t, a), {"num_iter": -1}), "num_iter=-1 must be a whole number of at least 0"),
@@ -378,7 +430,9 @@ def test_data_that_look_like_transmission_warn(sinograms, theta):
 
 def test_memory_exhausted_names_the_options_that_help(sinograms, theta, monkeypatch):
     def exhausted(*args, **kwargs):
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes")
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes"
+        )
 
     monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", exhausted)
     with pytest.raises(MemoryError, match=r"3 slices of 32×32.*batch_size=1.*backend='astra'"):
@@ -420,7 +474,9 @@ def test_register_enters_and_leaves_tomopys_tables(monkeypatch):
     keywords = tables.allowed_recon_kwargs["ganrec"]
     # TomoPy gives its own default to each that it goes through: num_iter=1 would be one
     assert list(keywords) == ["num_gridx", "num_gridy", "options"]
-    assert all(name in keywords for name in ("num_gridx", "options", "num_iter", "filter_name", "levels", "a misspelt one"))
+    assert all(
+        name in keywords for name in ("num_gridx", "options", "num_iter", "filter_name", "levels", "a misspelt one")
+    )
     tomopy_ganrec.unregister()
     tomopy_ganrec.unregister()
     assert tables.allowed_recon_kwargs == {"mlem": ["num_iter"]} and not hasattr(tables.extern, "c_ganrec")

@@ -98,7 +98,9 @@ def test_files_and_options_know_no_torch(name):
     _, tree = sources()[name]
     first = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name.split(".")[0] for node in first if isinstance(node, ast.Import) for alias in node.names}
-    names |= {(node.module or "").split(".")[0] for node in first if isinstance(node, ast.ImportFrom) and not node.level}
+    names |= {
+        (node.module or "").split(".")[0] for node in first if isinstance(node, ast.ImportFrom) and not node.level
+    }
     assert not names & {"torch", "astra", "h5py", "dask", "distributed", "tomopy"}
 
 
@@ -127,4 +129,8 @@ def test_nobody_prints(name):
     _, tree = sources()[name]
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     assert not [f for f in calls if isinstance(f, ast.Name) and f.id == "print"]
-    assert not [f for f in calls if isinstance(f, ast.Attribute) and f.attr == "write" and ast.unparse(f.value) in ("sys.stdout", "sys.stderr")]
+    assert not [
+        f
+        for f in calls
+        if isinstance(f, ast.Attribute) and f.attr == "write" and ast.unparse(f.value) in ("sys.stdout", "sys.stderr")
+    ]

@@ -19,7 +19,9 @@ def scan(tmp_path):
     theta = np.arange(0, 180, 6.0)
     y, x = np.mgrid[:24, :24] - 11.5
     disk = torch.from_numpy((0.1 * (np.hypot(y - 2, x + 3) < 6)).astype(np.float32))
-    sinogram = ParallelBeamProjector(24, np.deg2rad(theta), 24, 12.5).forward_project(torch.stack([disk, 2 * disk])).numpy()
+    sinogram = (
+        ParallelBeamProjector(24, np.deg2rad(theta), 24, 12.5).forward_project(torch.stack([disk, 2 * disk])).numpy()
+    )
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:
         file["exchange/data"], file["exchange/theta"] = np.exp(-sinogram.swapaxes(0, 1)), theta
@@ -28,18 +30,32 @@ def scan(tmp_path):
 
 def test_recon_writes_what_the_function_returns(scan, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(f"recon {scan} --center 12.5 --slices 0:2 --angles 0:120 --num-iter 2 --init sirt --out {out} --reader h5py".split()) == 0
+    assert (
+        main(
+            f"recon {scan} --center 12.5 --slices 0:2 --angles 0:120 --num-iter 2 --init sirt --out {out} --reader h5py".split()
+        )
+        == 0
+    )
     projections, theta = io.read_projections(scan, angles="0:120", reader="h5py")
     expected = recon(projections, theta, 12.5, num_iter=2, init="sirt")
     written = np.stack([tifffile.imread(out / f"recon_0000{k}.tiff") for k in range(2)])
     np.testing.assert_array_equal(written, expected)
     captured = capsys.readouterr()
-    assert "2 slices on" in captured.out and "recon_00000.tiff … recon_00001.tiff" in captured.out and "100%" in captured.err
+    assert (
+        "2 slices on" in captured.out
+        and "recon_00000.tiff … recon_00001.tiff" in captured.out
+        and "100%" in captured.err
+    )
 
 
 def test_recon_to_hdf5_quietly_with_levels(scan, tmp_path, capsys):
     out = tmp_path / "out.h5"
-    assert main(f"recon {scan} --center 12.5 --slices 1 --levels [0,0.2] --num-iter 4 --out {out} --quiet --reader h5py".split()) == 0
+    assert (
+        main(
+            f"recon {scan} --center 12.5 --slices 1 --levels [0,0.2] --num-iter 4 --out {out} --quiet --reader h5py".split()
+        )
+        == 0
+    )
     with h5py.File(out) as file:
         assert file["exchange/data"].shape == (1, 24, 24) and file["exchange/data"].attrs["first_slice"] == 1
     captured = capsys.readouterr()
@@ -86,7 +102,11 @@ def test_demo(tmp_path, capsys):
     assert "start of GANrec" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("text", ("[" * 5000, "(" * 5000, "-" * 5000 + "1", "1" + "+1" * 5000), ids=("brackets", "parentheses", "signs", "sum"))
+@pytest.mark.parametrize(
+    "text",
+    ("[" * 5000, "(" * 5000, "-" * 5000 + "1", "1" + "+1" * 5000),
+    ids=("brackets", "parentheses", "signs", "sum"),
+)
 @pytest.mark.parametrize("option", ("--levels", "--noise", "--batch-size"))
 def test_values_nested_deeply_are_refused_as_what_they_are(option, text, capsys):
     assert main(["recon", "nothing.h5", "--out", "out", f"{option}={text}"]) == 1

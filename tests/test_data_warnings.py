@@ -42,7 +42,9 @@ def told(data, theta, center=None, size=None, **options):
     center = np.full(len(data), data.shape[2] / 2 if center is None else center)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warned = warn_of_data(source_of(np.asarray(data), True), theta, center, size or (data.shape[2],) * 2, GanrecOptions(**options))
+        warned = warn_of_data(
+            source_of(np.asarray(data), True), theta, center, size or (data.shape[2],) * 2, GanrecOptions(**options)
+        )
     texts = [str(w.message) for w in caught]
     found = [kind for kind, text in KINDS.items() if any(_matches(text, message) for message in texts)]
     assert len(found) == len(texts) and warned is bool(texts)
@@ -64,7 +66,9 @@ def test_line_integrals_are_welcome(name, wedge, photons):
     for shift in (0, 0.02, -0.02):  # a flat field that drifted
         assert told(data + np.float32(shift * clean.max()), theta) == []
     assert told(data, theta, N / 2 + 2) == []
-    assert told(np.rint(clean), theta) == told(np.rint(clean).astype(np.uint16), theta) == []  # whole numbers, and large ones, are no counts
+    assert (
+        told(np.rint(clean), theta) == told(np.rint(clean).astype(np.uint16), theta) == []
+    )  # whole numbers, and large ones, are no counts
     assert told(data * 1e20, theta) == told(data * 1e-30, theta) == []
     assert told(np.pad(data, ((0, 0), (0, 0), (20, 20))), theta) == []
 
@@ -101,7 +105,9 @@ def test_one_warning_for_many_slices_wherever_they_lie(tmp_path):
     for source in (volume, mapped):
         with pytest.warns(UserWarning) as caught:
             recon(source, theta, sinogram_order=True, init="fbp", num_iter=0, batch_size=2)
-        assert len(caught) == 1 and "look like transmission" in str(caught[0].message) and caught[0].filename == __file__
+        assert (
+            len(caught) == 1 and "look like transmission" in str(caught[0].message) and caught[0].filename == __file__
+        )
 
 
 @pytest.mark.parametrize("share", (1.0, 0.5))
@@ -140,7 +146,13 @@ def test_half_acquisition(name, mirrored, beside):
     theta = np.concatenate([theta, theta + np.pi])
     assert told(turn, theta, center) == ["grid"] and told(turn, theta, center, (N, N)) == []
     with pytest.warns(UserWarning, match="reaches beyond") as caught:
-        warn_of_data(source_of(np.ascontiguousarray(turn), True), theta, np.array([float(center)]), turn.shape[2:] * 2, GanrecOptions())
+        warn_of_data(
+            source_of(np.ascontiguousarray(turn), True),
+            theta,
+            np.array([float(center)]),
+            turn.shape[2:] * 2,
+            GanrecOptions(),
+        )
     words = str(caught[0].message)
     need = int(words.split("num_gridx=")[1].split(",")[0])
     assert told(turn, theta, center, (need, need)) == [] and need <= N + 4
@@ -165,5 +177,12 @@ def test_slices_that_are_not_finite_are_left_to_the_one_who_refuses_them():
 def test_inside_tomopy_the_caller_is_named():
     data, theta = scan()
     with pytest.warns(UserWarning, match="transmission") as caught:
-        ganrec(transmission(data, 0.5), np.array([N / 2]), np.full((1, N, N), 1e-6, np.float32), theta, init="fbp", num_iter=0)
+        ganrec(
+            transmission(data, 0.5),
+            np.array([N / 2]),
+            np.full((1, N, N), 1e-6, np.float32),
+            theta,
+            init="fbp",
+            num_iter=0,
+        )
     assert len(caught) == 1 and caught[0].filename == __file__

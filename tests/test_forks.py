@@ -86,7 +86,9 @@ def test_children_of_a_pool():
 
 
 def test_a_child_of_a_process_that_has_used_torch_otherwise():
-    assert in_a_process("torch.exp(torch.ones(3000, 3000)); torch.ones(500, 500) @ torch.ones(500, 500); print(child(lambda: run().any()))") == ["0"]
+    assert in_a_process(
+        "torch.exp(torch.ones(3000, 3000)); torch.ones(500, 500) @ torch.ones(500, 500); print(child(lambda: run().any()))"
+    ) == ["0"]
 
 
 def test_forks_while_another_thread_reconstructs():

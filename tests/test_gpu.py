@@ -71,7 +71,9 @@ def blob_sinogram(geometry):
     columns = geometry["columns"]
     t, theta = np.arange(columns) + 0.5 - geometry.get("center", columns / 2), geometry["theta"][:, None]
     shifts = [t - col * np.cos(theta) + row * np.sin(theta) for row, col, _, _ in BLOBS]
-    return sum(a * s * np.sqrt(2 * np.pi) * np.exp(-(d**2) / (2 * s**2)) for d, (_, _, s, a) in zip(shifts, BLOBS, strict=True))
+    return sum(
+        a * s * np.sqrt(2 * np.pi) * np.exp(-(d**2) / (2 * s**2)) for d, (_, _, s, a) in zip(shifts, BLOBS, strict=True)
+    )
 
 
 # Against the CPU
@@ -118,7 +120,9 @@ def test_matrix_on_the_gpu_is_an_adjoint_pair(geometry, backend):
 def test_float64_passes_gradcheck(backend):
     projector = ParallelBeamProjector((3, 4), [2.1, 0.4], 5, 2.3, backend=backend, device="cuda", dtype=torch.float64)
     x = torch.rand(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).cuda().requires_grad_()
-    assert torch.autograd.gradcheck(projector.forward_project, x, nondet_tol=1e-12)  # cuSPARSE's order of summation may vary
+    assert torch.autograd.gradcheck(
+        projector.forward_project, x, nondet_tol=1e-12
+    )  # cuSPARSE's order of summation may vary
 
 
 @geometries
@@ -158,7 +162,9 @@ def test_centres_by_slice(astra, backend):
     geometry = GEOMETRIES["wide"] | {"center": np.array([52.0, 47.25, 52.0])}
     x, y = smooth_pair(geometry)
     projector = on_gpu(geometry, backend)
-    assert difference(projector.forward_project(x.cuda()), on_cpu(geometry).forward_project(x)) <= 2e-3  # as for one centre
+    assert (
+        difference(projector.forward_project(x.cuda()), on_cpu(geometry).forward_project(x)) <= 2e-3
+    )  # as for one centre
     assert difference(projector.back_project(y.cuda()), on_cpu(geometry).back_project(y)) <= 3e-2
 
 
@@ -204,12 +210,18 @@ def test_a_side_stream_gives_the_same(astra, backend):
 
 
 def test_two_geometries_from_two_threads_at_once(astra):
-    cases = [(on_gpu(GEOMETRIES[name]), *(a.cuda() for a in smooth_pair(GEOMETRIES[name]))) for name in ("off-centre", "tall")]
+    cases = [
+        (on_gpu(GEOMETRIES[name]), *(a.cuda() for a in smooth_pair(GEOMETRIES[name])))
+        for name in ("off-centre", "tall")
+    ]
     expected = [(p.forward_project(x), p.back_project(y)) for p, x, y in cases]
 
     def project(k):
         projector, x, y = cases[k % 2]
-        return max(difference(a, b) for a, b in zip((projector.forward_project(x), projector.back_project(y)), expected[k % 2], strict=True))
+        return max(
+            difference(a, b)
+            for a, b in zip((projector.forward_project(x), projector.back_project(y)), expected[k % 2], strict=True)
+        )
 
     with ThreadPoolExecutor(2) as pool:
         # The same computation: a geometry of the other thread would be 0.1 and more.
@@ -220,12 +232,18 @@ def test_two_geometries_from_two_threads_at_once(astra):
 def test_exhausted_memory_is_never_silent(astra, direction):
     geometry = dict(size=1024, theta=THETA[:4] if direction == "forward" else np.linspace(0, np.pi, 1024), columns=1024)
     projector = on_gpu(geometry)
-    op, shape = (projector.forward_project, projector.domain_shape) if direction == "forward" else (projector.back_project, projector.range_shape)
+    op, shape = (
+        (projector.forward_project, projector.domain_shape)
+        if direction == "forward"
+        else (projector.back_project, projector.range_shape)
+    )
     data = torch.ones(64, *shape, device="cuda")  # ASTRA copies its 256 MiB into a texture
     expected = op(data).cpu()
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
-    room = torch.empty_like(expected, device="cuda")  # freed below, it stays torch's: the output fits, ASTRA's texture does not
+    room = torch.empty_like(
+        expected, device="cuda"
+    )  # freed below, it stays torch's: the output fits, ASTRA's texture does not
     hog = torch.empty(max(torch.cuda.mem_get_info()[0] - 64 * 2**20, 1), dtype=torch.uint8, device="cuda")
     del room
     try:
@@ -327,7 +345,10 @@ def test_a_usable_gpu_is_accepted(astra):
     assert require_cuda(torch.device("cuda")) is astra
 
 
-@pytest.mark.parametrize("name", ["fbp", "astra-mlem", "astra-sirt", "astra-sart", "mlem", "tv", "ganrec", "ganrec-levels", "gridrec", "pml_hybrid"])
+@pytest.mark.parametrize(
+    "name",
+    ["fbp", "astra-mlem", "astra-sirt", "astra-sart", "mlem", "tv", "ganrec", "ganrec-levels", "gridrec", "pml_hybrid"],
+)
 def test_benchmark_methods_agree_with_the_cpu(astra, name):
     from tomopy_ganrec import metrics
     from tomopy_ganrec.benchmark.cases import Case, Wedge
@@ -339,7 +360,10 @@ def test_benchmark_methods_agree_with_the_cpu(astra, name):
     truth, sinogram = Case("shale", 96, "120", protocol="pixel").slice()
     score = {}
     for device in ("cpu", "cuda"):
-        problem = Problem(ParallelBeamProjector(96, Wedge("120").theta, 96, device=device), torch.from_numpy(sinogram[None]).to(device))
+        problem = Problem(
+            ParallelBeamProjector(96, Wedge("120").theta, 96, device=device),
+            torch.from_numpy(sinogram[None]).to(device),
+        )
         score[device] = metrics.mssim(truth, reconstruct(method, problem)[0])
     # ASTRA's back projection on a GPU is not the CPU's; a wrong axis or scale costs 0.05 and more
     assert score["cuda"] == pytest.approx(score["cpu"], abs=0.02)
@@ -366,7 +390,10 @@ def test_best_agrees_with_the_cpu(subpixel):
     from tomopy_ganrec import metrics
 
     truth, sinogram, theta = subpixel
-    images = {device: reconstruct_on(device, sinogram[None], theta, quality="best", learn=1)[0][0] for device in ("cpu", "cuda")}
+    images = {
+        device: reconstruct_on(device, sinogram[None], theta, quality="best", learn=1)[0][0]
+        for device in ("cpu", "cuda")
+    }
     score = {device: metrics.mssim(truth, image) for device, image in images.items()}
     # The requirement. The same seeds draw the same copies, noise and weights on the CPU; training amplifies sums in another order.
     assert score["cuda"] == pytest.approx(score["cpu"], abs=0.01)
@@ -388,7 +415,9 @@ def test_spread_on_the_gpu(subpixel):
     truth, sinogram, theta = subpixel
     found = {}
     for device in ("cpu", "cuda"):
-        info = reconstruct_on(device, sinogram[None], theta, num_iter=0, reweight=1, pixels="mean", noise=0.05, spread=4)[1]
+        info = reconstruct_on(
+            device, sinogram[None], theta, num_iter=0, reweight=1, pixels="mean", noise=0.05, spread=4
+        )[1]
         found[device] = info.slices[0]["spread"]
     assert isinstance(found["cuda"], np.ndarray) and found["cuda"].shape == (64, 64)
     # The same noise, drawn on the CPU; sums in another order.
@@ -398,7 +427,10 @@ def test_spread_on_the_gpu(subpixel):
 def test_stack_on_the_gpu(subpixel):
     truth, sinogram, theta = subpixel
     noisy = sinogram + 0.2 * np.random.default_rng(0).standard_normal((3, *sinogram.shape)).astype(np.float32)
-    images = {device: reconstruct_on(device, noisy, theta, stack=3, pixels="mean", reweight=2)[0] for device in ("cpu", "cuda")}
+    images = {
+        device: reconstruct_on(device, noisy, theta, stack=3, pixels="mean", reweight=2)[0]
+        for device in ("cpu", "cuda")
+    }
     # A convex problem twice reweighted, in float32 with sums in another order.
     assert difference(images["cuda"], images["cpu"]) <= 1e-2
     taught, info = reconstruct_on("cuda", noisy, theta, stack=3, pixels="mean", reweight=1, learn=1, refine=2, spread=2)
@@ -415,7 +447,9 @@ def test_benchmark_command_on_the_gpu(tmp_path):
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     gpu = torch.cuda.get_device_name()
     assert {row["device"] == gpu for row in rows if row["method"] != "gridrec"} == {True}
-    assert not [row for row in rows if row["method"] == "gridrec" and row["device"] == gpu]  # it runs on the CPU, and says so
+    assert not [
+        row for row in rows if row["method"] == "gridrec" and row["device"] == gpu
+    ]  # it runs on the CPU, and says so
 
 
 # Whole volumes
@@ -424,7 +458,9 @@ def test_benchmark_command_on_the_gpu(tmp_path):
 @pytest.fixture(scope="module")
 def scan(subpixel):
     """Ten slices of the same rock, a few per cent brighter each: sinograms and angles."""
-    return (np.stack([subpixel[1]] * 10) * (1 + 0.03 * np.arange(10, dtype=np.float32))[:, None, None]).astype(np.float32), subpixel[2]
+    return (np.stack([subpixel[1]] * 10) * (1 + 0.03 * np.arange(10, dtype=np.float32))[:, None, None]).astype(
+        np.float32
+    ), subpixel[2]
 
 
 def test_all_gpus_share_the_slices_and_give_what_one_gives(scan):
@@ -458,7 +494,9 @@ def test_estimate_on_the_gpu():
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     reconstruct_on("cuda", tomo, theta, **options)
-    assert torch.cuda.max_memory_allocated() - before == pytest.approx(estimate.total, rel=0.25)  # as its docstring promises
+    assert torch.cuda.max_memory_allocated() - before == pytest.approx(
+        estimate.total, rel=0.25
+    )  # as its docstring promises
 
 
 def test_a_full_gpu_gets_half_of_the_slices(scan):
@@ -467,9 +505,14 @@ def test_a_full_gpu_gets_half_of_the_slices(scan):
     tomo, theta = scan
     options = dict(num_iter=3, reweight=1, pixels="box", warm_start=0)
     expected = reconstruct_on("cuda", tomo, theta, batch_size=2, **options)[0]
-    at_work = [estimate_memory(tomo.shape, options | dict(batch_size=n), sinogram_order=True, out="x.h5").slices_at_work for n in (5, 10)]
+    at_work = [
+        estimate_memory(tomo.shape, options | dict(batch_size=n), sinogram_order=True, out="x.h5").slices_at_work
+        for n in (5, 10)
+    ]
     torch.cuda.empty_cache()
-    hog = torch.empty(int(max(torch.cuda.mem_get_info()[0] - sum(at_work) / 2 - 16 * 2**20, 1)), dtype=torch.uint8, device="cuda")
+    hog = torch.empty(
+        int(max(torch.cuda.mem_get_info()[0] - sum(at_work) / 2 - 16 * 2**20, 1)), dtype=torch.uint8, device="cuda"
+    )
     try:
         with pytest.warns(RuntimeWarning, match="does not hold 10 slices: going on with 5 at a time"):
             found = reconstruct_on("cuda", tomo, theta, batch_size=10, **options)[0]
@@ -501,7 +544,9 @@ def recordings(monkeypatch):
 
 
 @pytest.mark.parametrize("backend", ["matrix", "fourier"])
-@pytest.mark.parametrize("options", [{}, dict(along=0.7), dict(across=1.0), dict(nonnegative=False, mask=None)], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, dict(along=0.7), dict(across=1.0), dict(nonnegative=False, mask=None)], ids=str
+)
 def test_recorded_total_variation_is_the_same(monkeypatch, backend, options):
     from tomopy_ganrec.solvers.forward_model import field_of_view
     from tomopy_ganrec.solvers.total_variation import TotalVariation
@@ -522,12 +567,20 @@ def test_recorded_total_variation_is_the_same(monkeypatch, backend, options):
             assert torch.equal(first, kept)  # what has been returned is not written into
             found.append(image)
     assert difference(*found) <= 1e-5  # the same kernels; cuSPARSE need not add in the same order twice
-    cpu = TotalVariation(on_cpu(GEOMETRIES["square"]), y, **{k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in options.items()})
+    cpu = TotalVariation(
+        on_cpu(GEOMETRIES["square"]),
+        y,
+        **{k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in options.items()},
+    )
     cpu.run(1e-3, 10)
     assert difference(found[0], cpu.reweight(1e-3, 0.05, 3, 10)) <= 2e-3
 
 
-@pytest.mark.parametrize("options", [{}, dict(levels=(0, 1 / 3, 2 / 3, 1)), dict(network=False), dict(adversarial=0), dict(init="sirt")], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, dict(levels=(0, 1 / 3, 2 / 3, 1)), dict(network=False), dict(adversarial=0), dict(init="sirt")],
+    ids=str,
+)
 def test_recorded_fit_is_the_same(monkeypatch, shale_case, options):
     from tomopy_ganrec.fit import fit
     from tomopy_ganrec.metrics import mssim
@@ -543,7 +596,9 @@ def test_recorded_fit_is_the_same(monkeypatch, shale_case, options):
             if kind == "as it is":
                 never_recorded(patch)
             cpu = kind == "cpu"
-            found[kind] = fit(case.model if cpu else model, case.sinogram if cpu else case.sinogram.cuda(), GanrecOptions(**options))
+            found[kind] = fit(
+                case.model if cpu else model, case.sinogram if cpu else case.sinogram.cuda(), GanrecOptions(**options)
+            )
             assert all(made) and bool(made) == (kind == "recorded")
     curves = [result.history["objective"] for result in found.values()]
     assert all(np.isfinite(curve).all() and curve.shape == curves[0].shape for curve in curves)
@@ -565,7 +620,11 @@ def test_a_callback_stops_a_recorded_fit(shale_case):
         GanrecOptions(reweight=1, num_iter=40),
         callback=lambda s: seen.append(s) or s.stage == "fit" and s.iteration == 17,
     )
-    assert seen[-1].iteration == 17 and result.info[0]["stopped"] == "callback" and result.history["objective"].shape == (18, 1)
+    assert (
+        seen[-1].iteration == 17
+        and result.info[0]["stopped"] == "callback"
+        and result.history["objective"].shape == (18, 1)
+    )
     assert result.image.isfinite().all()
 
 

@@ -29,7 +29,9 @@ def test_ssim_of_constant_images_by_hand(a, b, gaussian):
     expected = (2 * a * b + 1e-4) / (a**2 + b**2 + 1e-4)  # Wang 2004: no variance, C1 = (0.01·1)²
     # The window's weights add up to 1 within rounding, whose square is weighed against C2 = 9e-4.
     assert mssim(np.full((16, 16), a), np.full((16, 16), b), gaussian=gaussian) == pytest.approx(expected, abs=1e-9)
-    np.testing.assert_allclose(ssim_map(np.full((16, 16), a), np.full((16, 16), b), gaussian=gaussian), expected, atol=1e-9)
+    np.testing.assert_allclose(
+        ssim_map(np.full((16, 16), a), np.full((16, 16), b), gaussian=gaussian), expected, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("data_range", [1.0, 0.3])
@@ -58,14 +60,18 @@ def test_mssim_is_the_mean_of_the_map_inside_the_border(gaussian, border):
 @pytest.mark.parametrize("gaussian", [True, False])
 def test_identical_images(gaussian):
     truth, _ = pair()
-    assert mssim(truth, truth, gaussian=gaussian) == pytest.approx(1, abs=1e-12)  # numerator and denominator are rounded apart
+    assert mssim(truth, truth, gaussian=gaussian) == pytest.approx(
+        1, abs=1e-12
+    )  # numerator and denominator are rounded apart
     np.testing.assert_allclose(ssim_map(truth, truth, gaussian=gaussian), 1, atol=1e-12)
     assert rmse(truth, truth) == 0
 
 
 def test_units_cancel_with_the_data_range():
     truth, image = pair()
-    assert mssim(truth * 0.02, image * 0.02, data_range=0.02) == pytest.approx(mssim(truth, image), rel=1e-9)  # rounding only
+    assert mssim(truth * 0.02, image * 0.02, data_range=0.02) == pytest.approx(
+        mssim(truth, image), rel=1e-9
+    )  # rounding only
 
 
 def test_nothing_is_rescaled():
@@ -82,7 +88,9 @@ def test_float32_and_lists_are_taken():
 
 
 @pytest.mark.parametrize("metric", [mssim, rmse, ssim_map])
-@pytest.mark.parametrize("a, b", [((16, 16), (16, 17)), ((2, 16, 16), (2, 16, 16)), ((16,), (16,)), ((16, 16), (1, 16, 16))], ids=str)
+@pytest.mark.parametrize(
+    "a, b", [((16, 16), (16, 17)), ((2, 16, 16), (2, 16, 16)), ((16,), (16,)), ((16, 16), (1, 16, 16))], ids=str
+)
 def test_wrong_shapes(metric, a, b):
     with pytest.raises(ValueError, match=r"shape.*rows, columns"):
         metric(np.zeros(a), np.zeros(b))

@@ -20,7 +20,9 @@ def cells(name):
 
 def told(output):
     """An output without its pictures, in whose letters any word may stand."""
-    return {key: value for key, value in output.items() if key != "data"} | {k: v for k, v in output.get("data", {}).items() if k != "image/png"}
+    return {key: value for key, value in output.items() if key != "data"} | {
+        k: v for k, v in output.get("data", {}).items() if k != "image/png"
+    }
 
 
 @each
@@ -45,7 +47,9 @@ def test_it_shows_what_it_computed(name):
 def test_it_is_small_and_belongs_to_no_machine(name):
     text = (FOLDER / f"{name}.ipynb").read_text()
     assert len(text.encode()) < 2_000_000
-    shown = json.dumps([[cell["source"], [told(output) for output in cell.get("outputs", ())]] for cell in cells(name)]).replace("\\n", "\n")
+    shown = json.dumps(
+        [[cell["source"], [told(output) for output in cell.get("outputs", ())]] for cell in cells(name)]
+    ).replace("\\n", "\n")
     # A slash that begins a word begins a path from the root, whatever the machine; a link's begin with their scheme.
     assert re.findall(r"(?<![\w.])(?<!http:)(?<!https:)/+\w+/", shown) == [] and "file://" not in shown
 

@@ -13,7 +13,18 @@ from tomopy_ganrec.options import TOMOPY_KEYWORDS, GanrecOptions, grid_size, sho
 
 NAMES = [field.name for field in dataclasses.fields(GanrecOptions)]
 # With their least value.
-WHOLE = {"num_iter": 0, "warm_iter": 0, "reweight": 0, "learn": 0, "refine": 1, "stack": 1, "spread": 0, "patience": 0, "seed": 0, "batch_size": 1}
+WHOLE = {
+    "num_iter": 0,
+    "warm_iter": 0,
+    "reweight": 0,
+    "learn": 0,
+    "refine": 1,
+    "stack": 1,
+    "spread": 0,
+    "patience": 0,
+    "seed": 0,
+    "batch_size": 1,
+}
 NOT_NEGATIVE = ("noise", "strength", "adversarial", "levels_weight")
 POSITIVE = ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory", "along")
 SWITCHES = ("nonnegative", "mask", "network", "trust_theta", "progress")
@@ -47,7 +58,18 @@ def test_defaults_are_valid():
 
 
 def test_these_tests_know_every_option():
-    assert {*WHOLE, *NOT_NEGATIVE, *POSITIVE, *SWITCHES, *CHOICES, "levels", "device", "callback", "warm_start", "gpu_list"} == set(NAMES)
+    assert {
+        *WHOLE,
+        *NOT_NEGATIVE,
+        *POSITIVE,
+        *SWITCHES,
+        *CHOICES,
+        "levels",
+        "device",
+        "callback",
+        "warm_start",
+        "gpu_list",
+    } == set(NAMES)
 
 
 def test_every_option_is_documented():
@@ -114,7 +136,9 @@ def test_zero_is_refused(name):
         GanrecOptions(**{name: 0})
 
 
-@pytest.mark.parametrize("name", [name for name in (*WHOLE, *NOT_NEGATIVE, *POSITIVE) if getattr(GanrecOptions(), name) is not None])
+@pytest.mark.parametrize(
+    "name", [name for name in (*WHOLE, *NOT_NEGATIVE, *POSITIVE) if getattr(GanrecOptions(), name) is not None]
+)
 def test_none_is_no_number(name):
     with pytest.raises(TypeError, match=name):
         GanrecOptions(**{name: None})
@@ -169,7 +193,26 @@ def test_gpu_list_is_a_tuple_of_numbers():
 
 @pytest.mark.parametrize(
     "gpus",
-    ([], [0, 0], [0, np.int64(0)], [-1], -1, "0", "01", b"01", ["0"], [0.0], 1.5, [None], {0, 1}, {0: 1}, [[0]], True, [True, False], np.array(1.5)),
+    (
+        [],
+        [0, 0],
+        [0, np.int64(0)],
+        [-1],
+        -1,
+        "0",
+        "01",
+        b"01",
+        ["0"],
+        [0.0],
+        1.5,
+        [None],
+        {0, 1},
+        {0: 1},
+        [[0]],
+        True,
+        [True, False],
+        np.array(1.5),
+    ),
 )
 def test_wrong_gpu_lists_are_refused(gpus):
     with pytest.raises(ValueError, match=r"gpu_list=.*must hold the numbers of different GPUs, such as \[0, 1\]"):
@@ -188,7 +231,10 @@ def test_levels_are_sorted_floats():
     assert GanrecOptions(levels="auto").levels == "auto" and GanrecOptions(levels=None).levels is None
 
 
-@pytest.mark.parametrize("levels", ([], [0.5], "quux", 0.5, [[0, 1]], [0, float("nan")], [0, float("inf")], ["a", "b"], [0, [1, 2]], {0: 1}, True))
+@pytest.mark.parametrize(
+    "levels",
+    ([], [0.5], "quux", 0.5, [[0, 1]], [0, float("nan")], [0, float("inf")], ["a", "b"], [0, [1, 2]], {0: 1}, True),
+)
 def test_wrong_levels_are_refused(levels):
     with pytest.raises((ValueError, TypeError), match="levels=.*at least two finite grey levels"):
         GanrecOptions(levels=levels)
@@ -228,7 +274,9 @@ def test_what_is_given_stands_whatever_the_quality(quality, value):
 
 
 def test_learning_and_stacks_take_the_place_of_the_fit():
-    assert [GanrecOptions(**given).iterations for given in (dict(learn=1), dict(learn=0), dict(stack=2), dict(stack=1))] == [0, 50, 0, 50]
+    assert [
+        GanrecOptions(**given).iterations for given in (dict(learn=1), dict(learn=0), dict(stack=2), dict(stack=1))
+    ] == [0, 50, 0, 50]
     assert GanrecOptions(stack=2, learn=1, num_iter=7).iterations == 7
 
 
@@ -237,12 +285,21 @@ def test_slices_of_a_stack_are_tied_and_single_ones_are_not():
 
 
 def test_the_paper_preset_keeps_its_iterations_whatever_the_quality():
-    assert [GanrecOptions(preset="paper", quality=quality).iterations for quality in ("fast", "default", "best")] == [1000] * 3
+    assert [GanrecOptions(preset="paper", quality=quality).iterations for quality in ("fast", "default", "best")] == [
+        1000
+    ] * 3
 
 
 @pytest.mark.parametrize(
     ("wrong", "right"),
-    (("num_iters", "num_iter"), ("noize", "noise"), ("non_negative", "nonnegative"), ("Seed", "seed"), ("pixel", "pixels"), ("stacks", "stack")),
+    (
+        ("num_iters", "num_iter"),
+        ("noize", "noise"),
+        ("non_negative", "nonnegative"),
+        ("Seed", "seed"),
+        ("pixel", "pixels"),
+        ("stacks", "stack"),
+    ),
 )
 def test_unknown_names_are_refused_with_the_nearest(wrong, right):
     with pytest.raises(TypeError, match=f"unknown option '{wrong}'.*{right}"):
@@ -260,7 +317,14 @@ def test_tomopys_own_keywords_are_passed_over():
     # What tomopy.recon adds for any algorithm, and what TomoPy documents for its own ones.
     passed = dict(filter_name="parzen", filter_par=[0.5, 8], num_block=1, ind_block=[0], reg_par=[1.0], reg_data=None)
     passed |= dict(accelerated=True, pool_size=4, interpolation="NN", grid_size=[8, 8], block_size=[4, 4])
-    passed |= dict(method="SIRT_CUDA", proj_type="cuda", extra_options={}, lpmethod="fbp", interp_type="cubic", filter_type="parzen")
+    passed |= dict(
+        method="SIRT_CUDA",
+        proj_type="cuda",
+        extra_options={},
+        lpmethod="fbp",
+        interp_type="cubic",
+        filter_type="parzen",
+    )
     assert set(passed) == TOMOPY_KEYWORDS
     assert GanrecOptions.from_mapping(passed) == GanrecOptions()
     assert GanrecOptions.from_mapping(passed, {"num_iter": 5}).num_iter == 5
@@ -322,13 +386,25 @@ class Hostile:
 
 
 HUGE = (10**400, 10**5000, -(10**400), Fraction(10**400, 3), float("inf"), float("-inf"), float("nan"), 1e39)
-STRANGE = (Hostile(), np.zeros((3, 1)), np.zeros((2, 2)), np.array(["auto"]), [[1], [1, 2]], {"a": 1}, b"1", object(), "x" * 10**5)
+STRANGE = (
+    Hostile(),
+    np.zeros((3, 1)),
+    np.zeros((2, 2)),
+    np.array(["auto"]),
+    [[1], [1, 2]],
+    {"a": 1},
+    b"1",
+    object(),
+    "x" * 10**5,
+)
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *NOT_NEGATIVE, *POSITIVE])
 def test_values_beyond_all_bounds(name):
     for value in HUGE:
-        with pytest.raises((ValueError, TypeError), match=f"^option {name}=.* must be a (whole )?number (of at least|above) ") as caught:
+        with pytest.raises(
+            (ValueError, TypeError), match=f"^option {name}=.* must be a (whole )?number (of at least|above) "
+        ) as caught:
             GanrecOptions(**{name: value})
         assert len(str(caught.value)) < 300
     if name in WHOLE:
@@ -336,7 +412,9 @@ def test_values_beyond_all_bounds(name):
             GanrecOptions(**{name: 10**400})
 
 
-@pytest.mark.parametrize("name", [*WHOLE, *NOT_NEGATIVE, *POSITIVE, *CHOICES, *SWITCHES, "gpu_list", "levels", "callback"])
+@pytest.mark.parametrize(
+    "name", [*WHOLE, *NOT_NEGATIVE, *POSITIVE, *CHOICES, *SWITCHES, "gpu_list", "levels", "callback"]
+)
 @pytest.mark.parametrize("value", STRANGE, ids=lambda value: type(value).__name__)
 def test_values_of_strange_types(name, value):
     with pytest.raises((ValueError, TypeError), match=f"^option {name}=") as caught:
@@ -345,14 +423,18 @@ def test_values_of_strange_types(name, value):
 
 
 @pytest.mark.parametrize(
-    "gpus", ([10**400], 10**400, [[1], [1, 2]], [0, [1]], np.array([[0]]), [Hostile()], [0, 2**31]), ids=lambda v: type(v).__name__
+    "gpus",
+    ([10**400], 10**400, [[1], [1, 2]], [0, [1]], np.array([[0]]), [Hostile()], [0, 2**31]),
+    ids=lambda v: type(v).__name__,
 )
 def test_gpu_lists_beyond_all_bounds(gpus):
     with pytest.raises(ValueError, match="option gpu_list=.*must hold the numbers of different GPUs"):
         GanrecOptions(gpu_list=gpus)
 
 
-@pytest.mark.parametrize("levels", ([0, 10**400], [0, 1e39], [-1e300, 0], [0, Hostile()], [[1], [1, 2]]), ids=lambda v: "levels")
+@pytest.mark.parametrize(
+    "levels", ([0, 10**400], [0, 1e39], [-1e300, 0], [0, Hostile()], [[1], [1, 2]]), ids=lambda v: "levels"
+)
 def test_levels_beyond_all_bounds(levels):
     with pytest.raises(ValueError, match="option levels=.*at least two finite grey levels"):
         GanrecOptions(levels=levels)
@@ -360,15 +442,34 @@ def test_levels_beyond_all_bounds(levels):
 
 @pytest.mark.parametrize("name", ("num_gridx", "num_gridy"))
 def test_grids_of_impossible_sizes(name):
-    for value in (10**400, 10**5000, float("inf"), float("nan"), 0, -1, 1.5, 1e300, Fraction(3, 2), np.float32("nan"), 2**31):
+    for value in (
+        10**400,
+        10**5000,
+        float("inf"),
+        float("nan"),
+        0,
+        -1,
+        1.5,
+        1e300,
+        Fraction(3, 2),
+        np.float32("nan"),
+        2**31,
+    ):
         sides = {name: value}
-        with pytest.raises(ValueError, match=f"{next(iter(sides))}=.*: a slice needs at least one row and one column; give a whole number"):
+        with pytest.raises(
+            ValueError,
+            match=f"{next(iter(sides))}=.*: a slice needs at least one row and one column; give a whole number",
+        ):
             grid_size(8, **sides)
 
 
-@pytest.mark.parametrize("value", (True, False, np.True_, "12", b"12", [12], np.array([12]), 12j, Hostile()), ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value", (True, False, np.True_, "12", b"12", [12], np.array([12]), 12j, Hostile()), ids=lambda v: type(v).__name__
+)
 def test_grids_of_no_size(value):
-    with pytest.raises(TypeError, match="num_gridy=.*: a slice needs at least one row and one column; give a whole number"):
+    with pytest.raises(
+        TypeError, match="num_gridy=.*: a slice needs at least one row and one column; give a whole number"
+    ):
         grid_size(8, None, value)
 
 
@@ -389,7 +490,9 @@ def test_lists_too_long_to_be_meant_are_refused_at_once(name, value):
         GanrecOptions.from_mapping({name: value})
 
 
-@pytest.mark.parametrize("name", ("x" * 9999, 10**5000, ("num_iter",), None, b"num_iter"), ids=("long", "number", "tuple", "None", "bytes"))
+@pytest.mark.parametrize(
+    "name", ("x" * 9999, 10**5000, ("num_iter",), None, b"num_iter"), ids=("long", "number", "tuple", "None", "bytes")
+)
 def test_unknown_names_of_any_kind_are_named_in_short(name):
     with pytest.raises(TypeError, match="unknown option .*: known are preset") as caught:
         GanrecOptions.from_mapping({name: 1})

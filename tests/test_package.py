@@ -41,7 +41,9 @@ def test_public_names():
 
 def test_import_is_light():
     code = "import sys, tomopy_ganrec; tomopy_ganrec.GanrecOptions; print([m for m in ('torch', 'scipy', 'astra', 'h5py') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    )
 
 
 # Requirements
@@ -73,7 +75,9 @@ def all_extras():
 
 def lowest(specifier):
     """The lower bound of a specifier; 0 without one."""
-    return max((Version(part.version) for part in specifier if part.operator in (">=", "==", "~=")), default=Version("0"))
+    return max(
+        (Version(part.version) for part in specifier if part.operator in (">=", "==", "~=")), default=Version("0")
+    )
 
 
 def conda_environment():
@@ -121,7 +125,9 @@ def test_the_conda_environment_has_every_requirement():
         name = {"torch": "pytorch"}.get(requirement.name, requirement.name)
         assert name in conda, f"{requirement} is not in environment.yml"
         # pip leaves alone what conda brought
-        assert lowest(conda[name]) >= lowest(requirement.specifier), f"environment.yml has {name}{conda[name]}, setup.cfg {requirement}"
+        assert lowest(conda[name]) >= lowest(requirement.specifier), (
+            f"environment.yml has {name}{conda[name]}, setup.cfg {requirement}"
+        )
 
 
 @pytest.mark.parametrize("name", CONDA)

@@ -23,7 +23,10 @@ def test_the_tables_are_drawn_from_the_results():
 @pytest.mark.parametrize("name", ["README.rst", "CHANGELOG.rst", "CONTRIBUTING.rst", "docs/quality.rst"])
 def test_the_markup_is_well_formed(name):
     core = pytest.importorskip("docutils.core")
-    core.publish_doctree((ROOT / name).read_text(), settings_overrides={"halt_level": 2, "report_level": 2, "file_insertion_enabled": False})
+    core.publish_doctree(
+        (ROOT / name).read_text(),
+        settings_overrides={"halt_level": 2, "report_level": 2, "file_insertion_enabled": False},
+    )
 
 
 def test_pictures_and_links_are_there():

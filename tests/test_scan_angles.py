@@ -12,7 +12,21 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
-    "text", ["deg", "degree", "degrees", "°", b"deg", "Degrees ", None, "", np.bytes_(b"degrees"), np.array(["deg"]), "°".encode(), b"\xb0"]
+    "text",
+    [
+        "deg",
+        "degree",
+        "degrees",
+        "°",
+        b"deg",
+        "Degrees ",
+        None,
+        "",
+        np.bytes_(b"degrees"),
+        np.array(["deg"]),
+        "°".encode(),
+        b"\xb0",
+    ],
 )
 def test_degrees(text):
     assert unit_of(text, "theta") == "degrees"
@@ -85,7 +99,9 @@ def test_several_turns_are_folded_with_a_note(name, dtype, caplog):
     with caplog.at_level(logging.INFO, "tomopy_ganrec"):
         found = check_theta(theta, len(theta))
     assert 0 <= found.min() <= found.max() <= 2 * np.pi
-    np.testing.assert_allclose(np.exp(1j * found), np.exp(1j * theta.astype(np.float64)), atol=1e-9 if dtype is np.float64 else 1e-4)
+    np.testing.assert_allclose(
+        np.exp(1j * found), np.exp(1j * theta.astype(np.float64)), atol=1e-9 if dtype is np.float64 else 1e-4
+    )
     assert "turns, which are folded into one" in caplog.text
 
 
@@ -109,13 +125,21 @@ def test_equal_angles_are_refused_even_if_trusted(value):
 @pytest.mark.parametrize("span", [0.5, 2.0, 4.9])
 def test_a_range_of_a_few_degrees_needs_trust(span):
     theta = np.deg2rad(np.linspace(0, span, 40))
-    with pytest.raises(ValueError, match=f"degrees only.*converted to radians twice.*{np.rad2deg(span):.3g} degrees.*trust_theta"):
+    with pytest.raises(
+        ValueError, match=f"degrees only.*converted to radians twice.*{np.rad2deg(span):.3g} degrees.*trust_theta"
+    ):
         check_theta(theta, 40)
     np.testing.assert_array_equal(check_theta(theta, 40, trust=True), theta)
 
 
 @pytest.mark.parametrize(
-    "radians", [np.linspace(0, np.pi, 90), np.linspace(0, 2 * np.pi, 180), np.deg2rad(np.arange(-60, 60.0)), np.linspace(0, 4 * np.pi, 300)]
+    "radians",
+    [
+        np.linspace(0, np.pi, 90),
+        np.linspace(0, 2 * np.pi, 180),
+        np.deg2rad(np.arange(-60, 60.0)),
+        np.linspace(0, 4 * np.pi, 300),
+    ],
 )
 def test_radians_in_place_of_degrees_are_refused(radians):
     with pytest.raises(ValueError, match="degrees only.*read as radians it would be.*trust_theta"):
@@ -129,7 +153,9 @@ def test_folding():
     np.testing.assert_allclose(fold(degrees, 360.0), degrees % 360)
     for kept in (np.arange(0, 361.0), np.arange(-180, 180.0), np.linspace(0, 720, 700)):
         assert fold(kept, 360.0) is kept
-    assert np.unique(np.round(fold(np.linspace(0, 10 * 2 * np.pi, 1001), 2 * np.pi), 6)).size == 100  # a whole turn is none
+    assert (
+        np.unique(np.round(fold(np.linspace(0, 10 * 2 * np.pi, 1001), 2 * np.pi), 6)).size == 100
+    )  # a whole turn is none
 
 
 def test_equal_angles_are_found_in_any_order():
@@ -176,10 +202,19 @@ def test_files_of_something_else(tmp_path):
 
 
 def test_angles_of_the_rotation(caplog):
-    np.testing.assert_allclose(rotation_degrees({"start": -60.0, "step": 0.5, "count": 5}, 5, "scan"), -60 + 0.5 * np.arange(5))
-    np.testing.assert_allclose(rotation_degrees({"start": 0.0, "end": 180.0, "count": 181}, 181, "scan"), np.arange(181))
-    assert rotation_degrees({"start": 0.0}, 5, "scan") is None and rotation_degrees({"step": 1.0, "count": 5}, 5, "scan") is None
-    np.testing.assert_allclose(rotation_degrees({"start": 0.0, "step": 2.0, "count": 90}, 70, "scan"), 2 * np.arange(70))
+    np.testing.assert_allclose(
+        rotation_degrees({"start": -60.0, "step": 0.5, "count": 5}, 5, "scan"), -60 + 0.5 * np.arange(5)
+    )
+    np.testing.assert_allclose(
+        rotation_degrees({"start": 0.0, "end": 180.0, "count": 181}, 181, "scan"), np.arange(181)
+    )
+    assert (
+        rotation_degrees({"start": 0.0}, 5, "scan") is None
+        and rotation_degrees({"step": 1.0, "count": 5}, 5, "scan") is None
+    )
+    np.testing.assert_allclose(
+        rotation_degrees({"start": 0.0, "step": 2.0, "count": 90}, 70, "scan"), 2 * np.arange(70)
+    )
     assert "70 of 90 projections" in caplog.text
     with pytest.raises(ValueError, match="holds 5 projections.*speaks of 4 angles"):
         rotation_degrees({"start": 0.0, "step": 1.0, "count": 4}, 5, "scan")
@@ -191,7 +226,9 @@ def test_starts_and_steps_out_of_range_are_refused(text):
         given_degrees(text, 60)
 
 
-@pytest.mark.parametrize("numbers", (dict(start=0.0, step=1e300), dict(start=-1e308, end=1e308), dict(start=1e12, step=1.0)))
+@pytest.mark.parametrize(
+    "numbers", (dict(start=0.0, step=1e300), dict(start=-1e308, end=1e308), dict(start=1e12, step=1.0))
+)
 def test_rotations_out_of_range_are_refused(numbers):
     with pytest.raises(ValueError, match=r"a\.h5: process/acquisition/rotation has the start"):
         rotation_degrees(numbers, 60, "a.h5")

@@ -35,7 +35,9 @@ def scan():
 def test_same_grid_orientation_and_units_as_mlem(scan, ncore, nchunk):
     projections, theta = scan
     mlem = tomopy.recon(projections, theta, CENTER, algorithm="mlem", num_iter=60)
-    ours = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, nchunk=nchunk, options={"num_iter": 20})
+    ours = tomopy.recon(
+        projections, theta, CENTER, algorithm=ganrec, ncore=ncore, nchunk=nchunk, options={"num_iter": 20}
+    )
     assert ours.shape == mlem.shape and ours.dtype == np.float32
     for a, b in zip(ours, mlem, strict=True):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.995  # a pixel of shift gives 0.98, a flip far less
@@ -62,7 +64,9 @@ def test_default_centre_is_tomopys(scan):
 def test_a_found_centre_with_the_index_convention(scan):
     projections, theta = scan
     index = CENTER - 0.5
-    ours = tomopy.recon(projections, theta, index, algorithm=ganrec, options={"num_iter": 0, "center_convention": "index"})
+    ours = tomopy.recon(
+        projections, theta, index, algorithm=ganrec, options={"num_iter": 0, "center_convention": "index"}
+    )
     edge = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, options={"num_iter": 0})
     np.testing.assert_allclose(ours, edge, atol=1e-4 * edge.max())
 
@@ -99,7 +103,13 @@ def registered():
         {"num_iter": 2, "reweight": 0},
         {"num_iter": 2, "reweight": 0, "filter_name": "parzen", "filter_par": [0.5, 8], "reg_par": 1, "num_block": 2},
         {"num_iter": 1, "reweight": 0, "mask": False, "levels": None, "noise": "auto", "strength": 0.01},
-        {"num_iter": 2, "reweight": 0, "levels": [0, 0.01, 0.02], "seed": np.int64(3), "callback": lambda status: False},
+        {
+            "num_iter": 2,
+            "reweight": 0,
+            "levels": [0, 0.01, 0.02],
+            "seed": np.int64(3),
+            "callback": lambda status: False,
+        },
         {"options": {"num_iter": 3, "reweight": 0}, "num_iter": 2},
         {"num_iter": 2, "reweight": 0, "device": "gpu", "accelerated": False},
     ],
@@ -115,7 +125,9 @@ def test_keywords_by_name(scan, registered, ncore, nchunk, keywords):
 def test_num_iter_by_name_is_not_tomopys_default(scan, registered):
     """TomoPy's default for its own algorithms, num_iter=1, is not handed on."""
     projections, theta = scan
-    default, one = (tomopy.recon(projections[:, :1], theta, CENTER, algorithm="ganrec", **more) for more in ({}, {"num_iter": 1}))
+    default, one = (
+        tomopy.recon(projections[:, :1], theta, CENTER, algorithm="ganrec", **more) for more in ({}, {"num_iter": 1})
+    )
     assert not np.array_equal(default, one)
     np.testing.assert_array_equal(default, tomopy.recon(projections[:, :1], theta, CENTER, algorithm=ganrec))
 
@@ -133,10 +145,33 @@ def test_a_misspelt_keyword_by_name(scan, registered):
 @pytest.mark.parametrize(
     "keywords",
     [
-        {"options": {"method": "SIRT_CUDA", "proj_type": "cuda", "num_iter": 2, "reweight": 0, "extra_options": {"MinConstraint": 0}}},
+        {
+            "options": {
+                "method": "SIRT_CUDA",
+                "proj_type": "cuda",
+                "num_iter": 2,
+                "reweight": 0,
+                "extra_options": {"MinConstraint": 0},
+            }
+        },
         {"options": {"method": "SART", "proj_type": "linear", "num_iter": 2, "reweight": 0, "gpu_list": None}},
-        {"lpmethod": "lpfbp", "filter_name": "parzen", "interp_type": "cubic", "num_iter": 2, "reweight": 0, "ncore": 1},
-        {"accelerated": True, "device": "gpu", "pool_size": 2, "interpolation": "NN", "num_iter": 2, "reweight": 0, "ncore": 1},
+        {
+            "lpmethod": "lpfbp",
+            "filter_name": "parzen",
+            "interp_type": "cubic",
+            "num_iter": 2,
+            "reweight": 0,
+            "ncore": 1,
+        },
+        {
+            "accelerated": True,
+            "device": "gpu",
+            "pool_size": 2,
+            "interpolation": "NN",
+            "num_iter": 2,
+            "reweight": 0,
+            "ncore": 1,
+        },
     ],
     ids=("astra on a GPU", "astra on a CPU", "lprec", "mlem on a GPU"),
 )
@@ -144,7 +179,9 @@ def test_scripts_of_tomopys_other_algorithms(scan, keywords):
     projections, theta = scan
     before = {name: dict(value) if name == "options" else value for name, value in keywords.items()}
     ours = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, **keywords)
-    plain = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, num_iter=2, reweight=0, ncore=keywords.get("ncore"))
+    plain = tomopy.recon(
+        projections, theta, CENTER, algorithm=ganrec, num_iter=2, reweight=0, ncore=keywords.get("ncore")
+    )
     np.testing.assert_array_equal(ours, plain)
     assert keywords == before  # tomopy.astra writes its defaults into the caller's dictionary
 
@@ -177,7 +214,14 @@ def test_init_recon_and_errors_through_tomopy(scan, monkeypatch):
     monkeypatch.delenv("TOMOPY_PYTHON_THREADS", raising=False)
     projections, theta = scan
     init = np.stack([blobs(), 2 * blobs(), blobs()[::-1]])
-    ours = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, init_recon=init.copy(), options={"init": "none", "num_iter": 0, "mask": False})
+    ours = tomopy.recon(
+        projections,
+        theta,
+        CENTER,
+        algorithm=ganrec,
+        init_recon=init.copy(),
+        options={"init": "none", "num_iter": 0, "mask": False},
+    )
     np.testing.assert_allclose(ours, init, atol=1e-6)
     monkeypatch.setenv("TOMOPY_PYTHON_THREADS", "2")  # TomoPy leaves it behind after an exception
     with pytest.raises(TypeError, match="did you mean 'num_iter'"):
@@ -186,26 +230,41 @@ def test_init_recon_and_errors_through_tomopy(scan, monkeypatch):
         tomopy.recon(projections, np.rad2deg(theta), CENTER, algorithm=ganrec)
 
 
-@pytest.mark.filterwarnings("ignore:the reconstruction does not explain:UserWarning")  # most of its centres are wrong on purpose
+@pytest.mark.filterwarnings(
+    "ignore:the reconstruction does not explain:UserWarning"
+)  # most of its centres are wrong on purpose
 def test_write_center(scan, tmp_path, monkeypatch):
     # TomoPy sends filter_name along and asks for one slice at a time; its TIFF writer calls a function that tifffile 2025.2.18 removed
     tifffile = pytest.importorskip("tifffile")
     monkeypatch.setattr(tifffile, "imsave", tifffile.imwrite, raising=False)
     projections, theta = scan
-    tomopy.write_center(projections, theta, str(tmp_path), cen_range=(CENTER - 1, CENTER + 1, 1), algorithm=partial(ganrec, num_iter=0), ind=0)
+    tomopy.write_center(
+        projections,
+        theta,
+        str(tmp_path),
+        cen_range=(CENTER - 1, CENTER + 1, 1),
+        algorithm=partial(ganrec, num_iter=0),
+        ind=0,
+    )
     written = {path.name: tifffile.imread(path) for path in tmp_path.iterdir()}
     assert len(written) == 2
     np.testing.assert_allclose(written[f"{CENTER:.2f}.tiff"], blobs(), atol=0.06 * blobs().max())
 
 
-@pytest.mark.filterwarnings("ignore:the reconstruction does not explain:UserWarning")  # most of its centres are wrong on purpose
+@pytest.mark.filterwarnings(
+    "ignore:the reconstruction does not explain:UserWarning"
+)  # most of its centres are wrong on purpose
 def test_write_center_by_name(scan, registered, tmp_path, monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     monkeypatch.setattr(tifffile, "imsave", tifffile.imwrite, raising=False)
     projections, theta = scan
     for folder, algorithm in (("named", "ganrec"), ("passed", ganrec)):
-        tomopy.write_center(projections, theta, str(tmp_path / folder), cen_range=(CENTER, CENTER + 1, 0.5), algorithm=algorithm, ind=0)
-    named, passed = ({path.name: tifffile.imread(path) for path in (tmp_path / folder).iterdir()} for folder in ("named", "passed"))
+        tomopy.write_center(
+            projections, theta, str(tmp_path / folder), cen_range=(CENTER, CENTER + 1, 0.5), algorithm=algorithm, ind=0
+        )
+    named, passed = (
+        {path.name: tifffile.imread(path) for path in (tmp_path / folder).iterdir()} for folder in ("named", "passed")
+    )
     assert len(named) == 2 and named.keys() == passed.keys()
     for name in named:
         np.testing.assert_array_equal(named[name], passed[name])
@@ -216,7 +275,15 @@ def test_write_center_by_name(scan, registered, tmp_path, monkeypatch):
 
 def chunked(scan, ncore, nchunk, **options):
     projections, theta = scan
-    return tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, nchunk=nchunk, options={"num_iter": 2, "reweight": 1} | options)
+    return tomopy.recon(
+        projections,
+        theta,
+        CENTER,
+        algorithm=ganrec,
+        ncore=ncore,
+        nchunk=nchunk,
+        options={"num_iter": 2, "reweight": 1} | options,
+    )
 
 
 @pytest.mark.parametrize("ncore", (1, 2))
@@ -248,13 +315,17 @@ def test_the_environment_after_what_went_wrong(scan, monkeypatch, ncore, how):
 
 def test_warm_start_on_request_within_a_chunk():
     theta = tomopy.angles(90)
-    projections = tomopy.project(np.stack([(1 + 0.01 * k) * blobs() for k in range(6)]), theta, center=CENTER, pad=False)
+    projections = tomopy.project(
+        np.stack([(1 + 0.01 * k) * blobs() for k in range(6)]), theta, center=CENTER, pad=False
+    )
     options = {"num_iter": 2, "reweight": 1}
     cold, warm, whole = (
         tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, options=options | more)
         for ncore, more in ((1, {}), (1, {"warm_start": 4}), (2, {"warm_start": 4}))
     )
-    np.testing.assert_allclose(warm[[0, 5]], cold[[0, 5]], rtol=0, atol=1e-5 * cold.max())  # from scratch, in another batch
+    np.testing.assert_allclose(
+        warm[[0, 5]], cold[[0, 5]], rtol=0, atol=1e-5 * cold.max()
+    )  # from scratch, in another batch
     assert not np.array_equal(warm[2], cold[2])
     for other in (warm, whole):  # two chunks of three: other slices are cold
         assert np.linalg.norm(other - cold) < 0.05 * np.linalg.norm(cold)

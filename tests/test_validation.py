@@ -57,7 +57,8 @@ def test_small_grids_are_refused_in_our_words(size):
 
 
 @pytest.mark.parametrize(
-    "options", (dict(), dict(quality="fast"), dict(init="fbp"), dict(num_iter=2, levels="auto"), dict(preset="paper", num_iter=1))
+    "options",
+    (dict(), dict(quality="fast"), dict(init="fbp"), dict(num_iter=2, levels="auto"), dict(preset="paper", num_iter=1)),
 )
 def test_the_smallest_that_works(options):
     rng = np.random.default_rng(0)
@@ -67,7 +68,9 @@ def test_the_smallest_that_works(options):
     with warnings.catch_warnings():  # of what these numbers are
         warnings.simplefilter("ignore")
         for size in (4, 5):
-            assert np.isfinite(recon(tomo, np.linspace(0, 3, 12), sinogram_order=True, num_gridx=size, num_gridy=4, **options)).all()
+            assert np.isfinite(
+                recon(tomo, np.linspace(0, 3, 12), sinogram_order=True, num_gridx=size, num_gridy=4, **options)
+            ).all()
 
 
 @pytest.mark.parametrize("value", (np.nan, np.inf))
@@ -152,7 +155,9 @@ def test_data_of_unequal_lengths_are_refused_in_our_words(value):
             call()
 
 
-@pytest.mark.parametrize("grid", (dict(num_gridx=16 * 64 + 1), dict(num_gridy=10**7), dict(num_gridx=2**31 - 1, num_gridy=4)))
+@pytest.mark.parametrize(
+    "grid", (dict(num_gridx=16 * 64 + 1), dict(num_gridy=10**7), dict(num_gridx=2**31 - 1, num_gridy=4))
+)
 def test_grids_far_larger_than_the_detector_are_refused(grid):
     with pytest.raises(ValueError, match="the detector 16 columns: give at most 1024 of each"):
         recon(data(), THETA, sinogram_order=True, **grid, **QUICK)
@@ -187,7 +192,18 @@ def test_data_that_are_no_numbers_are_refused_in_our_words(kind):
             call(np.ones((3, 20, 16), "i8").astype(kind))
 
 
-@pytest.mark.parametrize("out", (None, [[0.0]], "x", 1.0, np.zeros((3, 16, 16), int), np.zeros((3, 16, 16), complex), np.zeros((3, 16, 16), object)))
+@pytest.mark.parametrize(
+    "out",
+    (
+        None,
+        [[0.0]],
+        "x",
+        1.0,
+        np.zeros((3, 16, 16), int),
+        np.zeros((3, 16, 16), complex),
+        np.zeros((3, 16, 16), object),
+    ),
+)
 def test_ganrec_writes_into_an_array_of_floats_only(out):
     with pytest.raises(TypeError, match="the array for the result is .*; give a float32 array"):
         ganrec(data(), np.full(3, 8.0), out, THETA, options=QUICK)

@@ -74,7 +74,9 @@ def test_settled_slices_take_no_more_rounds(shale_case):
     """An empty slice has settled after the first round; it does not cost the rounds of the others."""
     case = shale_case(size=32, step=2)
     alone = counted_fit(case, pixels="box", num_iter=0)[1]["forward"]
-    with_empty = counted_fit(case._replace(sinogram=torch.cat([case.sinogram, 0 * case.sinogram])), pixels="box", num_iter=0)[1]["forward"]
+    with_empty = counted_fit(
+        case._replace(sinogram=torch.cat([case.sinogram, 0 * case.sinogram])), pixels="box", num_iter=0
+    )[1]["forward"]
     # The empty slice: 170 iterations and a round of 28, and what is looked at; without the rule up to eight rounds.
     assert with_empty - alone <= 170 + 28 + 5
 
@@ -84,12 +86,18 @@ def test_settled_slices_take_no_more_rounds(shale_case):
 def test_the_fourier_projector_holds_a_fraction_of_the_matrix(size, angles):
     """At 256² a seventh of Joseph's values is multiplied; what is stored says how much work a projection is."""
     theta = np.deg2rad(np.arange(0, 180, 180 / angles))
-    fourier, matrix = (ParallelBeamProjector(size, theta, size, backend=backend)._backends[0].nbytes for backend in ("fourier", "matrix"))
+    fourier, matrix = (
+        ParallelBeamProjector(size, theta, size, backend=backend)._backends[0].nbytes
+        for backend in ("fourier", "matrix")
+    )
     assert fourier <= (0.5 if size == 128 else 0.25) * matrix
 
 
 def test_memory_of_the_matrix_grows_with_the_rays_not_with_their_square():
-    sizes = [ParallelBeamProjector(n, np.deg2rad(np.arange(0, 180, 6.0)), n, backend="matrix")._backends[0].nbytes for n in (64, 128)]
+    sizes = [
+        ParallelBeamProjector(n, np.deg2rad(np.arange(0, 180, 6.0)), n, backend="matrix")._backends[0].nbytes
+        for n in (64, 128)
+    ]
     assert sizes[1] <= 4.2 * sizes[0]  # twice the rays, each twice as long
 
 

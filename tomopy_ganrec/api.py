@@ -113,7 +113,9 @@ def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
     theta = check_theta(theta, tomo.shape[1], settings.trust_theta)
     centers = check_centers(center, tomo.shape[0], tomo.shape[2], settings.center_convention)
     if image.ndim != 3 or image.shape[0] != tomo.shape[0]:
-        raise ValueError(f"the array for the result has shape {recon.shape}, the data {tomo.shape[0]} slices; give (slices, num_gridx, num_gridy)")
+        raise ValueError(
+            f"the array for the result has shape {recon.shape}, the data {tomo.shape[0]} slices; give (slices, num_gridx, num_gridy)"
+        )
     init = _given_init(image)
     if init is not None:
         init = check_init(init, image.shape)
@@ -196,7 +198,9 @@ def recon(
         to `out`.
     """
     if algorithm not in (None, "ganrec", ganrec):
-        raise ValueError(f"algorithm={algorithm!r}: this function reconstructs with 'ganrec'; use tomopy.recon for other algorithms")
+        raise ValueError(
+            f"algorithm={algorithm!r}: this function reconstructs with 'ganrec'; use tomopy.recon for other algorithms"
+        )
     threads = check_ncore(ncore)
     given = nchunk is not None and not (isinstance(nchunk, int) and nchunk == 0)
     settings = GanrecOptions.from_mapping({"batch_size": nchunk} if given else None, options, kwargs)
@@ -214,9 +218,13 @@ def recon(
     devices = [] if client is not None else resolve_devices(settings)
     warned = warn_of_data(source, theta, centers, size, settings)
     if isinstance(out, np.ndarray) and isinstance(tomo, np.ndarray) and np.may_share_memory(out, tomo):
-        raise ValueError("out shares its memory with the data, which would be overwritten while they are read; give another array, or None")
+        raise ValueError(
+            "out shares its memory with the data, which would be overwritten while they are read; give another array, or None"
+        )
     output = out if isinstance(out, Output) else output_of(out, (slices, *size))
-    every = warm_every(settings, source, "auto" if init is None else 0)  # on request only: neighbours take the place of what is given
+    every = warm_every(
+        settings, source, "auto" if init is None else 0
+    )  # on request only: neighbours take the place of what is given
     output.begin(_identity(source, theta, centers, settings, init, every), resume, alone=True)
     call = Call(slices, settings.progress)
     try:

@@ -29,7 +29,9 @@ def _slices(text: str) -> tuple[int, int]:
     try:
         return int(first), int(last) if last else int(first) + 1
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{shown(text)} are no slices; give FIRST:LAST, such as 0:10, or the number of one") from None
+        raise argparse.ArgumentTypeError(
+            f"{shown(text)} are no slices; give FIRST:LAST, such as 0:10, or the number of one"
+        ) from None
 
 
 def _grid(text: str) -> tuple[int, int]:
@@ -40,16 +42,24 @@ def _grid(text: str) -> tuple[int, int]:
     except ValueError:
         size = 0, 0
     if min(size) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; give ROWSxCOLS, such as 512x640, or one number for both")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size; give ROWSxCOLS, such as 512x640, or one number for both"
+        )
     return size
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tomopy-ganrec", description="Missing-wedge tomography by GANrec.")
     commands = parser.add_subparsers(dest="command", required=True)
-    recon = commands.add_parser("recon", help="reconstruct a Data Exchange HDF5 file", description="Reconstruct a Data Exchange HDF5 file.")
+    recon = commands.add_parser(
+        "recon", help="reconstruct a Data Exchange HDF5 file", description="Reconstruct a Data Exchange HDF5 file."
+    )
     recon.add_argument("file", help="HDF5 file with exchange/data, data_white, data_dark, theta (or --theta)")
-    recon.add_argument("--center", type=float, help="rotation axis on the detector in columns (default: its middle); see --center-convention")
+    recon.add_argument(
+        "--center",
+        type=float,
+        help="rotation axis on the detector in columns (default: its middle); see --center-convention",
+    )
     recon.add_argument("--slices", type=_slices, metavar="FIRST:LAST", help="slices FIRST to LAST-1 (default: all)")
     recon.add_argument("--angles", metavar="FROM:TO", help="use projections with FROM <= theta < TO, in degrees")
     recon.add_argument(
@@ -57,29 +67,46 @@ def _parser() -> argparse.ArgumentParser:
         metavar="START:STEP or FILE",
         help="angles of all projections, in place of the file's: START:STEP in degrees, or a file of degrees (text, .npy)",
     )
-    recon.add_argument("--trust-theta", action="store_true", default=None, help="take the angles as they are, e.g. of a scan of a few degrees")
+    recon.add_argument(
+        "--trust-theta",
+        action="store_true",
+        default=None,
+        help="take the angles as they are, e.g. of a scan of a few degrees",
+    )
     recon.add_argument(
         "--grid", type=_grid, metavar="ROWSxCOLS",
         help="rows and columns of a slice, or one number for both (default: the detector's columns); for a sample wider than the detector give a "
         "larger grid and --mask False",
     )  # fmt: skip
     recon.add_argument(
-        "--out", required=True, metavar="PATH", help="a folder for TIFFs, or a file ending in .h5; slices are there as they are finished"
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="a folder for TIFFs, or a file ending in .h5; slices are there as they are finished",
     )
     recon.add_argument("--resume", action="store_true", help="go on with an --out that the same command has begun")
     recon.add_argument(
-        "--scheduler", metavar="ADDRESS", help="let the workers of this Dask scheduler reconstruct: its address, or its scheduler file"
+        "--scheduler",
+        metavar="ADDRESS",
+        help="let the workers of this Dask scheduler reconstruct: its address, or its scheduler file",
     )
     recon.add_argument(
-        "--reader", default="auto", choices=("auto", "dxchange", "h5py"), help="auto and h5py read slices as they are needed, dxchange all at once"
+        "--reader",
+        default="auto",
+        choices=("auto", "dxchange", "h5py"),
+        help="auto and h5py read slices as they are needed, dxchange all at once",
     )
     recon.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = recon.add_argument_group("options of the reconstruction", "described in tomopy_ganrec.GanrecOptions; values as in Python")
+    options = recon.add_argument_group(
+        "options of the reconstruction", "described in tomopy_ganrec.GanrecOptions; values as in Python"
+    )
     for field in fields(GanrecOptions):
         if field.name not in _OWN:
             names = [f"--{field.name.replace('_', '-')}", *_ALSO.get(field.name, ())]
             options.add_argument(*names, type=_value, metavar="VALUE", help=f"default: {field.default!r}")
-    commands.add_parser("benchmark", help="compare methods on phantoms or on a scan; tables, figures and a page", add_help=False)
+    commands.add_parser(
+        "benchmark", help="compare methods on phantoms or on a scan; tables, figures and a page", add_help=False
+    )
     demo = commands.add_parser("demo", help="a shale slice from 0-120 degrees by FBP, MLEM, TV and GANrec")
     demo.add_argument("--size", type=int, default=256)
     demo.add_argument("--wedge", type=int, default=120, help="degrees, one projection each")
@@ -91,22 +118,35 @@ def _parser() -> argparse.ArgumentParser:
 def _benchmark(words) -> int:
     from .benchmark import cli  # loads torch: not before it is asked for
 
-    parser = argparse.ArgumentParser(prog="tomopy-ganrec benchmark", description="Set GANrec beside the reconstructions a TomoPy user has.")
+    parser = argparse.ArgumentParser(
+        prog="tomopy-ganrec benchmark", description="Set GANrec beside the reconstructions a TomoPy user has."
+    )
     cli.add_arguments(parser)
     return cli.benchmark(parser.parse_args(words), words)
 
 
 def _recon(arguments) -> None:
-    chosen = {f.name: getattr(arguments, f.name) for f in fields(GanrecOptions) if f.name not in _OWN and getattr(arguments, f.name) is not None}
+    chosen = {
+        f.name: getattr(arguments, f.name)
+        for f in fields(GanrecOptions)
+        if f.name not in _OWN and getattr(arguments, f.name) is not None
+    }
     options = GanrecOptions.from_mapping(chosen)  # before torch is loaded and the file is read
     from . import io
     from .api import recon
     from .io.lazy_projections import open_projections
     from .io.outputs import output_of
 
-    read, more = (arguments.file, arguments.slices, arguments.angles), dict(theta=arguments.theta, trust_theta=bool(arguments.trust_theta))
+    read, more = (
+        (arguments.file, arguments.slices, arguments.angles),
+        dict(theta=arguments.theta, trust_theta=bool(arguments.trust_theta)),
+    )
     chosen["trust_theta"] = True  # they have been looked at in the unit of the file
-    projections, theta = io.read_projections(*read, "dxchange", **more) if arguments.reader == "dxchange" else open_projections(*read, **more)
+    projections, theta = (
+        io.read_projections(*read, "dxchange", **more)
+        if arguments.reader == "dxchange"
+        else open_projections(*read, **more)
+    )
     _, slices, columns = projections.shape
     first = arguments.slices[0] if arguments.slices else 0
     rows, cols = arguments.grid or (columns, columns)

@@ -17,7 +17,9 @@ ON_DISK = 3  # of data that must be read for it
 COARSE = 64  # columns to which a slice is averaged for a look at its grey values
 
 
-def warn_of_data(source, theta: np.ndarray, centers: np.ndarray, size: tuple[int, int], options: GanrecOptions, stacklevel: int = 3) -> bool:
+def warn_of_data(
+    source, theta: np.ndarray, centers: np.ndarray, size: tuple[int, int], options: GanrecOptions, stacklevel: int = 3
+) -> bool:
     """Warn once of each thing about the data that will make the reconstruction wrong.
 
     These are: transmission or counts instead of line integrals, values negative beyond their noise with ``nonnegative=True``, a sample that
@@ -42,7 +44,9 @@ def warn_of_data(source, theta: np.ndarray, centers: np.ndarray, size: tuple[int
         Whether there was anything to warn of.
     """
     count = source.shape[0]
-    indices = np.unique(np.linspace(0, count - 1, min(count, SAMPLED if source.nbytes_in_memory else ON_DISK)).round().astype(int))
+    indices = np.unique(
+        np.linspace(0, count - 1, min(count, SAMPLED if source.nbytes_in_memory else ON_DISK)).round().astype(int)
+    )
     data = source.read(indices)
     good = np.isfinite(data).all((1, 2))  # what is not finite is refused, by its slice, when its turn comes
     data, indices = data[good].astype(np.float64), indices[good]
@@ -92,7 +96,9 @@ def _bright_air(sinogram: np.ndarray) -> tuple[float, float] | None:
     angles, columns = sinogram.shape
     edge = max(1, columns // 50)
     profile = sinogram.mean(0)
-    air = min(sinogram[:, :edge], sinogram[:, -edge:], key=lambda side: float(side.std(0).mean()))  # the other one may be in the sample
+    air = min(
+        sinogram[:, :edge], sinogram[:, -edge:], key=lambda side: float(side.std(0).mean())
+    )  # the other one may be in the sample
     level, low, lowest = float(np.median(air)), *np.quantile(sinogram, (0.01, 0.001)).tolist()
     if level <= 0 or level < 0.9 * np.quantile(profile, 0.9) or lowest < -0.05 * level:
         return None
@@ -104,7 +110,9 @@ def _bright_air(sinogram: np.ndarray) -> tuple[float, float] | None:
     noise = 1.4826 * float(np.median(np.abs(np.diff(series)))) / math.sqrt(2 * each)
     series = series[: angles // each * each].reshape(-1, each).mean(1)
     unrest = 1.4826 * float(np.median(np.abs(series - np.median(series))))
-    unrest = math.sqrt(max(unrest**2 - (1.5 * noise) ** 2, 0)) if each > 1 else unrest  # half as much again: few blocks are not sure of it
+    unrest = (
+        math.sqrt(max(unrest**2 - (1.5 * noise) ** 2, 0)) if each > 1 else unrest
+    )  # half as much again: few blocks are not sure of it
     # Of the fall, air is at most .08 with 1e3 photons, the inside of a sample .23 at least.
     return (level, lowest) if unrest <= 0.15 * (level - low) else None
 
@@ -133,7 +141,9 @@ def _negative(data: np.ndarray, options: GanrecOptions) -> str | None:
     )
 
 
-def _does_not_fit(data: np.ndarray, theta: np.ndarray, center: float, size: tuple[int, int], options: GanrecOptions) -> str | None:
+def _does_not_fit(
+    data: np.ndarray, theta: np.ndarray, center: float, size: tuple[int, int], options: GanrecOptions
+) -> str | None:
     """For a sample that reaches beyond the detector, or beyond the grid, with a grid that does not hold it."""
     rows, cols = size
     columns = data.shape[2]
@@ -143,7 +153,9 @@ def _does_not_fit(data: np.ndarray, theta: np.ndarray, center: float, size: tupl
         return None
     edge = 2 if columns >= 16 else 1
     wide = [side.mean((0, 2)) > max(0.25 * top, 3 * noise) for side in (data[..., :edge], data[..., -edge:])]
-    if np.ptp(theta) > 1.6 * math.pi:  # what is cut off on the side nearer to the axis is seen by the opposite projections
+    if (
+        np.ptp(theta) > 1.6 * math.pi
+    ):  # what is cut off on the side nearer to the axis is seen by the opposite projections
         wide = [wide[0] if center >= columns - center else wide[1]]
     cut = max(float(side.mean()) for side in wide) >= 0.1
     reach = max(center, columns - center)

@@ -9,7 +9,9 @@ __all__ = ["mssim", "rmse", "ssim_map"]
 def _pair(truth, image):
     truth, image = (np.asarray(a, np.float64) for a in (truth, image))
     if truth.shape != image.shape or truth.ndim != 2:
-        raise ValueError(f"the truth has shape {truth.shape}, the image {image.shape}; both must be the same (rows, columns)")
+        raise ValueError(
+            f"the truth has shape {truth.shape}, the image {image.shape}; both must be the same (rows, columns)"
+        )
     return truth, image
 
 

@@ -55,7 +55,9 @@ def shown(value) -> str:
     """A value for a message: as Python writes it, but short, and whatever it is."""
     try:
         text = " ".join(repr(value).split())  # of an array: in one line
-    except Exception:  # a whole number of more than 4300 digits is a ValueError, and a stranger's object may raise anything
+    except (
+        Exception
+    ):  # a whole number of more than 4300 digits is a ValueError, and a stranger's object may raise anything
         return f"<{'a number of very many digits' if isinstance(value, int) else type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 
@@ -264,7 +266,9 @@ class GanrecOptions:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in allowed:
-                raise ValueError(f"option {name}={shown(value)} is not known; choose one of {', '.join(map(repr, allowed))}")
+                raise ValueError(
+                    f"option {name}={shown(value)} is not known; choose one of {', '.join(map(repr, allowed))}"
+                )
         for name, at_least in (
             ("num_iter", 0),
             ("warm_start", 0),
@@ -281,7 +285,15 @@ class GanrecOptions:
             self._check_number(name, numbers.Integral, at_least)
         for name in ("noise", "strength", "adversarial", "levels_weight"):
             self._check_number(name, numbers.Real, 0)
-        for name in ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory", "along"):
+        for name in (
+            "epsilon",
+            "learning_rate",
+            "pixel_rate",
+            "discriminator_rate",
+            "data_weight",
+            "projector_memory",
+            "along",
+        ):
             self._check_number(name, numbers.Real, 0, exclusive=True)
         for name in ("nonnegative", "mask", "network", "trust_theta", "progress"):
             value = getattr(self, name)
@@ -307,7 +319,13 @@ class GanrecOptions:
         if isinstance(value, str) and value == ("auto" if name == "warm_start" else default):
             return
         word = "a whole number" if kind is numbers.Integral else "a number"
-        also = ", 'auto' or None" if name == "warm_start" else f", or {default!r}" if isinstance(default, str) or default is None else ""
+        also = (
+            ", 'auto' or None"
+            if name == "warm_start"
+            else f", or {default!r}"
+            if isinstance(default, str) or default is None
+            else ""
+        )
         largest = _LARGEST_OF.get(name, LARGEST[kind])
         limit = f"{'above' if exclusive else 'of at least'} {minimum}"
         if isinstance(value, bool) or not isinstance(value, kind):
@@ -322,11 +340,19 @@ class GanrecOptions:
     def _checked_gpus(self) -> tuple[int, ...]:
         gpus = [self.gpu_list] if isinstance(self.gpu_list, numbers.Integral) else self.gpu_list
         good = isinstance(gpus, Sequence) or isinstance(gpus, np.ndarray) and gpus.ndim == 1
-        good = good and 0 < len(gpus) <= MANY and all(isinstance(k, numbers.Integral) and not isinstance(k, bool) and 0 <= k < 2**31 for k in gpus)
+        good = (
+            good
+            and 0 < len(gpus) <= MANY
+            and all(isinstance(k, numbers.Integral) and not isinstance(k, bool) and 0 <= k < 2**31 for k in gpus)
+        )
         if not good or isinstance(gpus, str | bytes) or len(set(map(int, gpus))) < len(gpus):
-            raise ValueError(f"option gpu_list={shown(self.gpu_list)} must hold the numbers of different GPUs, such as [0, 1], or be None")
+            raise ValueError(
+                f"option gpu_list={shown(self.gpu_list)} must hold the numbers of different GPUs, such as [0, 1], or be None"
+            )
         if self.device not in ("auto", "cuda"):
-            raise ValueError(f"options gpu_list={shown(self.gpu_list)} and device={shown(self.device)} name different devices; give one of them")
+            raise ValueError(
+                f"options gpu_list={shown(self.gpu_list)} and device={shown(self.device)} name different devices; give one of them"
+            )
         return tuple(int(k) for k in gpus)
 
     def _check_levels(self):
@@ -336,7 +362,9 @@ class GanrecOptions:
             values = np.asarray(self.levels if len(self.levels) <= MANY else np.nan, np.float64)
         except (TypeError, ValueError, OverflowError):
             values = np.asarray(np.nan)
-        if values.ndim != 1 or values.size < 2 or not (np.abs(values) <= LARGEST[numbers.Real]).all():  # NaN is in no range
+        if (
+            values.ndim != 1 or values.size < 2 or not (np.abs(values) <= LARGEST[numbers.Real]).all()
+        ):  # NaN is in no range
             raise ValueError(
                 f"option levels={shown(self.levels)} must be None, 'auto' or at least two finite grey levels (at most {MANY}), in "
                 "attenuation per pixel"
@@ -399,7 +427,9 @@ class GanrecOptions:
             if mapping is None:
                 continue
             if not isinstance(mapping, Mapping):
-                raise TypeError(f"options must be a dictionary of option names and values, not {type(mapping).__name__}")
+                raise TypeError(
+                    f"options must be a dictionary of option names and values, not {type(mapping).__name__}"
+                )
             for name, value in mapping.items():
                 value = _unwrapped(value)
                 if name in known:

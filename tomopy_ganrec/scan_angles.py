@@ -8,15 +8,48 @@ import numpy as np
 
 from .options import real_numbers, shown
 
-__all__ = ["TRUST", "check_range", "equal_angles", "fold", "given_degrees", "in_degrees", "rotation_degrees", "select_angles", "unit_of"]
+__all__ = [
+    "TRUST",
+    "check_range",
+    "equal_angles",
+    "fold",
+    "given_degrees",
+    "in_degrees",
+    "rotation_degrees",
+    "select_angles",
+    "unit_of",
+]
 
 logger = logging.getLogger(__name__)
 
 FARTHEST = 1e9  # degrees: the fraction of a turn is lost beyond
 NARROW = 6.4  # degrees: a full turn of radians that are read as degrees spans 6.28
-LARGE_STEP = 0.2  # radians from one projection to the next: above it, several turns are no continuous rotation but degrees
-USUAL = (60, 75, 80, 90, 100, 110, 120, *range(125, 195, 5), 200, 210, 220, 225, 240, 270, 300, 360, 540, 720)  # degrees of a scan
-GOLDEN = tuple(math.pi * x for x in (0.38196601125, 0.6180339887, 0.7639320225, 1.2360679775))  # steps of golden-angle scans, 69 to 222 degrees
+LARGE_STEP = (
+    0.2  # radians from one projection to the next: above it, several turns are no continuous rotation but degrees
+)
+USUAL = (
+    60,
+    75,
+    80,
+    90,
+    100,
+    110,
+    120,
+    *range(125, 195, 5),
+    200,
+    210,
+    220,
+    225,
+    240,
+    270,
+    300,
+    360,
+    540,
+    720,
+)  # degrees of a scan
+GOLDEN = tuple(
+    math.pi * x for x in (0.38196601125, 0.6180339887, 0.7639320225, 1.2360679775)
+)  # steps of golden-angle scans, 69 to 222 degrees
 
 TRUST = "if they are right, say so: trust_theta=True, on the command line --trust-theta"
 
@@ -37,7 +70,11 @@ def unit_of(attribute, where: str) -> str:
     if isinstance(attribute, np.ndarray):
         attribute = attribute.reshape(-1)[0] if attribute.size else ""
     if isinstance(attribute, bytes):
-        attribute = attribute.decode("utf-8", "replace") if b"\xb0" not in attribute or b"\xc2" in attribute else attribute.decode("latin-1")
+        attribute = (
+            attribute.decode("utf-8", "replace")
+            if b"\xb0" not in attribute or b"\xc2" in attribute
+            else attribute.decode("latin-1")
+        )
     text = "" if attribute is None else str(attribute).strip().strip("\0").lower()
     if not text:
         return "degrees"
@@ -89,7 +126,9 @@ def _numbers_of_degrees(values: np.ndarray) -> bool:
         return False
     if step < 0.35 and _whole(extent, step, np.pi, 4e-3):
         return False
-    return step > LARGE_STEP or any(abs(x - usual) < max(min(1.5 * step, 0.3), 0.05) for usual in USUAL for x in (extent, extent + step))
+    return step > LARGE_STEP or any(
+        abs(x - usual) < max(min(1.5 * step, 0.3), 0.05) for usual in USUAL for x in (extent, extent + step)
+    )
 
 
 def check_range(theta: np.ndarray, unit: str, what: str = "theta", trust: bool = False) -> None:
@@ -113,7 +152,9 @@ def check_range(theta: np.ndarray, unit: str, what: str = "theta", trust: bool =
     low, high = float(theta.min()), float(theta.max())
     extent = high - low
     if extent <= 1e-9 * max(1.0, abs(low), abs(high)):
-        raise ValueError(f"{what}: all {theta.size} angles are {low:.6g} {unit}; a tomogram needs projections from different directions")
+        raise ValueError(
+            f"{what}: all {theta.size} angles are {low:.6g} {unit}; a tomogram needs projections from different directions"
+        )
     if trust:
         return
     if unit == "radians":
@@ -192,7 +233,9 @@ def given_degrees(theta, count: int) -> np.ndarray:
         For a file that is not there or holds something else, another number of angles.
     """
     if not isinstance(theta, (str, Path)):
-        values = real_numbers(theta, np.float64, "theta", "one angle in degrees for each projection, 'START:STEP', or a file of them")
+        values = real_numbers(
+            theta, np.float64, "theta", "one angle in degrees for each projection, 'START:STEP', or a file of them"
+        )
         return _checked(values, count, "theta")
     path = Path(theta)
     if not path.is_file():
@@ -203,13 +246,21 @@ def given_degrees(theta, count: int) -> np.ndarray:
                 f"theta={str(theta)!r}: there is no such file; give START:STEP in degrees, e.g. 0:1.5, or a file of degrees"
             ) from None
         if not (abs(start) <= FARTHEST and 0 < abs(step) <= FARTHEST):  # NaN is in no range
-            raise ValueError(f"theta={str(theta)!r}: START and STEP must be numbers of degrees, at most {FARTHEST:g}, and STEP not 0")
+            raise ValueError(
+                f"theta={str(theta)!r}: START and STEP must be numbers of degrees, at most {FARTHEST:g}, and STEP not 0"
+            )
         return start + step * np.arange(count)
     try:
         if path.suffix.lower() == ".npy":
             values = np.asarray(np.load(path), np.float64)
         else:
-            values = np.array([float(word) for line in path.read_text().splitlines() for word in line.partition("#")[0].replace(",", " ").split()])
+            values = np.array(
+                [
+                    float(word)
+                    for line in path.read_text().splitlines()
+                    for word in line.partition("#")[0].replace(",", " ").split()
+                ]
+            )
     except (ValueError, TypeError, EOFError) as error:
         raise ValueError(f"theta={str(theta)!r} is no file of angles in degrees, as text or .npy: {error}") from None
     return _checked(values, count, f"{path}")
@@ -218,11 +269,15 @@ def given_degrees(theta, count: int) -> np.ndarray:
 def _checked(values: np.ndarray, count: int, what: str) -> np.ndarray:
     """One finite angle for each projection."""
     if values.size != count or values.ndim > 1 and max(values.shape) != values.size:
-        raise ValueError(f"{what} holds angles of shape {values.shape}, the scan {count} projections; give one angle for each")
+        raise ValueError(
+            f"{what} holds angles of shape {values.shape}, the scan {count} projections; give one angle for each"
+        )
     values = values.reshape(-1)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
-        raise ValueError(f"{what}: {bad.size} of its {count} angles are not finite, the first that of projection {bad[0]}")
+        raise ValueError(
+            f"{what}: {bad.size} of its {count} angles are not finite, the first that of projection {bad[0]}"
+        )
     return values
 
 
@@ -242,7 +297,9 @@ def rotation_degrees(numbers: dict, count: int, path) -> np.ndarray | None:
     if start is None or step is None:
         return None
     if max(abs(start), abs(step)) > FARTHEST:
-        raise ValueError(f"{path}: process/acquisition/rotation has the start {start:.6g} and the step {step:.6g}; give theta= (--theta START:STEP)")
+        raise ValueError(
+            f"{path}: process/acquisition/rotation has the start {start:.6g} and the step {step:.6g}; give theta= (--theta START:STEP)"
+        )
     if meant < count:
         raise ValueError(
             f"{path} holds {count} projections, but its process/acquisition/rotation speaks of {meant} angles; give "
@@ -264,5 +321,7 @@ def select_angles(degrees, wedge) -> np.ndarray:
         raise ValueError(f"angles={shown(wedge)}: give the wedge in degrees as 'first:last', e.g. '0:120'") from None
     keep = np.flatnonzero((degrees >= first - 1e-6) & (degrees < last - 1e-6))
     if keep.size < 2:
-        raise ValueError(f"angles={wedge!r} keeps {keep.size} projections; the scan covers {degrees.min():.6g} to {degrees.max():.6g} degrees")
+        raise ValueError(
+            f"angles={wedge!r} keeps {keep.size} projections; the scan covers {degrees.min():.6g} to {degrees.max():.6g} degrees"
+        )
     return keep

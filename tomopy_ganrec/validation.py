@@ -38,10 +38,14 @@ def check_theta(theta, angles: int, trust: bool = False) -> np.ndarray:
     """
     theta = real_numbers(theta, np.float64, "theta", "one angle in radians for each projection")
     if theta.ndim != 1 or theta.size != angles:
-        raise ValueError(f"theta has shape {theta.shape}, the data {angles} projections; give one angle for each projection")
+        raise ValueError(
+            f"theta has shape {theta.shape}, the data {angles} projections; give one angle for each projection"
+        )
     bad = np.flatnonzero(~np.isfinite(theta))
     if bad.size:
-        raise ValueError(f"theta holds {bad.size} values that are not finite, the first at index {bad[0]}; remove those projections")
+        raise ValueError(
+            f"theta holds {bad.size} values that are not finite, the first at index {bad[0]}; remove those projections"
+        )
     check_range(theta, "radians", trust=trust)
     return fold(theta, 2 * np.pi)
 
@@ -109,7 +113,9 @@ def check_projections(tomo: np.ndarray) -> None:
     if slices < 1:
         raise ValueError(f"the data hold no slices (slices, angles, columns = {tomo.shape}); give at least one")
     if angles < 2:
-        raise ValueError(f"the data hold {angles} projections; a tomogram needs at least 2, and many more to look like anything")
+        raise ValueError(
+            f"the data hold {angles} projections; a tomogram needs at least 2, and many more to look like anything"
+        )
     if columns < LEAST:
         raise ValueError(
             f"the projections are {columns} column{'' if columns == 1 else 's'} wide; a slice needs at least {LEAST}, or did slices and columns "
@@ -170,9 +176,13 @@ def check_centers(center, slices: int, columns: int, convention: str = "edge") -
         For a wrong number of centres, NaN, or an axis off the detector.
     """
     center = columns / 2 - (0.5 if convention == "index" else 0.0) if center is None else center
-    center = real_numbers(center, np.float64, "center", "the column of the rotation axis, one number or one for each slice")
+    center = real_numbers(
+        center, np.float64, "center", "the column of the rotation axis, one number or one for each slice"
+    )
     if center.ndim > 1 or center.ndim == 1 and center.size not in (1, slices):
-        raise ValueError(f"center has shape {center.shape}, the data {slices} slices; give one number, or one for each slice")
+        raise ValueError(
+            f"center has shape {center.shape}, the data {slices} slices; give one number, or one for each slice"
+        )
     centers = np.broadcast_to(center.reshape(-1), (slices,)).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(centers))
     if bad.size:
@@ -198,7 +208,9 @@ def check_init(init, shape: tuple[int, int, int]) -> np.ndarray:
     """
     init = real_numbers(init, np.float32, "init_recon", f"an array of (slices, rows, columns) = {shape}")
     if init.shape != shape:
-        raise ValueError(f"init_recon has shape {init.shape}; the reconstruction will be (slices, rows, columns) = {shape}")
+        raise ValueError(
+            f"init_recon has shape {init.shape}; the reconstruction will be (slices, rows, columns) = {shape}"
+        )
     if not np.isfinite(init).all():
         raise ValueError("init_recon holds values that are NaN or infinite; replace them, e.g. with np.nan_to_num")
     return init

@@ -30,7 +30,9 @@ def main():
         truth, sinogram = case.slice(seed=1000)
         found = {}
         for label, options in WAYS.items():
-            image, info = recon(sinogram[None], Wedge(wedge).theta, sinogram_order=True, options=options, return_info=True)
+            image, info = recon(
+                sinogram[None], Wedge(wedge).theta, sinogram_order=True, options=options, return_info=True
+            )
             found[label] = image[0], info.slices[0]
         where = f"{wedge}°" if "/" not in wedge else f"{wedge.split('/')[0]} over {wedge.split('/')[1]}°"
         show(row[0], truth, f"{name}, {where}, {case.noise}", truth.max())
@@ -40,7 +42,13 @@ def main():
         top = float(np.quantile(info["spread"], 0.995))
         show(row[4], info["spread"], f"spread, 0 to {top:.2f}", top, "magma")
         error = np.abs(image - truth)
-        show(row[5], error, f"its error, 0 to {float(np.quantile(error, 0.995)):.2f}", float(np.quantile(error, 0.995)), "magma")
+        show(
+            row[5],
+            error,
+            f"its error, 0 to {float(np.quantile(error, 0.995)):.2f}",
+            float(np.quantile(error, 0.995)),
+            "magma",
+        )
     figure.savefig(ROOT / "docs" / "quality.png", dpi=80)
 
 

@@ -29,7 +29,9 @@ def _short(value: float, digits: int) -> str:
 
 def angles() -> str:
     """MSSIM of each method against the wedge: mean ± standard deviation over slices."""
-    rows = [row for row in read_csv(RESULTS / "shale_256_pixel.csv") if row["method"] != "mlem"]  # the same as ASTRA's, for times only
+    rows = [
+        row for row in read_csv(RESULTS / "shale_256_pixel.csv") if row["method"] != "mlem"
+    ]  # the same as ASTRA's, for times only
     summaries = summarize(rows)
     wedges = sorted({s["wedge"] for s in summaries}, key=int, reverse=True)
     body = []
@@ -41,10 +43,15 @@ def angles() -> str:
             if s is None:
                 cells.append("")
             else:
-                cells.append(_short(s["mssim"], 4) + (f" ± {_short(s['mssim_std'], 4)}" if s["mssim_std"] is not None else ""))
+                cells.append(
+                    _short(s["mssim"], 4) + (f" ± {_short(s['mssim_std'], 4)}" if s["mssim_std"] is not None else "")
+                )
         body.append([escape(next(iter(of.values()))["label"], "rst"), *cells])
     slices = max(s["slices"] for s in summaries)
-    return markup_table(["method", *(f"{w}°" for w in wedges)], body, "rst") + f"\n{slices} slices; ``preset='paper'`` on one.\n"
+    return (
+        markup_table(["method", *(f"{w}°" for w in wedges)], body, "rst")
+        + f"\n{slices} slices; ``preset='paper'`` on one.\n"
+    )
 
 
 def _objects(rows, columns, bold=True) -> tuple[str, float]:
@@ -62,7 +69,10 @@ def _objects(rows, columns, bold=True) -> tuple[str, float]:
     body, largest = [], 0.0
     for key in sorted(rank, key=rank.get):
         cells = []
-        best = {n: max((round(found[(*key, n, m)]["mssim"], 3) for m in columns if (*key, n, m) in found), default=None) for n in NOISE}
+        best = {
+            n: max((round(found[(*key, n, m)]["mssim"], 3) for m in columns if (*key, n, m) in found), default=None)
+            for n in NOISE
+        }
         for method in columns:
             texts = []
             for noise in NOISE:
@@ -98,10 +108,14 @@ def drawn(text: str, tables: dict) -> str:
     """A document with its tables drawn anew."""
     for name, table in tables.items():
         text, count = re.subn(
-            rf"(?ms)^\.\. begin {name}\n.*?^\.\. end {name}\n", lambda m, t=table, n=name: f".. begin {n}\n\n{t()}\n.. end {n}\n", text
+            rf"(?ms)^\.\. begin {name}\n.*?^\.\. end {name}\n",
+            lambda m, t=table, n=name: f".. begin {n}\n\n{t()}\n.. end {n}\n",
+            text,
         )
         if count != 1:
-            raise SystemExit(f"the lines '.. begin {name}' and '.. end {name}' are needed once; they were found {count} times")
+            raise SystemExit(
+                f"the lines '.. begin {name}' and '.. end {name}' are needed once; they were found {count} times"
+            )
     return text
 
 

@@ -38,13 +38,25 @@ def uninterrupted(tmp_path_factory):
 
 def test_what_it_writes(uninterrupted, capsys):
     names = {path.name for path in uninterrupted.iterdir()}
-    expected = {"results.csv", "results.json", "table.md", "table.rst", "report.html", "mssim_vs_angle.png", "cells", "images", "run.json"}
+    expected = {
+        "results.csv",
+        "results.json",
+        "table.md",
+        "table.rst",
+        "report.html",
+        "mssim_vs_angle.png",
+        "cells",
+        "images",
+        "run.json",
+    }
     assert expected | {"slices-shale-32-subpixel-90-clean.png", "ssim_maps-shale-32-subpixel-60-clean.png"} <= names
     rows = table(uninterrupted)
     assert len(rows) == 8 and {row["status"] for row in rows} == {"ok"}
     score = {m: np.mean([float(row["mssim"]) for row in rows if row["method"] == m]) for m in ("fbp", "tv", "ganrec")}
     assert score["fbp"] < score["tv"]
-    assert json.loads((uninterrupted / "results.json").read_text())["command"].startswith("tomopy-ganrec benchmark --size 32")
+    assert json.loads((uninterrupted / "results.json").read_text())["command"].startswith(
+        "tomopy-ganrec benchmark --size 32"
+    )
 
 
 def test_it_says_what_it_costs_and_what_it_found(uninterrupted, capsys):
@@ -62,7 +74,9 @@ def started(words, out):
     # A shell's background jobs ignore the interrupt, and so would their children: this one is to have it.
     code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from tomopy_ganrec.cli import main; "
     code += "sys.exit(main(sys.argv[1:]))"
-    return subprocess.Popen([sys.executable, "-c", code, *run[3:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *run[3:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
 
 
 def wait_for_cells(process, out, count):
@@ -213,7 +227,11 @@ def test_a_scan(tmp_path, capsys):
     from tomopy_ganrec import ParallelBeamProjector, phantoms
 
     degrees = np.arange(0, 180, 4.0)
-    sinogram = ParallelBeamProjector(32, np.deg2rad(degrees), 32).forward_project(torch.from_numpy(0.02 * phantoms.shale(32))).numpy()
+    sinogram = (
+        ParallelBeamProjector(32, np.deg2rad(degrees), 32)
+        .forward_project(torch.from_numpy(0.02 * phantoms.shale(32)))
+        .numpy()
+    )
     with h5py.File(tmp_path / "rock.h5", "w") as file:
         file["exchange/data"], file["exchange/theta"] = np.exp(-sinogram.swapaxes(0, 1)), degrees
     with h5py.File(tmp_path / "rock.h5", "a") as file:
@@ -222,4 +240,7 @@ def test_a_scan(tmp_path, capsys):
     assert benchmark(words, tmp_path / "out") == 0
     rows = {(row["wedge"], row["method"]): row for row in table(tmp_path / "out")}
     assert float(rows["-60:60", "tv"]["distance"]) < float(rows["-60:60", "fbp"]["distance"])
-    assert "rock" in (tmp_path / "out" / "table.md").read_text() and (tmp_path / "out" / "slices-rock-32--60to60.png").exists()
+    assert (
+        "rock" in (tmp_path / "out" / "table.md").read_text()
+        and (tmp_path / "out" / "slices-rock-32--60to60.png").exists()
+    )

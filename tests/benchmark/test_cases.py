@@ -69,12 +69,16 @@ def test_truth_and_sinogram(protocol, oversample):
     if protocol == "pixel":
         np.testing.assert_array_equal(truth, phantoms.shale(48, 3, 2, spacing=spacing)[1])
     else:
-        np.testing.assert_allclose(truth, phantoms.shale(48, 3, 2, oversample, spacing)[1], atol=1e-6)  # the area mean, in float32
+        np.testing.assert_allclose(
+            truth, phantoms.shale(48, 3, 2, oversample, spacing)[1], atol=1e-6
+        )  # the area mean, in float32
 
 
 def test_128_slices_of_256_are_neighbours():
     k = 5
-    np.testing.assert_array_equal(Case(size=256, protocol="pixel", wedge="2").slice(k, 128)[0], phantoms.shale(256, k + 1)[k])
+    np.testing.assert_array_equal(
+        Case(size=256, protocol="pixel", wedge="2").slice(k, 128)[0], phantoms.shale(256, k + 1)[k]
+    )
 
 
 def test_noise_of_a_slice_is_its_own():

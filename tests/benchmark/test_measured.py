@@ -64,7 +64,9 @@ def test_a_whole_scan_holds_every_tenth_projection_out(scan):
 
 
 def test_a_scan_of_a_wedge_has_no_full_range(tmp_path):
-    tasks = measured(write(tmp_path / "wedge.h5", np.arange(0, 130, 5.0)), "0:100", CENTER, slices=(0, 1), reader="h5py")
+    tasks = measured(
+        write(tmp_path / "wedge.h5", np.arange(0, 130, 5.0)), "0:100", CENTER, slices=(0, 1), reader="h5py"
+    )
     assert [task.columns["case"] for task in tasks] == ["wedge-32-0to100"] and tasks[0].full_range == ""
     assert tasks[0].load().held_out[0].range_shape[0] == 6
 
@@ -76,7 +78,11 @@ def test_half_a_turn_on_is_the_same_projection(tmp_path):
     assert len(held_out) == 30 and (held_out % 180 > 119).all()
     # Nothing lies outside half a turn: every tenth of it is held out, and there is no full range to compare with.
     (task,) = measured(path, "0:180", CENTER, slices=(0, 1), reader="h5py")
-    assert task.full_range == "" and task.load().held_out[0].range_shape[0] == 4 and task.load().projector.range_shape[0] == 41
+    assert (
+        task.full_range == ""
+        and task.load().held_out[0].range_shape[0] == 4
+        and task.load().projector.range_shape[0] == 41
+    )
 
 
 def test_another_axis_is_other_data(scan, tmp_path):
@@ -98,12 +104,20 @@ def test_methods_are_judged(scan, tmp_path):
     results = Results(tmp_path)
     tasks = measured(scan, "0:120", CENTER, slices=(0, 2), reader="h5py")
     assert run(results, cells(tasks, chosen(["fbp", "tv", "tv-oracle"])), progress=False) == 0
-    assert len(results.rows()) == 8 and all(row["distance"] for row in results.rows() if row["wedge"] != "full")  # of every slice
+    assert len(results.rows()) == 8 and all(
+        row["distance"] for row in results.rows() if row["wedge"] != "full"
+    )  # of every slice
     rows = {(row["wedge"], row["method"]): row for row in results.rows() if row["slice"] == 0}
-    assert set(rows) == {(wedge, name) for wedge in ("full", "0:120") for name in ("fbp", "tv")}  # no oracle without a truth
+    assert set(rows) == {
+        (wedge, name) for wedge in ("full", "0:120") for name in ("fbp", "tv")
+    }  # no oracle without a truth
     tv, fbp = rows["0:120", "tv"], rows["0:120", "fbp"]
     assert tv["residual_heldout"] < 0.5 * fbp["residual_heldout"] and tv["distance"] < 0.5 * fbp["distance"]
-    assert tv["mssim"] is None and rows["full", "tv"]["distance"] is None and rows["full", "tv"]["residual_heldout"] is None
+    assert (
+        tv["mssim"] is None
+        and rows["full", "tv"]["distance"] is None
+        and rows["full", "tv"]["residual_heldout"] is None
+    )
 
 
 def test_arrays_instead_of_a_file(scan):

@@ -19,7 +19,9 @@ def blobs(size):
     """Gaussian spots, one of them alone in each quadrant's neighbourhood, none mirrored by another."""
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     spots = [(1.0, -0.16, 0.10), (0.6, 0.12, 0.19), (0.8, 0.06, -0.22)]
-    return sum(a * np.exp(-((y - r * size) ** 2 + (x - c * size) ** 2) / (2 * 2.5**2)) for a, r, c in spots).astype(np.float32)
+    return sum(a * np.exp(-((y - r * size) ** 2 + (x - c * size) ** 2) / (2 * 2.5**2)) for a, r, c in spots).astype(
+        np.float32
+    )
 
 
 def problem_of(image, center):
@@ -43,7 +45,12 @@ GRIDS = [(48, 0.0), (48, 1.3), (47, 0.0), (47, -0.8)]
 @pytest.mark.filterwarnings("ignore:levels=:RuntimeWarning")  # spots have no levels
 @pytest.mark.parametrize(
     "name, size, off",
-    [(name, *grid) for name in methods() if name != "ganrec-paper" for grid in (GRIDS[-1:] if name.startswith(FAMILY) else GRIDS)],
+    [
+        (name, *grid)
+        for name in methods()
+        if name != "ganrec-paper"
+        for grid in (GRIDS[-1:] if name.startswith(FAMILY) else GRIDS)
+    ],
 )
 def test_every_method_is_on_the_common_grid(name, size, off):
     method = methods()[name]
@@ -66,7 +73,10 @@ def test_an_oracle_is_not_below_what_it_chooses_from():
     case = Case("shale", 32, "60", 1e3)
     truth, sinogram = case.slice()
     problem = Problem(ParallelBeamProjector(32, Wedge("60").theta, 32), torch.from_numpy(sinogram[None]), truth=truth)
-    score = {name: metrics.mssim(truth, reconstruct(methods()[name], problem)[0]) for name in ("tv", "tv-oracle", "astra-mlem", "astra-mlem-best")}
+    score = {
+        name: metrics.mssim(truth, reconstruct(methods()[name], problem)[0])
+        for name in ("tv", "tv-oracle", "astra-mlem", "astra-mlem-best")
+    }
     assert score["tv-oracle"] >= score["tv"]
     assert score["astra-mlem-best"] > score["astra-mlem"] + 0.01  # 1000 photons: 200 iterations fit the noise
 
@@ -75,7 +85,9 @@ def test_astra_mlem_is_mlem():
     truth, sinogram = Case("shale", 32, "60").slice()
     problem = Problem(ParallelBeamProjector(32, Wedge("60").theta, 32), torch.from_numpy(sinogram[None]))
     # The two operators agree to 3e-5, and the iteration is stable.
-    np.testing.assert_allclose(reconstruct(methods()["astra-mlem"], problem)[0], reconstruct(methods()["mlem"], problem)[0], atol=5e-3)
+    np.testing.assert_allclose(
+        reconstruct(methods()["astra-mlem"], problem)[0], reconstruct(methods()["mlem"], problem)[0], atol=5e-3
+    )
 
 
 @pytest.mark.parametrize("wedge", ["180", "120", "51/70"])
@@ -101,7 +113,10 @@ def test_the_start_comes_with_the_fit():
 def test_controls_differ_from_the_default():
     truth, sinogram = Case("shale", 32, "60", 1e4).slice()  # where the fit gets below its start
     problem = Problem(ParallelBeamProjector(32, Wedge("60").theta, 32), torch.from_numpy(sinogram[None]))
-    images = [reconstruct(methods()[name], problem)[0] for name in ("ganrec", "ganrec-no-network", "ganrec-no-discriminator", "tv")]
+    images = [
+        reconstruct(methods()[name], problem)[0]
+        for name in ("ganrec", "ganrec-no-network", "ganrec-no-discriminator", "tv")
+    ]
     assert all(np.abs(a - b).max() > 0 for k, a in enumerate(images) for b in images[:k])
 
 
@@ -115,7 +130,11 @@ def test_the_seed_counts_for_methods_that_have_one():
 
 
 @pytest.mark.parametrize(
-    "name, hint", [("gandrec", "did you mean 'gridrec'|did you mean 'ganrec'"), ("svmbir", "choose from fbp, gridrec, gridrec-padded")]
+    "name, hint",
+    [
+        ("gandrec", "did you mean 'gridrec'|did you mean 'ganrec'"),
+        ("svmbir", "choose from fbp, gridrec, gridrec-padded"),
+    ],
 )
 def test_an_unknown_method_names_the_known(name, hint):
     with pytest.raises(ValueError, match=hint):
@@ -124,7 +143,13 @@ def test_an_unknown_method_names_the_known(name, hint):
 
 def test_choosing():
     assert [m.name for m in chosen(["ganrec", "fbp"])] == ["fbp", "ganrec"]  # in the order of tables
-    assert set(methods()) - {m.name for m in chosen()} == {"tv-oracle", "ganrec-best", "ganrec-best-unlearned", "ganrec-paper", "mlem"}
+    assert set(methods()) - {m.name for m in chosen()} == {
+        "tv-oracle",
+        "ganrec-best",
+        "ganrec-best-unlearned",
+        "ganrec-paper",
+        "mlem",
+    }
     assert [m.name for m in chosen(["all"])] == list(methods()) == [m.name for m in chosen("all")]
 
 
@@ -148,7 +173,10 @@ def test_what_is_missing_has_a_reason(monkeypatch):
     without(monkeypatch, "tomopy", "midas_tomo", "astra")
     found = methods()
     assert "TomoPy is not installed" in found["pml_hybrid"].unavailable
-    assert "TomoPy" in found["gridrec"].unavailable and "midas-tomo is not installed" in found["gridrec-padded"].unavailable
+    assert (
+        "TomoPy" in found["gridrec"].unavailable
+        and "midas-tomo is not installed" in found["gridrec-padded"].unavailable
+    )
     assert "ASTRA toolbox is not installed" in found["astra-sirt"].unavailable
     assert found["fbp"].unavailable is None and found["ganrec"].unavailable is None
     with pytest.raises(RuntimeError, match="TomoPy is not installed"):

@@ -42,11 +42,27 @@ def test_a_row_has_what_was_measured(tmp_path):
         image = np.full((32, 32), 0.25, np.float32)
         assert row["mssim"] == metrics.mssim(truth, image) and row["rmse"] == metrics.rmse(truth, image)
         assert row["mssim_7x7"] == metrics.mssim(truth, image, gaussian=False)
-        known = dict(slice=k, method="flat", status="ok", seed=None, case=CASE.name, degrees=60, projections=60, error="", photons=None)
+        known = dict(
+            slice=k,
+            method="flat",
+            status="ok",
+            seed=None,
+            case=CASE.name,
+            degrees=60,
+            projections=60,
+            error="",
+            photons=None,
+        )
         assert {name: row[name] for name in known} == known
         assert row["seconds"] > 0 and "torch" in row["versions"] and "threads" in row["device"]
-        model = ParallelBeamProjector(32, np.deg2rad(np.arange(60)), 32).forward_project(torch.from_numpy(image[None]))[0].numpy()
-        assert row["residual"] == pytest.approx(np.linalg.norm(model - sinogram) / np.linalg.norm(sinogram), rel=1e-4)  # float32
+        model = (
+            ParallelBeamProjector(32, np.deg2rad(np.arange(60)), 32)
+            .forward_project(torch.from_numpy(image[None]))[0]
+            .numpy()
+        )
+        assert row["residual"] == pytest.approx(
+            np.linalg.norm(model - sinogram) / np.linalg.norm(sinogram), rel=1e-4
+        )  # float32
         if k == 0:  # the first slice's images are kept
             np.testing.assert_array_equal(results.image(row["image"]), image)
             np.testing.assert_allclose(results.image(row["reference"]), truth)
@@ -56,7 +72,12 @@ def test_a_row_has_what_was_measured(tmp_path):
 
 def test_which_cells_make_sense():
     noisy = Case("shale", 32, "60", 1e4)
-    several = [method("plain"), method("random", seeded=True), method("stop", oracle=True, noisy_only=True), method("gone", unavailable="not here")]
+    several = [
+        method("plain"),
+        method("random", seeded=True),
+        method("stop", oracle=True, noisy_only=True),
+        method("gone", unavailable="not here"),
+    ]
     found = [(c.task.columns["case"], c.method.name, c.seed) for c in cells(simulated([CASE, noisy]), several, (0, 7))]
     clean_cells = [(CASE.name, "plain", None), (CASE.name, "random", 0), (CASE.name, "random", 7)]
     assert found == clean_cells + [(noisy.name, *c[1:]) for c in clean_cells] + [(noisy.name, "stop", None)]
@@ -83,7 +104,9 @@ def test_a_method_that_fails_is_reported_and_the_others_go_on(tmp_path, give, me
     assert run(results, cells(simulated([CASE], 2), [method("bad", give), method("good")]), progress=False) == 2
     rows = {(row["method"], row["slice"]): row for row in results.rows()}
     assert {rows["good", k]["status"] for k in (0, 1)} == {"ok"}
-    assert rows["bad", 0]["status"] == "failed" and message in rows["bad", 0]["error"] and rows["bad", 0]["mssim"] is None
+    assert (
+        rows["bad", 0]["status"] == "failed" and message in rows["bad", 0]["error"] and rows["bad", 0]["mssim"] is None
+    )
     # Tried again when the run is repeated; what is finished is not.
     CALLS.clear()
     todo = pending(results, cells(simulated([CASE], 2), [method("bad"), method("good")]))
@@ -127,7 +150,9 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path):
     assert [name for name, _ in CALLS] == ["c", "d"]
 
 
-@pytest.mark.parametrize("images, kept", [("first", [True, False, False, False]), ("all", [True] * 4), ("none", [False] * 4)])
+@pytest.mark.parametrize(
+    "images, kept", [("first", [True, False, False, False]), ("all", [True] * 4), ("none", [False] * 4)]
+)
 def test_which_images_are_kept(images, kept):
     assert [task.keep_images for task in simulated([CASE], 2, (0, 1), images)] == kept
 
@@ -144,7 +169,9 @@ def test_the_estimate_grows_with_the_work(monkeypatch):
     monkeypatch.setattr(harness, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     small, large = (cells(simulated([Case("shale", size, "60")]), chosen(["fbp", "tv", "ganrec"])) for size in (32, 64))
     assert estimate([]) == 0
-    assert estimate(small) > 0 and estimate(large) == pytest.approx(4 * estimate(small))  # twice the columns, twice the rows
+    assert estimate(small) > 0 and estimate(large) == pytest.approx(
+        4 * estimate(small)
+    )  # twice the columns, twice the rows
     assert estimate(large * 4) == pytest.approx(4 * estimate(large))
 
 
@@ -168,4 +195,6 @@ def test_distance_to_the_full_range(tmp_path):
     # Held-out data twice as large: ‖A x − 2 b‖ / ‖2 b‖
     m = base.load()
     model = m.projector.forward_project(torch.ones(1, 32, 32))
-    assert part["residual_heldout"] == pytest.approx(float((model - 2 * m.sinogram).norm() / (2 * m.sinogram).norm()), rel=1e-5)
+    assert part["residual_heldout"] == pytest.approx(
+        float((model - 2 * m.sinogram).norm() / (2 * m.sinogram).norm()), rel=1e-5
+    )

@@ -33,7 +33,9 @@ def test_shapes_and_mass(protocol, oversample):
     sinograms = simulate(objects, THETA, protocol, oversample)
     assert sinograms.shape == (2, len(THETA), SIZE) and sinograms.dtype == np.float32
     # Strip integrals lose nothing: every projection adds up to the object, in units of the detector's columns. Float32 leaves 1e-6.
-    np.testing.assert_allclose(sinograms.sum(2), np.tile(objects.sum((1, 2))[:, None] / oversample**2, len(THETA)), rtol=1e-3)
+    np.testing.assert_allclose(
+        sinograms.sum(2), np.tile(objects.sum((1, 2))[:, None] / oversample**2, len(THETA)), rtol=1e-3
+    )
 
 
 @protocols
@@ -74,7 +76,9 @@ def test_slices_are_independent_and_inputs_untouched():
 
 def test_attenuation_is_linear():
     objects = object_of(1)
-    np.testing.assert_allclose(simulate(objects * 0.01, THETA), simulate(objects, THETA) * 0.01, rtol=1e-4, atol=1e-6)  # float32
+    np.testing.assert_allclose(
+        simulate(objects * 0.01, THETA), simulate(objects, THETA) * 0.01, rtol=1e-4, atol=1e-6
+    )  # float32
 
 
 # Noise
@@ -99,7 +103,9 @@ def test_variance_of_the_noise(photons):
             expected = 1 / (mu * np.sqrt(counts))  # of the logarithm of a Poisson count
             error = noisy[k, :, part] - clean[k, :, part]
             assert error.std() == pytest.approx(expected, rel=0.03)  # 20 000 samples: 0.5 %, six times that
-            assert abs(error.mean()) <= 5 * expected / np.sqrt(error.size) + 1 / (2 * counts * mu)  # five standard errors, and the log's bias
+            assert abs(error.mean()) <= 5 * expected / np.sqrt(error.size) + 1 / (
+                2 * counts * mu
+            )  # five standard errors, and the log's bias
 
 
 def test_noise_is_white():
@@ -113,7 +119,9 @@ def test_noise_follows_its_seed():
     first = add_noise(steps(), 1e4, seed=1)
     np.testing.assert_array_equal(first, add_noise(steps(), 1e4, seed=1))
     assert (first != add_noise(steps(), 1e4, seed=2)).mean() > 0.9
-    assert np.corrcoef((first[0] - steps()[0]).ravel(), (first[1] - steps()[1]).ravel())[0, 1] < 0.05  # each slice its own
+    assert (
+        np.corrcoef((first[0] - steps()[0]).ravel(), (first[1] - steps()[1]).ravel())[0, 1] < 0.05
+    )  # each slice its own
 
 
 def test_simulate_adds_the_same_noise():
@@ -149,7 +157,16 @@ def test_an_empty_slice_stays_finite():
         (dict(photons=0.0), "photons"),
         (dict(photons=-1.0), "photons"),
     ],
-    ids=["unknown", "pixel with oversample", "64 by 3", "zero oversample", "one image", "not square", "no photons", "negative photons"],
+    ids=[
+        "unknown",
+        "pixel with oversample",
+        "64 by 3",
+        "zero oversample",
+        "one image",
+        "not square",
+        "no photons",
+        "negative photons",
+    ],
 )
 def test_errors(changes, message):
     with pytest.raises(ValueError, match=message):

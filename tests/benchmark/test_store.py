@@ -36,7 +36,9 @@ def test_an_image_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [dict(method="fbp"), dict(seed=1), dict(slice=1), dict(object_seed=1), dict(case="shale-32-pixel-90-clean")], ids=str
+    "change",
+    [dict(method="fbp"), dict(seed=1), dict(slice=1), dict(object_seed=1), dict(case="shale-32-pixel-90-clean")],
+    ids=str,
 )
 def test_another_cell_is_not_finished(tmp_path, change):
     results = Results(tmp_path)
@@ -93,7 +95,11 @@ def test_an_image_that_is_wanted_later(tmp_path):
     assert results.finished(row()) is not None and results.finished(row(), with_image=True) is None
 
 
-@pytest.mark.parametrize("change, refused", [(dict(setup="two"), True), (dict(setup="two", slice=1), False), (dict(method="fbp"), False)], ids=str)
+@pytest.mark.parametrize(
+    "change, refused",
+    [(dict(setup="two"), True), (dict(setup="two", slice=1), False), (dict(method="fbp"), False)],
+    ids=str,
+)
 def test_the_same_slice_from_other_data_is_refused(tmp_path, change, refused):
     results = Results(tmp_path)
     results.save(row())
@@ -107,7 +113,9 @@ def test_the_same_slice_from_other_data_is_refused(tmp_path, change, refused):
 def test_drafts_of_a_killed_run_are_swept_and_those_of_a_living_one_are_not(tmp_path):
     results = Results(tmp_path)
     results.save(row())
-    dead, living = (tmp_path / "cells" / f".tv.json.{process}.draft" for process in (2**22 + 1, os.getpid()))  # above the largest process number
+    dead, living = (
+        tmp_path / "cells" / f".tv.json.{process}.draft" for process in (2**22 + 1, os.getpid())
+    )  # above the largest process number
     dead.touch()
     (tmp_path / ".notes.draft").touch()  # not ours
     living.touch()
@@ -188,7 +196,12 @@ def test_images_outside_of_the_folder_are_not_read(tmp_path, place):
     results, secret = Results(tmp_path / "out"), tmp_path / "secret.npy"
     np.save(secret, np.ones((4, 4), np.float32))
     (tmp_path / "out" / "images").mkdir()
-    names = {"absolute": str(secret), "above": "../secret.npy", "within and above": "images/../../secret.npy", "link": "images/x.npy"}
+    names = {
+        "absolute": str(secret),
+        "above": "../secret.npy",
+        "within and above": "images/../../secret.npy",
+        "link": "images/x.npy",
+    }
     name = names.get(place, "images/folder/secret.npy")
     if place == "link":
         (tmp_path / "out" / name).symlink_to(secret)
@@ -202,7 +215,9 @@ def test_images_outside_of_the_folder_are_not_read(tmp_path, place):
 
 
 @pytest.mark.parametrize(
-    "content", [np.ones(5), np.ones((2, 3, 4)), np.ones((3, 3), complex), np.array([["a"]]), np.ones((0, 4)), np.float32(1)], ids=str
+    "content",
+    [np.ones(5), np.ones((2, 3, 4)), np.ones((3, 3), complex), np.array([["a"]]), np.ones((0, 4)), np.float32(1)],
+    ids=str,
 )
 def test_files_that_hold_no_slice_are_no_images(tmp_path, content):
     results = Results(tmp_path)

@@ -33,7 +33,9 @@ def told(*args, **kwargs):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _, info = recon(*args, **{**FAST, **kwargs})
-    return max(info.slices, key=lambda record: record.get("misfit") or 0), [str(w.message) for w in caught if w.category is UserWarning]
+    return max(info.slices, key=lambda record: record.get("misfit") or 0), [
+        str(w.message) for w in caught if w.category is UserWarning
+    ]
 
 
 @pytest.mark.parametrize("photons", (None, 1e4))
@@ -45,7 +47,8 @@ def test_sound_scans_are_explained(name, wedge, photons):
 
 
 @pytest.mark.parametrize(
-    "options", (dict(reweight=0), dict(nonnegative=False), dict(pixels="box"), dict(num_iter=5, network=False), dict(num_iter=0))
+    "options",
+    (dict(reweight=0), dict(nonnegative=False), dict(pixels="box"), dict(num_iter=5, network=False), dict(num_iter=0)),
 )
 def test_sound_scans_are_explained_with_other_options(options):
     record, messages = told(*scan("foam", 32, 120, 1e5), **options)
@@ -60,7 +63,9 @@ def dead_column(data, theta):
 
 def gains(data, theta):
     """Transmission that was not divided by its flat field, whose columns differ by 30 %."""
-    return data - np.log(np.random.default_rng(0).uniform(0.7, 1.3, data.shape[2])).astype(np.float32) * data.max() / 2, theta
+    return data - np.log(np.random.default_rng(0).uniform(0.7, 1.3, data.shape[2])).astype(
+        np.float32
+    ) * data.max() / 2, theta
 
 
 FAULTS = {
@@ -81,7 +86,10 @@ def test_what_goes_wrong_is_said_once(fault, photons):
     assert "does not explain the data of 1 of 1 slices, slice 0 the least" in messages[0]
     for cause in ("rotation axis", "angles", "flat fields", "wider than the detector", "negative data"):
         assert cause in messages[0]
-    assert f"relative residual is {record['residual']:.2g}" in messages[0] and f"leave {record['noise_residual']:.2g}" in messages[0]
+    assert (
+        f"relative residual is {record['residual']:.2g}" in messages[0]
+        and f"leave {record['noise_residual']:.2g}" in messages[0]
+    )
 
 
 def test_the_worst_slice_is_named_among_those_that_are_sound():
@@ -94,7 +102,10 @@ def test_the_worst_slice_is_named_among_those_that_are_sound():
     assert "the data of 2 are not explained, the first is slice 2" in str(info)
 
 
-@pytest.mark.parametrize("options", (dict(init="sirt"), dict(strength=1.0), dict(preset="paper"), dict(callback=lambda status: True), dict(stack=2)))
+@pytest.mark.parametrize(
+    "options",
+    (dict(init="sirt"), dict(strength=1.0), dict(preset="paper"), dict(callback=lambda status: True), dict(stack=2)),
+)
 def test_it_is_not_checked_where_the_user_decides_how_well_it_fits(options):
     data, theta = scan(size=32)
     record, messages = told(data, theta, 20.0, **{"num_iter": 2, **options})
@@ -102,7 +113,10 @@ def test_it_is_not_checked_where_the_user_decides_how_well_it_fits(options):
 
 
 def test_records_without_a_verdict_are_passed_over():
-    slices = [{"residual": 0.1, "seconds": {}}, {"residual": 0.2, "explained": None, "seconds": {}}]  # as earlier versions wrote them
+    slices = [
+        {"residual": 0.1, "seconds": {}},
+        {"residual": 0.2, "explained": None, "seconds": {}},
+    ]  # as earlier versions wrote them
     warn_unexplained(slices, GanrecOptions())
     assert "explained" not in str(ReconInfo(GanrecOptions(), "cpu", slices))
 
@@ -140,9 +154,14 @@ def test_the_command_line_says_so(tmp_path, capsys):
         file["exchange/data"] = np.exp(-data.swapaxes(0, 1) * 2 / data.max())
         file["exchange/theta"] = np.rad2deg(theta)
     with pytest.warns(UserWarning, match="does not explain"):
-        assert main(f"recon {path} --center 38 --quality fast --out {tmp_path / 'a.h5'} --quiet --reader h5py".split()) == 0
+        assert (
+            main(f"recon {path} --center 38 --quality fast --out {tmp_path / 'a.h5'} --quiet --reader h5py".split())
+            == 0
+        )
     assert "the data of 1 are not explained" in capsys.readouterr().out
-    assert main(f"recon {path} --quality fast --out {tmp_path / 'b.h5'} --quiet --reader h5py --grid 70x72".split()) == 0
+    assert (
+        main(f"recon {path} --quality fast --out {tmp_path / 'b.h5'} --quiet --reader h5py --grid 70x72".split()) == 0
+    )
     assert "not explained" not in capsys.readouterr().out
     with h5py.File(tmp_path / "b.h5") as file:
         assert file["exchange/data"].shape == (1, 70, 72)

@@ -33,7 +33,9 @@ def test_finer_grid_is_nearer_to_the_truth(subpixel):
     truth, sinogram, model = subpixel
     plain, finer = (fit(model, sinogram, GanrecOptions(pixels="mean", num_iter=0, refine=refine)) for refine in (1, 2))
     assert torch.equal(plain.image, finer.start)  # the finer grid begins where the other ends
-    assert mssim(truth, finer.image[0]) > mssim(truth, plain.image[0]) + 0.021  # half of what is measured, .9447 to .9872
+    assert (
+        mssim(truth, finer.image[0]) > mssim(truth, plain.image[0]) + 0.021
+    )  # half of what is measured, .9447 to .9872
     info = finer.info[0]
     # As data of the coarse grid: it explains them less well than its own image, 5.9e-3 and 3.0e-3 measured, both below a percent.
     assert info["residual"] < 0.01 and info["residual"] < 3 * info["start_residual"]
@@ -46,8 +48,14 @@ def test_the_mean_is_over_each_pixel(small_case, begun):
     assert tuple(grid.image.shape) == (1, 64, 64) and grid.mean().shape == image.shape
     expected = sum(grid.image[:, i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4
     torch.testing.assert_close(grid.mean(), expected, rtol=0, atol=1e-6)  # float32
-    assert float(grid.image.min()) >= 0 and float((grid.image - grid.mean().repeat_interleave(2, 1).repeat_interleave(2, 2)).abs().max()) > 0.01
-    assert tuple(grid.measurement.model.domain_shape) == (64, 64) and grid.measurement.model.range_shape == small_case.model.range_shape
+    assert (
+        float(grid.image.min()) >= 0
+        and float((grid.image - grid.mean().repeat_interleave(2, 1).repeat_interleave(2, 2)).abs().max()) > 0.01
+    )
+    assert (
+        tuple(grid.measurement.model.domain_shape) == (64, 64)
+        and grid.measurement.model.range_shape == small_case.model.range_shape
+    )
 
 
 def test_finer_data_are_the_same_data_to_the_detector(small_case, begun):
@@ -58,9 +66,14 @@ def test_finer_data_are_the_same_data_to_the_detector(small_case, begun):
     with torch.no_grad():
         fine = FinerGrid.begin(measurement, image, 2, options, lambda: True).measurement
     seen, expected = (filtered(m.data, m.response) for m in (fine, measurement))
-    torch.testing.assert_close(seen, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))  # float32, H between 1/4 and 4
+    torch.testing.assert_close(
+        seen, expected, rtol=0, atol=1e-5 * float(expected.abs().max())
+    )  # float32, H between 1/4 and 4
     torch.testing.assert_close(fine.whitener, measurement.whitener, rtol=1e-4, atol=1e-4)  # float32
-    assert fine.settings[0].strength < measurement.settings[0].strength and fine.settings[0].epsilon == measurement.settings[0].epsilon
+    assert (
+        fine.settings[0].strength < measurement.settings[0].strength
+        and fine.settings[0].epsilon == measurement.settings[0].epsilon
+    )
 
 
 @pytest.mark.parametrize("size", ((33, 33), (31, 40), (45, 28)))
@@ -69,7 +82,9 @@ def test_grids_of_any_shape(small_case, size, refine):
     model = ParallelBeamProjector(size, small_case.theta, 32, center=15.2)
     result = run(small_case._replace(model=model), **FINER | dict(refine=refine))
     assert tuple(result.image.shape[1:]) == size and result.image.isfinite().all()
-    assert float(result.image.sum()) == pytest.approx(float(result.start.sum()), rel=0.05)  # each projection measures it
+    assert float(result.image.sum()) == pytest.approx(
+        float(result.start.sum()), rel=0.05
+    )  # each projection measures it
 
 
 def test_rows_and_columns_through_the_door(small_case):
@@ -77,10 +92,14 @@ def test_rows_and_columns_through_the_door(small_case):
 
     settled = FINER | dict(reweight=2)
     square = recon(small_case.sinogram.numpy(), small_case.theta, sinogram_order=True, **settled)
-    wide = recon(small_case.sinogram.numpy(), small_case.theta, sinogram_order=True, num_gridx=36, num_gridy=40, **settled)
+    wide = recon(
+        small_case.sinogram.numpy(), small_case.theta, sinogram_order=True, num_gridx=36, num_gridy=40, **settled
+    )
     assert wide.shape == (1, 36, 40)
     # The same object in the middle: the disc that is seen does not change, what lies around it is masked.
-    assert np.abs(wide[:, 2:-2, 4:-4] - square).mean() < 0.01  # grey range 1; a shift by half a pixel costs .05 and more
+    assert (
+        np.abs(wide[:, 2:-2, 4:-4] - square).mean() < 0.01
+    )  # grey range 1; a shift by half a pixel costs .05 and more
 
 
 @pytest.mark.parametrize("nonnegative, mask", ((False, True), (True, False)))
@@ -112,14 +131,23 @@ def test_callback_sees_each_iteration(small_case, begun):
     run(small_case, callback=seen.append, **FINER)
     finer = [s for s in seen if s.stage == "learn"]
     total = finer_steps(begun(small_case, **FINER)[0])
-    assert total == 42 + 28 and [s.iteration for s in finer] == list(range(1, total + 1)) and {s.total for s in finer} == {total}
+    assert (
+        total == 42 + 28
+        and [s.iteration for s in finer] == list(range(1, total + 1))
+        and {s.total for s in finer} == {total}
+    )
 
 
 @pytest.mark.parametrize("stop", (1, 10, 30, 60))
 def test_a_finer_grid_that_is_stopped_early_does_not_lower_the_image(subpixel, stop):
     """It begins with an image that is less sharp than the start, and swings: what the caller gets is not to be worse for it."""
     truth, sinogram, model = subpixel
-    result = fit(model, sinogram, GanrecOptions(pixels="mean", num_iter=0, refine=2), callback=lambda s: s.stage == "learn" and s.iteration == stop)
+    result = fit(
+        model,
+        sinogram,
+        GanrecOptions(pixels="mean", num_iter=0, refine=2),
+        callback=lambda s: s.stage == "learn" and s.iteration == stop,
+    )
     assert result.info[0]["stopped"] == "callback"
     assert mssim(truth, result.image[0]) > mssim(truth, result.start[0]) - 0.005
 
@@ -130,7 +158,11 @@ def test_learning_on_a_finer_grid(small_case, monkeypatch):
     options = FINER | dict(learn=2)
     seen = []
     result = run(small_case, callback=seen.append, **options)
-    assert result.image.shape == (1, 32, 32) and result.image.isfinite().all() and math.isfinite(result.info[0]["residual"])
+    assert (
+        result.image.shape == (1, 32, 32)
+        and result.image.isfinite().all()
+        and math.isfinite(result.info[0]["residual"])
+    )
     total = 70 + 2 * (10 + 5 + 6 + wedge_learning.SOLVE)
     lessons = [s for s in seen if s.stage == "learn"]
     assert [s.iteration for s in lessons] == list(range(1, total + 1)) and {s.total for s in lessons} == {total}
@@ -144,7 +176,9 @@ def test_learning_on_a_finer_grid(small_case, monkeypatch):
 
 
 def decision(shale_case, begun, photons=None, **options):
-    measurement, _, options, _ = begun(shale_case(size=32, step=2, oversample=4, photons=photons), **dict(pixels="mean", reweight=1) | options)
+    measurement, _, options, _ = begun(
+        shale_case(size=32, step=2, oversample=4, photons=photons), **dict(pixels="mean", reweight=1) | options
+    )
     return refinement(measurement, options)
 
 
@@ -174,4 +208,6 @@ def test_the_noise_of_another_slice_does_not_decide(shale_case):
     both = run(quiet._replace(sinogram=torch.cat([quiet.sinogram, loud.sinogram])), **options)
     for k, one in enumerate((quiet, loud)):
         alone = run(one, **options)
-        assert (both.image[k] - alone.image[0]).abs().max() < 1e-3  # grey range 1, sums in another order; the finer grid moves it by .05 and more
+        assert (
+            both.image[k] - alone.image[0]
+        ).abs().max() < 1e-3  # grey range 1, sums in another order; the finer grid moves it by .05 and more

@@ -63,7 +63,9 @@ def expected(kind: str, warm_start: int) -> np.ndarray:
 @pytest.mark.parametrize("batch", (1, 2, 3))
 def test_in_any_batch(kind, batch):
     few = slice(3, 3 + max(2, batch))
-    assert farthest(reconstruct(sinograms(kind)[few], warm_start=0, batch_size=batch), expected(kind, 0)[few]) <= PROMISE
+    assert (
+        farthest(reconstruct(sinograms(kind)[few], warm_start=0, batch_size=batch), expected(kind, 0)[few]) <= PROMISE
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -86,7 +88,9 @@ def test_rounding_of_the_data_does_not_decide(kind, warm_start):
     tomo = sinograms(kind)
     rounded = (tomo * (1 + 1e-7 * np.random.default_rng(0).standard_normal(tomo.shape))).astype(np.float32)
     assert not np.array_equal(rounded, tomo)
-    assert farthest(reconstruct(rounded, warm_start=warm_start, batch_size=SLICES), expected(kind, warm_start)) <= PROMISE
+    assert (
+        farthest(reconstruct(rounded, warm_start=warm_start, batch_size=SLICES), expected(kind, warm_start)) <= PROMISE
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,7 +105,9 @@ def test_with_any_number_of_threads(kind):
 
 
 def test_the_same_call_repeats_bit_for_bit():
-    np.testing.assert_array_equal(reconstruct(sinograms(WARM), warm_start=EVERY, batch_size=SLICES), expected(WARM, EVERY))
+    np.testing.assert_array_equal(
+        reconstruct(sinograms(WARM), warm_start=EVERY, batch_size=SLICES), expected(WARM, EVERY)
+    )
 
 
 @pytest.mark.parametrize("processor", PROCESSORS, ids=lambda settings: settings["ATEN_CPU_CAPABILITY"])
@@ -117,6 +123,11 @@ def test_on_another_processor(processor, tmp_path):
         "    np.save(f'{sys.argv[1]}/found{k}.npy', t.reconstruct(tomo, warm_start=every, batch_size=t.SLICES))\n"
     )
     environment = dict(os.environ, **(dict(OMP_NUM_THREADS="1") | processor))
-    subprocess.run([sys.executable, "-c", program, str(tmp_path), os.path.dirname(__file__)], check=True, env=environment, timeout=280)
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path), os.path.dirname(__file__)],
+        check=True,
+        env=environment,
+        timeout=280,
+    )
     for k, case in enumerate(cases):
         assert farthest(np.load(tmp_path / f"found{k}.npy"), expected(*case)) <= PROMISE, case

@@ -38,7 +38,12 @@ def noisy(shale_case):
 @pytest.mark.parametrize("pixels", ("mean", "box"))
 def test_spread_is_positive_where_something_is(noisy, brief, pixels):
     found = run(noisy, pixels=pixels, **QUICK).info[0]["spread"]
-    assert isinstance(found, np.ndarray) and found.shape == (32, 32) and found.dtype == np.float32 and np.isfinite(found).all()
+    assert (
+        isinstance(found, np.ndarray)
+        and found.shape == (32, 32)
+        and found.dtype == np.float32
+        and np.isfinite(found).all()
+    )
     inside = field_of_view(noisy.model).numpy() > 0
     assert (found >= 0).all() and (found[~inside] == 0).all()  # the mask is certain
     assert (found[inside] > 0).mean() > 0.5  # the rest is held at 0 by the constraint; .8 measured
@@ -61,7 +66,10 @@ def test_spread_is_larger_where_the_error_is():
 
 
 def test_spread_grows_with_the_noise(shale_case, brief):
-    found = [run(shale_case(size=32, step=2, photons=photons), pixels="box", **QUICK).info[0]["spread"].mean() for photons in (1e5, 1e4, 1e3)]
+    found = [
+        run(shale_case(size=32, step=2, photons=photons), pixels="box", **QUICK).info[0]["spread"].mean()
+        for photons in (1e5, 1e4, 1e3)
+    ]
     assert found[1] > 1.1 * found[0] and found[2] > 1.1 * found[1]
 
 
@@ -97,7 +105,9 @@ def test_no_spread_unless_asked_for(noisy):
     assert "spread" not in run(noisy, **QUICK | dict(spread=0)).info[0]
 
 
-@pytest.mark.parametrize("options", (dict(init="sirt"), dict(reweight=0), dict(nonnegative=False), dict(mask=False), dict(num_iter=3)))
+@pytest.mark.parametrize(
+    "options", (dict(init="sirt"), dict(reweight=0), dict(nonnegative=False), dict(mask=False), dict(num_iter=3))
+)
 def test_spread_with_other_options(noisy, brief, options):
     found = run(noisy, **QUICK | options).info[0]["spread"]
     assert np.isfinite(found).all() and found.max() > 0
@@ -107,12 +117,16 @@ def test_spread_arrives_through_the_door(noisy, brief):
     both = np.concatenate([noisy.sinogram.numpy(), 2 * noisy.sinogram.numpy()])
     image, info = recon(both, noisy.theta, sinogram_order=True, return_info=True, **QUICK)
     assert image.shape == (2, 32, 32) and [s["spread"].shape for s in info.slices] == [(32, 32)] * 2
-    np.testing.assert_array_equal(info.slices[1]["spread"], 2 * info.slices[0]["spread"])  # each slice's own, in its own units
+    np.testing.assert_array_equal(
+        info.slices[1]["spread"], 2 * info.slices[0]["spread"]
+    )  # each slice's own, in its own units
 
 
 def test_slices_of_a_batch_have_their_own(shale_case, brief):
     cases = [shale_case(size=32, step=2, photons=1e4, seed=seed) for seed in (0, 1)]
-    together = run(cases[0]._replace(sinogram=torch.cat([c.sinogram for c in cases])), pixels="mean", noise=0.05, **QUICK)
+    together = run(
+        cases[0]._replace(sinogram=torch.cat([c.sinogram for c in cases])), pixels="mean", noise=0.05, **QUICK
+    )
     for k, case in enumerate(cases):
         alone = run(case, pixels="mean", noise=0.05, **QUICK).info[0]["spread"]
         np.testing.assert_allclose(together.info[k]["spread"], alone, atol=0.05 * alone.max())  # sums in another order
@@ -164,4 +178,6 @@ def test_the_default_dtype_does_not_matter(noisy, brief):
     finally:
         torch.set_default_dtype(torch.float32)
     assert found.dtype == np.float32
-    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)  # other numbers would change it by tens of percent
+    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(
+        expected
+    )  # other numbers would change it by tens of percent

@@ -19,7 +19,11 @@ QUICK = dict(num_iter=4, reweight=2, pixels="box", device="cpu", sinogram_order=
 
 def project(truth):
     n = truth.shape[-1]
-    return ParallelBeamProjector(n, THETA, n).forward_project(torch.from_numpy(np.ascontiguousarray(truth, np.float32))).numpy()
+    return (
+        ParallelBeamProjector(n, THETA, n)
+        .forward_project(torch.from_numpy(np.ascontiguousarray(truth, np.float32)))
+        .numpy()
+    )
 
 
 def volume_of(size, slices, spacing):
@@ -44,7 +48,9 @@ def cold_and_warm(rock):
     """Default options but for the kind of pixels, which 60 angles of 64 columns do not always show."""
     found = {}
     for every in (0, 4):
-        image, info = recon(rock[1], THETA, sinogram_order=True, device="cpu", pixels="box", warm_start=every, return_info=True)
+        image, info = recon(
+            rock[1], THETA, sinogram_order=True, device="cpu", pixels="box", warm_start=every, return_info=True
+        )
         found[every] = image, info.slices
     return found
 
@@ -127,9 +133,16 @@ def every(tomo, default="auto", **options):
 
 def test_every_of_alike_and_unlike_slices(rock):
     alike = np.repeat(rock[1][:1], 40, 0)
-    unlike = np.random.default_rng(0).random((40, 20, 32), np.float32) * np.random.default_rng(1).random((40, 1, 32), np.float32)
+    unlike = np.random.default_rng(0).random((40, 20, 32), np.float32) * np.random.default_rng(1).random(
+        (40, 1, 32), np.float32
+    )
     assert every(alike) == 16 and every(unlike) == 1
-    assert every(alike[:17]) == 16 and every(alike[:9]) == 8 and every(alike[:3]) == 2 and every(alike[:2]) == every(alike[:1]) == 1
+    assert (
+        every(alike[:17]) == 16
+        and every(alike[:9]) == 8
+        and every(alike[:3]) == 2
+        and every(alike[:2]) == every(alike[:1]) == 1
+    )
     assert every(np.zeros_like(alike)) == 16
     # The noise of neighbours is no difference: 0.5 % of the values of a sinogram, averaged over 4 × 4.
     noisy = alike + 0.05 * alike.mean() * np.random.default_rng(0).standard_normal(alike.shape).astype(np.float32)
@@ -147,7 +160,11 @@ def test_every_as_given(rock):
     assert [every(tomo, warm_start=k) for k in (0, 1, 4, 100)] == [1, 1, 4, 100]
     assert every(tomo, stack=3) == every(tomo, stack=3, warm_start=4) == 1
     assert every(tomo, default=0) == 1 and every(tomo, default=0, warm_start="auto") == every(tomo)
-    assert every(tomo, preset="paper") == 32 and every(tomo, preset="paper", warm_start=5) == 5 and every(tomo, default=0, preset="paper") == 1
+    assert (
+        every(tomo, preset="paper") == 32
+        and every(tomo, preset="paper", warm_start=5) == 5
+        and every(tomo, default=0, preset="paper") == 1
+    )
 
 
 # Other options
@@ -163,13 +180,19 @@ def test_a_callback_ends_a_warm_start(small):
 
     image, info = recon(tomo, THETA, warm_start=8, return_info=True, callback=in_the_second_batch, **QUICK)
     middle = info.slices[4]
-    assert middle["warm"] and middle["stopped"] == "callback" and middle["warm_rounds"] == 2  # in the second round of 28
-    assert info.slices[0]["stopped"] == "finished" and np.isfinite(image).all() and relative(image[4], small[0][4]) < 0.5
+    assert (
+        middle["warm"] and middle["stopped"] == "callback" and middle["warm_rounds"] == 2
+    )  # in the second round of 28
+    assert (
+        info.slices[0]["stopped"] == "finished" and np.isfinite(image).all() and relative(image[4], small[0][4]) < 0.5
+    )
 
 
 @pytest.mark.filterwarnings("ignore:levels='auto'.*no discrete grey levels:RuntimeWarning")
 @pytest.mark.parametrize(
-    "options", (dict(reweight=0), dict(init="sirt"), dict(init="fbp"), dict(levels="auto"), dict(levels=(0, 1 / 3, 2 / 3, 1))), ids=str
+    "options",
+    (dict(reweight=0), dict(init="sirt"), dict(init="fbp"), dict(levels="auto"), dict(levels=(0, 1 / 3, 2 / 3, 1))),
+    ids=str,
 )
 def test_other_options_start_warm_and_stay_as_near_to_the_data(small, options):
     options = QUICK | dict(num_iter=20) | options
@@ -183,7 +206,9 @@ def test_other_options_start_warm_and_stay_as_near_to_the_data(small, options):
 
 def test_the_papers_weights_go_from_slice_to_slice(small):
     options = dict(preset="paper", num_iter=6, warm_iter=3)
-    image, info = recon(small[1][:3], THETA, warm_start=3, sinogram_order=True, device="cpu", return_info=True, **options)
+    image, info = recon(
+        small[1][:3], THETA, warm_start=3, sinogram_order=True, device="cpu", return_info=True, **options
+    )
     assert [s["warm"] for s in info.slices] == [False, True, True]
     assert [len(s["history"]["objective"]) for s in info.slices] == [7, 4, 4]
     model, state = ParallelBeamProjector(SMALL, THETA, SMALL), None

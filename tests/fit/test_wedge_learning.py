@@ -80,7 +80,9 @@ def test_rotations_stay_away_from_the_scans_own_wedge():
 
 
 def test_turns_repeat_for_a_seed():
-    assert torch.equal(turns(8, generator(3)), turns(8, generator(3))) and not torch.equal(turns(8, generator(3)), turns(8, generator(4)))
+    assert torch.equal(turns(8, generator(3)), turns(8, generator(3))) and not torch.equal(
+        turns(8, generator(3)), turns(8, generator(4))
+    )
 
 
 @pytest.mark.parametrize("first", (0, 20, -60))
@@ -115,7 +117,9 @@ def test_turned_by_a_quarter_is_rot90(shape):
     expected[(0, *middle)] = torch.rot90(x[(0, *middle)])
     found = turned(x, torch.tensor([[[0.0, -1.0], [1.0, 0.0]]]))
     assert found.shape == x.shape
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)  # float32 positions, to 1e-7 of the width, between pixels that differ by 1
+    torch.testing.assert_close(
+        found, expected, rtol=0, atol=1e-5
+    )  # float32 positions, to 1e-7 of the width, between pixels that differ by 1
     assert float(expected.max()) > 0.5  # and something is there
 
 
@@ -132,7 +136,9 @@ def test_turning_there_and_back(shape):
     x, matrices = smooth_noise(*shape, 8), turns(8, generator())
     back = turned(turned(x, matrices), matrices.mT)
     assert back.shape == x.shape
-    assert float(differences(back, x).max()) < 0.05  # .02 to .03 measured, of bicubic interpolation twice; turned once, it is above 1
+    assert (
+        float(differences(back, x).max()) < 0.05
+    )  # .02 to .03 measured, of bicubic interpolation twice; turned once, it is above 1
     assert float(differences(turned(x, matrices), x).min()) > 0.5
 
 
@@ -152,12 +158,16 @@ def test_what_lies_outside_is_zero():
 @pytest.mark.parametrize("first", (0, 17, 100))
 def test_share_of_the_frequencies(shape, first):
     found = measured_frequencies(degrees(first, first + 120), shape)
-    assert tuple(found.shape) == (1, shape[0], shape[1] // 2 + 1) and float(found.min()) == 0 and float(found.max()) == 1
+    assert (
+        tuple(found.shape) == (1, shape[0], shape[1] // 2 + 1) and float(found.min()) == 0 and float(found.max()) == 1
+    )
     twice = torch.full((shape[1] // 2 + 1,), 2.0)  # those that rfft leaves out are those of the other side
     twice[0] = 1
     if shape[1] % 2 == 0:
         twice[-1] = 1
-    disc = torch.hypot(torch.fft.fftfreq(shape[0])[:, None], torch.fft.rfftfreq(shape[1])) < 0.5  # the corners belong to one side or the other
+    disc = (
+        torch.hypot(torch.fft.fftfreq(shape[0])[:, None], torch.fft.rfftfreq(shape[1])) < 0.5
+    )  # the corners belong to one side or the other
     share = float((found[0] * twice)[disc].sum() / twice.expand_as(disc)[disc].sum())
     assert 2 / 3 < share < 2 / 3 + 0.04  # four borders that fall to 0 over 2 steps add 4/(64 π) = .02
     assert (found[0, :2, 0] == 1).all()  # the mean, and next to it
@@ -179,13 +189,17 @@ def test_frequencies_by_the_fourier_slice_theorem(first):
     model, frequencies = ParallelBeamProjector(64, theta, 64), measured_frequencies(theta, (64, 64))
     for direction, measured in ((60, True), (30, True), (95, True), (150, False), (143, False), (157, False)):
         angle = math.radians(first + direction)
-        wave = torch.exp(-(x**2 + y**2) / (2 * 8**2)) * torch.cos(2 * math.pi * 0.2 * (x * math.cos(angle) - y * math.sin(angle)))
+        wave = torch.exp(-(x**2 + y**2) / (2 * 8**2)) * torch.cos(
+            2 * math.pi * 0.2 * (x * math.cos(angle) - y * math.sin(angle))
+        )
         seen = float(model.forward_project(wave[None]).norm() / wave.norm()) / math.sqrt(len(theta))
         share = float(kept(wave, frequencies).norm() / wave.norm())
         if measured:
             assert seen > 1.2 and share > 0.99  # 1.37 and more, 1.000
         else:
-            assert seen < 0.12 and share < 0.15  # tails of the window: .02 in the middle of the wedge, below .1 at 7° from it
+            assert (
+                seen < 0.12 and share < 0.15
+            )  # tails of the window: .02 in the middle of the wedge, below .1 at 7° from it
 
 
 def test_frequencies_of_turned_images():
@@ -195,7 +209,9 @@ def test_frequencies_of_turned_images():
     plain, frequencies = measured_frequencies(theta, (64, 64)), measured_frequencies(theta, (64, 64), matrices)
     assert tuple(frequencies.shape) == (8, 64, 33)
     found, expected = turned(kept(x, plain), matrices), kept(turned(x, matrices), frequencies)
-    assert float(differences(found, expected).max()) < 0.12  # .06 to .07 measured: interpolation, corners, borders of the mask
+    assert (
+        float(differences(found, expected).max()) < 0.12
+    )  # .06 to .07 measured: interpolation, corners, borders of the mask
     for wrong in (plain, measured_frequencies(theta, (64, 64), matrices.mT)):
         rotations = differences(found, kept(turned(x, matrices), wrong))[::2]  # a mirror is its own inverse
         assert float(rotations.min()) > 0.3  # .38 to 1.01 measured
@@ -203,8 +219,12 @@ def test_frequencies_of_turned_images():
 
 def test_frequencies_of_images_that_are_not_turned():
     theta = degrees(10, 100)
-    torch.testing.assert_close(measured_frequencies(theta, (20, 31), torch.eye(2)[None]), measured_frequencies(theta, (20, 31)))
-    torch.testing.assert_close(measured_frequencies(theta, (20, 31), -torch.eye(2)[None]), measured_frequencies(theta, (20, 31)))  # half a turn
+    torch.testing.assert_close(
+        measured_frequencies(theta, (20, 31), torch.eye(2)[None]), measured_frequencies(theta, (20, 31))
+    )
+    torch.testing.assert_close(
+        measured_frequencies(theta, (20, 31), -torch.eye(2)[None]), measured_frequencies(theta, (20, 31))
+    )  # half a turn
 
 
 # The network
@@ -229,7 +249,9 @@ def test_network_sees_each_image_alone(shape):
         together = network(x)
         assert together.shape == (3, *shape) and float((together - x[:, 0]).abs().max()) > 0.01  # it does something
         for k in range(3):
-            torch.testing.assert_close(network(x[k : k + 1])[0], together[k], rtol=1e-4, atol=1e-4)  # float32, sums in another order
+            torch.testing.assert_close(
+                network(x[k : k + 1])[0], together[k], rtol=1e-4, atol=1e-4
+            )  # float32, sums in another order
 
 
 def test_network_looks_at_both_inputs():
@@ -307,7 +329,12 @@ def test_the_solve_may_be_the_callers_own(small_case, brief, begun):
         return so_far + 1
 
     found = learn(measurement, image, options, mask, 0, lambda: False, solve)
-    assert len(seen) == 2 and torch.equal(seen[0][1], image) and torch.equal(seen[1][1], image + 1) and torch.equal(found, image + 1 + 1)
+    assert (
+        len(seen) == 2
+        and torch.equal(seen[0][1], image)
+        and torch.equal(seen[1][1], image + 1)
+        and torch.equal(found, image + 1 + 1)
+    )
     assert not seen[0][0].requires_grad and (seen[0][0][0][mask == 0] == 0).all()
 
 
@@ -340,13 +367,25 @@ def test_learning_improves_the_start(foam, monkeypatch):
 
 def test_residual_is_that_of_the_image(small_case, brief):
     result = run(small_case, **BRIEF | dict(pixels="box"))
-    residual = float((small_case.model.forward_project(result.image) - small_case.sinogram).norm() / small_case.sinogram.norm())
-    assert result.info[0]["residual"] == pytest.approx(residual, rel=1e-3)  # float32: the residual is a thousandth of the data
+    residual = float(
+        (small_case.model.forward_project(result.image) - small_case.sinogram).norm() / small_case.sinogram.norm()
+    )
+    assert result.info[0]["residual"] == pytest.approx(
+        residual, rel=1e-3
+    )  # float32: the residual is a thousandth of the data
     assert result.info[0]["residual"] != result.info[0]["start_residual"]
 
 
 @pytest.mark.parametrize(
-    "options", (dict(pixels="box"), dict(pixels="auto"), dict(nonnegative=False), dict(mask=False), dict(init="fbp"), dict(reweight=0))
+    "options",
+    (
+        dict(pixels="box"),
+        dict(pixels="auto"),
+        dict(nonnegative=False),
+        dict(mask=False),
+        dict(init="fbp"),
+        dict(reweight=0),
+    ),
 )
 def test_learning_with_other_options(small_case, brief, options):
     result = run(small_case, **BRIEF | options)
@@ -361,7 +400,11 @@ def test_learning_with_other_options(small_case, brief, options):
 def test_learning_on_grids_of_any_shape(small_case, brief, size):
     model = ParallelBeamProjector(size, small_case.theta, 32, center=15.2)
     result = run(small_case._replace(model=model), **BRIEF)
-    assert tuple(result.image.shape[1:]) == size and result.image.isfinite().all() and not torch.equal(result.image, result.start)
+    assert (
+        tuple(result.image.shape[1:]) == size
+        and result.image.isfinite().all()
+        and not torch.equal(result.image, result.start)
+    )
 
 
 def test_learning_is_free_of_units(small_case, brief):
@@ -375,7 +418,10 @@ def test_callback_sees_each_step_of_learning(small_case, brief):
     seen = []
     run(small_case, callback=seen.append, **BRIEF)
     lessons = [s for s in seen if s.stage == "learn"]
-    assert seen[-len(lessons) :] == lessons and {s.stage for s in seen} == {"start", "learn"}  # no fit, unless it is asked for
+    assert seen[-len(lessons) :] == lessons and {s.stage for s in seen} == {
+        "start",
+        "learn",
+    }  # no fit, unless it is asked for
     total = lessons_steps(GanrecOptions(**BRIEF))
     assert [s.iteration for s in lessons] == list(range(1, total + 1)) and {s.total for s in lessons} == {total}
 
@@ -385,7 +431,9 @@ def test_callback_stops_learning(small_case, brief, stop):
     result = run(small_case, callback=lambda s: s.stage == "learn" and s.iteration >= stop, spread=2, **BRIEF)
     assert result.info[0]["stopped"] == "callback" and "spread" not in result.info[0]
     assert result.image.isfinite().all()
-    assert mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) - 0.05  # what it has, at a low cost
+    assert (
+        mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) - 0.05
+    )  # what it has, at a low cost
 
 
 def test_a_fit_comes_first_where_it_is_asked_for(small_case, brief):
@@ -416,7 +464,9 @@ def test_a_full_half_turn_is_left_alone(shale_case):
 def three(shale_case):
     case = shale_case(size=32, step=2)
     cases = [case, shale_case(size=32, step=2, seed=1), shale_case(size=32, step=2, seed=2)]
-    return case._replace(truth=np.concatenate([c.truth for c in cases]), sinogram=torch.cat([c.sinogram for c in cases]))
+    return case._replace(
+        truth=np.concatenate([c.truth for c in cases]), sinogram=torch.cat([c.sinogram for c in cases])
+    )
 
 
 def test_slices_of_a_batch_learn_each_on_its_own(shale_case, brief, monkeypatch):
@@ -433,7 +483,9 @@ def test_slices_of_a_batch_learn_each_on_its_own(shale_case, brief, monkeypatch)
 
 def test_slices_of_a_stack_share_their_network(shale_case, brief, monkeypatch):
     case, seen = three(shale_case), []
-    monkeypatch.setattr(import_module("tomopy_ganrec.fit.pipeline"), "learn", lambda measurement, x, *rest: seen.append(len(x)) or x)
+    monkeypatch.setattr(
+        import_module("tomopy_ganrec.fit.pipeline"), "learn", lambda measurement, x, *rest: seen.append(len(x)) or x
+    )
     run(case, **BRIEF, stack=3)
     assert seen == [3]
 

@@ -25,7 +25,10 @@ def integrals_of(found):
 
 
 @pytest.mark.parametrize("photons", [1e3, 1e4, 1e5, None])
-@pytest.mark.parametrize("columns, angles, span", [(32, 60, 180), (64, 120, 120), (64, 30, 120), (128, 180, 360), (256, 90, 180), (48, 7, 180)])
+@pytest.mark.parametrize(
+    "columns, angles, span",
+    [(32, 60, 180), (64, 120, 120), (64, 30, 120), (128, 180, 360), (256, 90, 180), (48, 7, 180)],
+)
 @pytest.mark.parametrize("largest", [0.1, 2.0, 4.0])
 def test_sound_slices_are_left_alone(photons, columns, angles, span, largest):
     degrees, integrals, data, flat = slice_of(columns, angles, span, photons or 1e4, largest)

@@ -17,7 +17,12 @@ tifffile = pytest.importorskip("tifffile")
 TOOTH = Path(__file__).resolve().parents[3] / "shared" / "data" / "tooth.h5"
 
 
-READERS = ["h5py", pytest.param("dxchange", marks=pytest.mark.skipif(not scans.real_dxchange(), reason="the real dxchange is not installed"))]
+READERS = [
+    "h5py",
+    pytest.param(
+        "dxchange", marks=pytest.mark.skipif(not scans.real_dxchange(), reason="the real dxchange is not installed")
+    ),
+]
 
 
 @pytest.fixture
@@ -29,7 +34,10 @@ def scan(tmp_path):
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:
         file["exchange/data"] = (dark + (flat - dark) * np.exp(-integrals)).astype(np.float32)
-        file["exchange/data_white"], file["exchange/data_dark"] = flat.repeat(3, 0).astype(np.float32), dark.repeat(2, 0).astype(np.float32)
+        file["exchange/data_white"], file["exchange/data_dark"] = (
+            flat.repeat(3, 0).astype(np.float32),
+            dark.repeat(2, 0).astype(np.float32),
+        )
         file["exchange/theta"] = np.arange(12) * 15.0
     return path, integrals
 
@@ -117,7 +125,9 @@ def test_normalisation_by_tomopy_where_it_is(monkeypatch):
     calls = []
     fake = types.SimpleNamespace(normalize=lambda p, f, d: calls.append(1) or (p - d.mean(0)) / (f.mean(0) - d.mean(0)))
     real = importlib.import_module
-    monkeypatch.setattr(importlib, "import_module", lambda name: fake if name == "tomopy.prep.normalize" else real(name))
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name: fake if name == "tomopy.prep.normalize" else real(name)
+    )
     flat, dark = np.full((3, 2, 4), 110.0), np.full((2, 2, 4), 10.0)
     np.testing.assert_allclose(io.normalize(np.full((5, 2, 4), 60.0), flat, dark), np.log(2), rtol=1e-5)
     assert calls

@@ -34,12 +34,19 @@ def scan(tmp_path):
 
 
 @pytest.mark.parametrize("minus_log", [True, False])
-@pytest.mark.parametrize("parts", [{}, {"flats": False}, {"darks": False}, {"flats": False, "darks": False, "group": "exchange1"}])
+@pytest.mark.parametrize(
+    "parts", [{}, {"flats": False}, {"darks": False}, {"flats": False, "darks": False, "group": "exchange1"}]
+)
 def test_the_same_numbers_as_read_at_once(tmp_path, parts, minus_log):
     path, group = write_scan(tmp_path / "scan.h5", **parts), parts.get("group", "exchange")
     whole, theta = io.read_projections(path, reader="h5py", group=group, minus_log=minus_log)
     projections, lazy_theta = open_projections(path, group=group, minus_log=minus_log)
-    assert projections.shape == whole.shape and projections.dtype == np.float32 and projections.ndim == 3 and len(projections) == 12
+    assert (
+        projections.shape == whole.shape
+        and projections.dtype == np.float32
+        and projections.ndim == 3
+        and len(projections) == 12
+    )
     np.testing.assert_array_equal(lazy_theta, theta)
     keys = [
         np.s_[:, 2:5],

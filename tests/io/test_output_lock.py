@@ -117,7 +117,11 @@ def test_of_two_processes_at_the_same_moment_one_is_refused(start, disk, seeds, 
     volume = volume_of(disk)
     assert good and all(np.allclose(volume, expected[seed], atol=1e-4) for seed in good)
     for told, other in zip(answers, reversed(processes), strict=True):
-        named = told.startswith("BlockingIOError") and f"(process {other.pid} on " in told and "choose another place" in told
+        named = (
+            told.startswith("BlockingIOError")
+            and f"(process {other.pid} on " in told
+            and "choose another place" in told
+        )
         assert named or told == "ok" or "was begun for something else: options.seed" in told  # the other had ended
     assert not rubbish(disk.parent)
 
@@ -129,7 +133,9 @@ def test_while_one_is_at_work_the_other_is_refused_and_touches_nothing(start, di
     before = {path: path.read_bytes() for path in disk.parent.rglob("*") if path.is_file()}
     go(second)
     told = answer(second)
-    assert told.startswith(f"BlockingIOError {disk} is being written by another reconstruction (process {first.pid} on ")
+    assert told.startswith(
+        f"BlockingIOError {disk} is being written by another reconstruction (process {first.pid} on "
+    )
     assert {path: path.read_bytes() for path in disk.parent.rglob("*") if path.is_file()} == before
     with pytest.raises(BlockingIOError, match=f"process {first.pid} on"):
         recon(DATA, THETA, out=disk, seed=3, **QUICK)
@@ -194,7 +200,10 @@ def both_at_once(first, second):
 
 
 def test_threads_of_one_process(disk):
-    error = both_at_once(lambda callback: recon(DATA, THETA, out=disk, callback=callback, **QUICK), lambda: recon(DATA, THETA, out=disk, **QUICK))
+    error = both_at_once(
+        lambda callback: recon(DATA, THETA, out=disk, callback=callback, **QUICK),
+        lambda: recon(DATA, THETA, out=disk, **QUICK),
+    )
     assert isinstance(error, BlockingIOError) and f"process {os.getpid()} on" in str(error) and "this one" in str(error)
     assert recon(DATA, THETA, out=disk, **QUICK) == disk
 
@@ -214,7 +223,8 @@ def test_arrays_in_memory(view):
     whole = np.zeros(SHAPE, np.float32)
     part = whole[view]
     error = both_at_once(
-        lambda callback: recon(DATA, THETA, out=whole, callback=callback, **QUICK), lambda: recon(DATA[: len(part)], THETA, out=part, **QUICK)
+        lambda callback: recon(DATA, THETA, out=whole, callback=callback, **QUICK),
+        lambda: recon(DATA[: len(part)], THETA, out=part, **QUICK),
     )
     assert isinstance(error, BlockingIOError) and "the array given as out" in str(error)
     recon(DATA, THETA, out=whole, **QUICK)
@@ -241,7 +251,9 @@ def test_a_mapped_array_in_two_processes(start, tmp_path):
     process = start(tmp_path / "out.raw", 0, "memmap")
     go(process)
     told = answer(process)
-    assert told.startswith(f"BlockingIOError {tmp_path / 'out.raw'} is being written by another reconstruction (process {os.getpid()} on ")
+    assert told.startswith(
+        f"BlockingIOError {tmp_path / 'out.raw'} is being written by another reconstruction (process {os.getpid()} on "
+    )
     output.close()
     process = start(tmp_path / "out.raw", 0, "memmap")
     go(process)
@@ -281,7 +293,9 @@ def test_what_is_no_lock_is_left_alone(tmp_path, kind):
     else:
         lock.symlink_to(victim if kind == "link" else tmp_path / "nothing")
     before = lock.read_text() if lock.is_file() else ""
-    with pytest.raises(FileExistsError, match=r"\.rec\.h5\.lock is in the way: it was not made to lock .*rec\.h5; move it"):
+    with pytest.raises(
+        FileExistsError, match=r"\.rec\.h5\.lock is in the way: it was not made to lock .*rec\.h5; move it"
+    ):
         recon(DATA, THETA, out=tmp_path / "rec.h5", **QUICK)
     assert os.path.lexists(lock) and victim.read_text() == "mine" and (not lock.is_file() or lock.read_text() == before)
     assert not (tmp_path / "nothing").exists() and not (tmp_path / "rec.h5").exists()
@@ -304,14 +318,20 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch, code):
     assert not path.exists()
     dead = subprocess.Popen(["true"])
     dead.wait()
-    for owner, free in ((dict(held, pid=dead.pid), True), (dict(held, pid=os.getppid()), False), (dict(held, host="elsewhere"), False)):
+    for owner, free in (
+        (dict(held, pid=dead.pid), True),
+        (dict(held, pid=os.getppid()), False),
+        (dict(held, host="elsewhere"), False),
+    ):
         path.write_text(json.dumps(owner))
         lock = FileLock(path, tmp_path / "x")
         if free:
             lock.acquire()
             lock.release()
         else:
-            with pytest.raises(BlockingIOError, match=f"process {owner['pid']} on {owner['host']}.*if that has ended, delete .*x.lock"):
+            with pytest.raises(
+                BlockingIOError, match=f"process {owner['pid']} on {owner['host']}.*if that has ended, delete .*x.lock"
+            ):
                 lock.acquire()
     mapped = np.memmap(tmp_path / "out.raw", np.float32, "w+", 0, SHAPE)
     lock = RangeLock(file_behind(mapped))

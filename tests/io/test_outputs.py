@@ -24,7 +24,11 @@ h5py = pytest.importorskip("h5py")
 tifffile = pytest.importorskip("tifffile")
 
 SHAPE = (6, 5, 4)
-IDENTITY = {"data": {"shape": [6, 9, 4], "sha256": "a" * 64}, "options": {"num_iter": 100, "seed": 0}, "theta": np.linspace(0, 2, 9)}
+IDENTITY = {
+    "data": {"shape": [6, 9, 4], "sha256": "a" * 64},
+    "options": {"num_iter": 100, "seed": 0},
+    "theta": np.linspace(0, 2, 9),
+}
 
 
 @pytest.fixture
@@ -83,15 +87,23 @@ def test_an_array_in_memory_and_a_given_one(volume, tmp_path):
 def test_arrays_and_other_things_that_will_not_do(tmp_path):
     read_only = np.zeros(SHAPE, np.float32)
     read_only.flags.writeable = False
-    for wrong, told in ((np.zeros(SHAPE), "float64"), (np.zeros((6, 4, 5), np.float32), r"\(6, 4, 5\) float32"), (read_only, "float32, read-only")):
-        with pytest.raises(ValueError, match=rf"the array for the result is .*{told}; give \(6, 5, 4\) float32 that can be written to"):
+    for wrong, told in (
+        (np.zeros(SHAPE), "float64"),
+        (np.zeros((6, 4, 5), np.float32), r"\(6, 4, 5\) float32"),
+        (read_only, "float32, read-only"),
+    ):
+        with pytest.raises(
+            ValueError, match=rf"the array for the result is .*{told}; give \(6, 5, 4\) float32 that can be written to"
+        ):
             output_of(wrong, SHAPE)
     for wrong in (3, "", [1]):
         with pytest.raises(TypeError, match="give None for an array, a file ending in .h5"):
             output_of(wrong, SHAPE)
     with pytest.raises(ValueError, match=r"\(0, 5, 4\); it needs"):
         output_of(None, (0, 5, 4))
-    with pytest.raises(MemoryError, match="6 slices of 100000000×100000000 needs .* GiB, more than there is; write it to disk"):
+    with pytest.raises(
+        MemoryError, match="6 slices of 100000000×100000000 needs .* GiB, more than there is; write it to disk"
+    ):
         output_of(None, (6, 10**8, 10**8))
 
 
@@ -153,7 +165,10 @@ def test_a_torn_line_is_cut_off(volume, disk):
     journal = journal_of(disk)
     whole = journal.read_bytes()
     lines = whole.splitlines(keepends=True)
-    assert json.loads(lines[0])["version"] == 1 and json.loads(lines[1]) == {"slices": [1, 2], "records": [{"iterations": 10}, {"iterations": 20}]}
+    assert json.loads(lines[0])["version"] == 1 and json.loads(lines[1]) == {
+        "slices": [1, 2],
+        "records": [{"iterations": 10}, {"iterations": 20}],
+    }
     for torn in (lines[2][:-1], lines[2][:9], b"\x00\xff\n", b'{"slices": [4]}\n', b"3\n"):
         journal.write_bytes(lines[0] + lines[1] + torn)
         output = begun(disk)
@@ -390,7 +405,9 @@ def test_what_a_kill_leaves(disk):
         most = int(output.done.sum())
         if disk.suffix:
             with h5py.File(disk) as file:
-                np.testing.assert_array_equal(file["exchange/data"][:, 0, 0][output.done], np.flatnonzero(output.done) + 1)
+                np.testing.assert_array_equal(
+                    file["exchange/data"][:, 0, 0][output.done], np.flatnonzero(output.done) + 1
+                )
     for k in np.flatnonzero(~output.done):
         output.write([k], np.full((1, 64, 64), k + 1))
         output.mark([k], [{"value": int(k) + 1}])
@@ -429,11 +446,20 @@ def test_a_journal_of_another_version_or_none(tmp_path):
 # Names
 
 
-@pytest.mark.parametrize("suffix", [".nxs", ".zarr", ".tiff", ".TIF", ".npy", ".npz", ".Hdf", ".mrc", ".raw", ".png", ".txt", ".tar.gz"])
+@pytest.mark.parametrize(
+    "suffix", [".nxs", ".zarr", ".tiff", ".TIF", ".npy", ".npz", ".Hdf", ".mrc", ".raw", ".png", ".txt", ".tar.gz"]
+)
 def test_files_of_other_kinds_are_not_made_folders(tmp_path, suffix, volume):
     path = tmp_path / f"rec{suffix}"
-    for write in (lambda: output_of(path, SHAPE), lambda: output_of(str(path), SHAPE), lambda: io.write_slices(volume, path)):
-        with pytest.raises(ValueError, match=rf"rec\{suffix}: files of the kind \.\w+ are not written; give a name ending in .h5 or .hdf5"):
+    for write in (
+        lambda: output_of(path, SHAPE),
+        lambda: output_of(str(path), SHAPE),
+        lambda: io.write_slices(volume, path),
+    ):
+        with pytest.raises(
+            ValueError,
+            match=rf"rec\{suffix}: files of the kind \.\w+ are not written; give a name ending in .h5 or .hdf5",
+        ):
             write()
     assert not list(tmp_path.iterdir())
     path.mkdir()  # who has made such a folder means it
@@ -460,7 +486,10 @@ def test_a_link_to_nothing_is_refused(tmp_path, disk):
     target = tmp_path / "other disk" / "place"
     disk.symlink_to(target)
     for alone in (False, True):
-        with pytest.raises(FileExistsError, match=f"{disk.name} is a link to .*place, where nothing is; make the folder or give the place"):
+        with pytest.raises(
+            FileExistsError,
+            match=f"{disk.name} is a link to .*place, where nothing is; make the folder or give the place",
+        ):
             output_of(disk, SHAPE).begin(IDENTITY, alone=alone)
     assert disk.is_symlink() and [*disk.parent.iterdir()] == [disk] and not target.parent.exists()
 
@@ -511,7 +540,11 @@ def test_names_of_temporary_files_cannot_be_foreseen(disk, volume, monkeypatch):
 
 def test_leftovers_of_a_kill_go_and_those_of_others_stay(disk, volume):
     journal_of(disk).parent.mkdir(parents=True)
-    foreign = [disk.parent / ".other.h5.0123abcd.part", disk.parent / ".notes.part", journal_of(disk).parent / ".recon_00099.tiff.0123abcd.part"]
+    foreign = [
+        disk.parent / ".other.h5.0123abcd.part",
+        disk.parent / ".notes.part",
+        journal_of(disk).parent / ".recon_00099.tiff.0123abcd.part",
+    ]
     ours = planted(disk, ".0123abcd")[: 2 if disk.suffix else 3]
     ours = [place for place in ours if disk.suffix or "tiffs" not in place.name]
     for place in foreign + ours:
@@ -571,7 +604,9 @@ def test_a_journal_with_wrong_values_is_refused_by_name(volume, disk, line):
     assert journal.read_bytes() == good + line + b"\n"
 
 
-@pytest.mark.parametrize("shape, first", [("[1e400, 5, 4]", "0"), ("[6, 5, 4]", "1e400"), ('["6", 5, 4]', "0"), ("[6, 5, 4]", "null")])
+@pytest.mark.parametrize(
+    "shape, first", [("[1e400, 5, 4]", "0"), ("[6, 5, 4]", "1e400"), ('["6", 5, 4]', "0"), ("[6, 5, 4]", "null")]
+)
 def test_a_journal_whose_first_line_has_wrong_values_is_refused_by_name(volume, disk, shape, first):
     half_done(disk, volume)
     journal_of(disk).write_text(f'{{"identity": {{}}, "shape": {shape}, "first": {first}, "version": 1}}\n')
@@ -588,8 +623,15 @@ def test_a_damaged_tiff_is_named_or_made_anew(volume, tmp_path, harm, caplog):
         tifffile.imwrite(file, np.zeros((50, 40), np.uint8))
     else:
         size = len(content)
-        file.write_bytes({"zeros": bytes(size), "middle": content[:8] + bytes(size - 8), "cut": content[:150], "text": b"x" * size}[harm])
-    with pytest.raises(OSError, match="slice 2 of .*tiffs cannot be read: .*recon_00002.tiff is damaged .*; delete it, and the same call makes it"):
+        file.write_bytes(
+            {"zeros": bytes(size), "middle": content[:8] + bytes(size - 8), "cut": content[:150], "text": b"x" * size}[
+                harm
+            ]
+        )
+    with pytest.raises(
+        OSError,
+        match="slice 2 of .*tiffs cannot be read: .*recon_00002.tiff is damaged .*; delete it, and the same call makes it",
+    ):
         output.read(2)
     again = begun(tmp_path / "tiffs")
     assert again.done[[1, 5]].all() and (again.done[2] or harm in ("zeros", "text"))

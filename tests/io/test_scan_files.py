@@ -14,7 +14,13 @@ h5py = pytest.importorskip("h5py")
 DEGREES = np.arange(60) * 3.0
 
 
-READERS = ["h5py", "lazy", pytest.param("dxchange", marks=pytest.mark.skipif(not scans.real_dxchange(), reason="the real dxchange is not installed"))]
+READERS = [
+    "h5py",
+    "lazy",
+    pytest.param(
+        "dxchange", marks=pytest.mark.skipif(not scans.real_dxchange(), reason="the real dxchange is not installed")
+    ),
+]
 
 
 def read(path, reader, **chosen):
@@ -38,7 +44,9 @@ NOISE = 0.025  # of line integrals up to 2 from 20000 photons, and flats of 10 f
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("units, factor", [(None, 1), ("deg", 1), (b"degrees", 1), ("°", 1), ("rad", np.pi / 180), (b"radians", np.pi / 180)])
+@pytest.mark.parametrize(
+    "units, factor", [(None, 1), ("deg", 1), (b"degrees", 1), ("°", 1), ("rad", np.pi / 180), (b"radians", np.pi / 180)]
+)
 def test_units_are_obeyed(scan, tmp_path, reader, units, factor):
     projections, theta = read(file_of(scan, tmp_path / "a.h5", DEGREES * factor, units=units), reader)
     np.testing.assert_allclose(np.rad2deg(theta), DEGREES, atol=1e-9)
@@ -76,14 +84,20 @@ def test_angles_that_are_nowhere_must_be_given(scan, tmp_path, reader):
     np.savetxt(tmp_path / "angles.txt", DEGREES)
     for given in (DEGREES, list(DEGREES), "0:3", str(tmp_path / "angles.txt"), tmp_path / "angles.txt"):
         np.testing.assert_allclose(np.rad2deg(read(path, reader, theta=given)[1]), DEGREES, atol=1e-9)
-    np.testing.assert_allclose(np.rad2deg(read(path, reader, theta="-90:3", angles="-60:60")[1]), np.arange(-60, 60, 3.0))
+    np.testing.assert_allclose(
+        np.rad2deg(read(path, reader, theta="-90:3", angles="-60:60")[1]), np.arange(-60, 60, 3.0)
+    )
 
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize(
     "theta, units, message",
     [
-        (np.deg2rad(DEGREES), None, "spans 3.09 degrees only.*read as radians it would be 177 degrees.*units='rad'.*trust_theta"),
+        (
+            np.deg2rad(DEGREES),
+            None,
+            "spans 3.09 degrees only.*read as radians it would be 177 degrees.*units='rad'.*trust_theta",
+        ),
         (np.deg2rad(DEGREES), "deg", "read as radians"),
         (np.deg2rad(2 * DEGREES), None, "read as radians"),
         (DEGREES, "rad", "look like degrees"),
@@ -91,7 +105,11 @@ def test_angles_that_are_nowhere_must_be_given(scan, tmp_path, reader):
         (np.full(60, 12.0), None, "all 60 angles are 12"),
         (np.zeros(60), "rad", "all 60 angles are 0"),
         (DEGREES, "mm", "unit of 'exchange/theta' of .*a.h5 is 'mm'"),
-        (np.where(DEGREES == 30, np.nan, DEGREES), None, "1 of its 60 angles are not finite, the first that of projection 10"),
+        (
+            np.where(DEGREES == 30, np.nan, DEGREES),
+            None,
+            "1 of its 60 angles are not finite, the first that of projection 10",
+        ),
         (DEGREES[:50], None, "60 projections but 50 angles"),
         (DEGREES.reshape(30, 2), None, r"'exchange/theta' has shape \(30, 2\)"),
         (np.arange(60) * 0.05, None, "spans 2.95 degrees only"),
@@ -102,7 +120,9 @@ def test_angles_that_cannot_be(scan, tmp_path, reader, theta, units, message):
         read(file_of(scan, tmp_path / "a.h5", theta, units=units), reader)
 
 
-@pytest.mark.filterwarnings("ignore:the reconstruction does not explain:UserWarning")  # the projections are of 60 directions
+@pytest.mark.filterwarnings(
+    "ignore:the reconstruction does not explain:UserWarning"
+)  # the projections are of 60 directions
 def test_a_scan_of_a_few_degrees_can_be_trusted(scan, tmp_path, capsys):
     path = file_of(scan, tmp_path / "a.h5", np.arange(60) * 0.05)
     projections, theta = io.read_projections(path, reader="h5py", trust_theta=True)
@@ -161,7 +181,9 @@ def test_counts_without_flats_are_refused(scan, tmp_path, reader, dtype):
     data = (scan["data"] // (128 if dtype is np.uint8 else 1)).astype(dtype)
     for dark in (None, scan["dark"]):
         path = file_of(scan, tmp_path / "a.h5", data=data, flat=None, dark=dark)
-        with pytest.raises(ValueError, match="a.h5: its projections.*no flat fields: store them as data_white.*flat_field_value"):
+        with pytest.raises(
+            ValueError, match="a.h5: its projections.*no flat fields: store them as data_white.*flat_field_value"
+        ):
             read(path, reader)
 
 
@@ -219,7 +241,13 @@ def test_a_decaying_beam_is_no_outlier(scan, tmp_path, reader):
     read(path, reader)  # a warning would be an error
 
 
-ABORTED = {"end": slice(45, 60), "one": slice(20, 21), "between": slice(30, 38), "begin": slice(0, 3), "most": slice(15, 60)}
+ABORTED = {
+    "end": slice(45, 60),
+    "one": slice(20, 21),
+    "between": slice(30, 38),
+    "begin": slice(0, 3),
+    "most": slice(15, 60),
+}
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -263,7 +291,9 @@ def test_wrong_pixels_are_repaired_with_one_warning(scan, tmp_path, reader, dtyp
         opened, _ = open_projections(path)
         projections = np.asarray(opened)
         count = opened.repaired
-        assert count == ({0: 0, 1: 60, 2: 0} if fault in ("column", "flat") else {k: int((some[1] == k).sum()) for k in range(3)})
+        assert count == (
+            {0: 0, 1: 60, 2: 0} if fault in ("column", "flat") else {k: int((some[1] == k).sum()) for k in range(3)}
+        )
     else:
         with pytest.warns(UserWarning) as caught:
             projections, _ = read(path, reader)
@@ -307,7 +337,9 @@ def test_too_many_dead_columns_are_refused(scan, tmp_path, reader):
 @pytest.mark.parametrize("reader", READERS)
 def test_integers_that_wrapped(scan, tmp_path, reader):
     data = scan["data"] - scan["dark"][:1]
-    data[scan["integrals"] > 1.5] = np.random.default_rng(0).integers(-30, 5, (scan["integrals"] > 1.5).sum()).astype(np.uint16)
+    data[scan["integrals"] > 1.5] = (
+        np.random.default_rng(0).integers(-30, 5, (scan["integrals"] > 1.5).sum()).astype(np.uint16)
+    )
     flat, dark = scan["flat"] - scan["dark"], np.zeros_like(scan["dark"])
     with pytest.raises(ValueError, match="a.h5: .* of its projections lie just below 65535.*wrapped"):
         read(file_of(scan, tmp_path / "a.h5", data=data, flat=flat, dark=dark), reader)
@@ -402,7 +434,9 @@ def test_declared_sizes_that_no_memory_holds(tmp_path, capsys, with_theta, shape
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("slices", [(0,), (0, 1, 2), "ab", (-1, 2), (2, 1), (0, 9), (np.nan, 2), 3, ("a", "b"), (0, 10**400)])
+@pytest.mark.parametrize(
+    "slices", [(0,), (0, 1, 2), "ab", (-1, 2), (2, 1), (0, 9), (np.nan, 2), 3, ("a", "b"), (0, 10**400)]
+)
 def test_slices_that_mean_nothing(scan, tmp_path, slices):
     path = file_of(scan, tmp_path / "a.h5")
     for reader in ("h5py", "lazy"):

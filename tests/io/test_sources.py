@@ -133,7 +133,9 @@ def test_a_memmap_whose_file_has_gone_says_so(tmp_path, data):
     data.tofile(name)
     packed = pickle.dumps(source_of(np.memmap(name, np.float32, "r", shape=SHAPE)))
     name.unlink()
-    with pytest.raises(OSError, match=r"slices 2 to 3 of the memory-mapped file .*scan.raw cannot be read: .*No such file"):
+    with pytest.raises(
+        OSError, match=r"slices 2 to 3 of the memory-mapped file .*scan.raw cannot be read: .*No such file"
+    ):
         pickle.loads(packed).read([2, 3])
 
 
@@ -154,7 +156,10 @@ def test_hdf5(tmp_path, data):
         assert source.nbytes_in_memory == 0 and source.kind == "hdf5"
         packed = pickle.dumps(source)
         same(again(source), data)
-    with pytest.raises(OSError, match=r"slice 4 of the HDF5 dataset /exchange/data of .*scan.h5 cannot be read: the file has been closed; keep"):
+    with pytest.raises(
+        OSError,
+        match=r"slice 4 of the HDF5 dataset /exchange/data of .*scan.h5 cannot be read: the file has been closed; keep",
+    ):
         source.read([4])
     same(pickle.loads(packed), data)  # opens the file by itself
     same(again(pickle.loads(packed)), data)
@@ -200,7 +205,9 @@ def test_dask_computes_only_the_slices_asked_for(data):
         computed.append((low, high))
         return data[:, low:high]
 
-    array = dask_array.map_blocks(block, chunks=((5,), (3, 3, 3, 3), (7,)), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))
+    array = dask_array.map_blocks(
+        block, chunks=((5,), (3, 3, 3, 3), (7,)), dtype=np.float32, meta=np.empty((0, 0, 0), np.float32)
+    )
     source = source_of(array)
     assert not computed and source.nbytes_in_memory == 0 and source.kind == "dask"
     source.read([3, 4, 5])
@@ -219,10 +226,16 @@ def test_dask_leaves_an_active_cluster_alone(data):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the cluster itself
         with (
-            distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+            distributed.LocalCluster(
+                n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None
+            ) as cluster,
             distributed.Client(cluster),
         ):
-            source = source_of(dask_array.from_array(data, chunks=(5, 3, 7)).map_blocks(here, dtype=np.int64, meta=np.empty((0, 0, 0), np.int64)))
+            source = source_of(
+                dask_array.from_array(data, chunks=(5, 3, 7)).map_blocks(
+                    here, dtype=np.int64, meta=np.empty((0, 0, 0), np.int64)
+                )
+            )
             found = source.read([4])
     assert (found == np.float32(os.getpid())).all()
 
@@ -234,7 +247,9 @@ def test_failing_storage_names_the_slices(data):
         def __getitem__(self, key):
             raise KeyError("chunk 3")
 
-    with pytest.raises(OSError, match=r"slices 8 to 10 of the Broken of far/away.xyz cannot be read: 'chunk 3'") as caught:
+    with pytest.raises(
+        OSError, match=r"slices 8 to 10 of the Broken of far/away.xyz cannot be read: 'chunk 3'"
+    ) as caught:
         source_of(Broken(data)).read([8, 9, 10])
     assert isinstance(caught.value.__cause__, KeyError)
 
@@ -242,12 +257,16 @@ def test_failing_storage_names_the_slices(data):
         def __getitem__(self, key):
             return self.array
 
-    with pytest.raises(OSError, match=r"slice 8 of the Odd cannot be read: the storage gave the shape \(12, 5, 7\) where"):
+    with pytest.raises(
+        OSError, match=r"slice 8 of the Odd cannot be read: the storage gave the shape \(12, 5, 7\) where"
+    ):
         source_of(Odd(data)).read([8])
 
 
 def test_shapes_and_types_that_are_no_projections(data):
-    with pytest.raises(ValueError, match=r"the data have 2 dimensions, shape \(12, 7\); give \(angles, slices, columns\)"):
+    with pytest.raises(
+        ValueError, match=r"the data have 2 dimensions, shape \(12, 7\); give \(angles, slices, columns\)"
+    ):
         source_of(data[0])
     with pytest.raises(ValueError, match="the data hold no slices"):
         source_of(data[:, :0])
@@ -255,7 +274,9 @@ def test_shapes_and_types_that_are_no_projections(data):
         source_of(data[:1])
     with pytest.raises(ValueError, match="1 column wide"):
         source_of(data[..., :1])
-    with pytest.raises(TypeError, match="the array holds complex numbers .complex64.; a reconstruction needs real line integrals"):
+    with pytest.raises(
+        TypeError, match="the array holds complex numbers .complex64.; a reconstruction needs real line integrals"
+    ):
         source_of(data.astype(np.complex64))
     for other in (np.full(SHAPE, "x"), np.zeros(SHAPE, bool), np.zeros(SHAPE, object), np.zeros(SHAPE, "m8[s]"), None):
         with pytest.raises(TypeError, match="holds values of type .*; give line integrals as numbers"):

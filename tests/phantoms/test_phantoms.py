@@ -69,7 +69,9 @@ def test_oversampling_is_the_area_mean(oversample):
     np.testing.assert_allclose(mean, block_mean(fine, oversample), atol=1e-6)  # float32
     assert mean.mean() == pytest.approx(float(fine.mean()), rel=1e-5)
     between = ~np.isclose(mean[..., None], LEVELS, atol=1e-4).any(-1)
-    assert 0.05 < between.mean() < 0.6 and mean.min() == 0 and mean.max() <= 1  # grain boundaries, and not all of the image
+    assert (
+        0.05 < between.mean() < 0.6 and mean.min() == 0 and mean.max() <= 1
+    )  # grain boundaries, and not all of the image
 
 
 def test_oversampled_slices_are_those_of_the_size():
@@ -84,8 +86,12 @@ def test_oversampled_slices_are_those_of_the_size():
 def test_every_size_is_the_same_rock(size):
     reference, image = block_mean(rock(256, seed=1)[0], 256 // size), rock(size, seed=1)[0]
     agree = np.isclose(reference, image, atol=1e-4)
-    assert agree[np.isin(np.round(reference * 12), [0, 4, 8, 12])].mean() > 0.7  # away from boundaries a pixel holds one level
-    assert np.corrcoef(reference.ravel(), image.ravel())[0, 1] > 0.93  # point samples against area means: they differ at boundaries
+    assert (
+        agree[np.isin(np.round(reference * 12), [0, 4, 8, 12])].mean() > 0.7
+    )  # away from boundaries a pixel holds one level
+    assert (
+        np.corrcoef(reference.ravel(), image.ravel())[0, 1] > 0.93
+    )  # point samples against area means: they differ at boundaries
 
 
 def test_depth_scales_with_the_size():
@@ -122,7 +128,9 @@ def test_shepp_logan_orientation(x, y, value):
 
 def test_shepp_logan_sides():
     image = shepp_logan(256)[0]
-    assert (image[64:192, :128] < 1e-6).sum() > 1.2 * (image[64:192, 128:] < 1e-6).sum()  # the left ventricle is the larger
+    assert (image[64:192, :128] < 1e-6).sum() > 1.2 * (
+        image[64:192, 128:] < 1e-6
+    ).sum()  # the left ventricle is the larger
 
 
 @pytest.mark.parametrize("oversample", [2, 4])
@@ -132,7 +140,9 @@ def test_shepp_logan_area_mean(oversample):
 
 
 @pytest.mark.parametrize(
-    "arguments", [dict(size=0), dict(size=-4), dict(size=32.5), dict(slices=0), dict(oversample=0), dict(oversample=1.5)], ids=str
+    "arguments",
+    [dict(size=0), dict(size=-4), dict(size=32.5), dict(slices=0), dict(oversample=0), dict(oversample=1.5)],
+    ids=str,
 )
 def test_bad_arguments_of_shale(arguments):
     (name, value), *_ = arguments.items()

@@ -37,7 +37,9 @@ def least_gap(spheres, period=0.0):
         largest = order[start, 3]
         stop = start + int((order[start:, 3] > largest / 2).sum())
         one, rest = order[start:stop], order[start:]
-        pairs = cKDTree(one[:, :3]).sparse_distance_matrix(cKDTree(rest[:, :3]), 2 * largest + 3, output_type="coo_matrix")
+        pairs = cKDTree(one[:, :3]).sparse_distance_matrix(
+            cKDTree(rest[:, :3]), 2 * largest + 3, output_type="coo_matrix"
+        )
         i, j, d = pairs.row, pairs.col, pairs.data
         apart = i != j  # the first of the rest are the ones themselves
         gap = min(gap, (d - one[i, 3] - rest[j, 3])[apart].min(initial=np.inf))
@@ -87,7 +89,9 @@ def test_the_result_is_the_callers_own(name):
 @new
 def test_another_seed_is_another_object(name):
     one, other = (stack(name, 256, seed=seed)[0] for seed in (0, 1))
-    assert np.abs(one - other).mean() > 0.1  # two of a kind share an outline: they differ by 0.14 (textured) to 0.3 (foam)
+    assert (
+        np.abs(one - other).mean() > 0.1
+    )  # two of a kind share an outline: they differ by 0.14 (textured) to 0.3 (foam)
 
 
 @new
@@ -95,7 +99,9 @@ def test_every_size_is_the_same_object(name):
     reference, image = block_mean(stack(name, 256, seed=1)[0], 4), stack(name, 64, seed=1, oversample=4)[0]
     np.testing.assert_allclose(image, reference, atol=1e-6)  # means of the same 256² points in float32
     points = stack(name, 64, seed=1)[0]
-    assert np.corrcoef(reference.ravel(), points.ravel())[0, 1] > 0.8  # 0.84 for foam, where most voids are smaller than a pixel of 64²
+    assert (
+        np.corrcoef(reference.ravel(), points.ravel())[0, 1] > 0.8
+    )  # 0.84 for foam, where most voids are smaller than a pixel of 64²
 
 
 @pytest.mark.parametrize("name", ["foam", "zeolite"])
@@ -108,7 +114,9 @@ def test_slices_continue(name):
     slices = stack(name, 256, slices=17)
     distances = [np.abs(slices[:-k] - slices[k:]).mean() for k in (1, 2, 4, 8, 16)]
     assert distances == sorted(distances) and distances[0] > 0
-    assert distances[0] < 0.5 * distances[-1]  # 16 pixels are past all but the largest pores, one is inside all but the smallest
+    assert (
+        distances[0] < 0.5 * distances[-1]
+    )  # 16 pixels are past all but the largest pores, one is inside all but the smallest
 
 
 @pytest.mark.parametrize("name", ["foam", "textured"])
@@ -136,7 +144,10 @@ def test_rock_far_apart_is_the_rock_of_the_dense_stack():
 
 
 def test_spacing_counts_pixels():
-    np.testing.assert_allclose(stack("foam", 64, slices=3, spacing=2, oversample=2), [block_mean(s, 2) for s in stack("foam", slices=3, spacing=4)])
+    np.testing.assert_allclose(
+        stack("foam", 64, slices=3, spacing=2, oversample=2),
+        [block_mean(s, 2) for s in stack("foam", slices=3, spacing=4)],
+    )
 
 
 @every
@@ -157,7 +168,9 @@ def test_bad_counts(name, arguments):
 def test_foam_voids():
     voids = _foam_voids(0)
     z, y, x, radius = voids.T
-    assert 15 < radius.max() <= 20 and 1.5 <= radius.min() < 1.6 and np.median(radius) < 3  # largest first, then the gaps between them
+    assert (
+        15 < radius.max() <= 20 and 1.5 <= radius.min() < 1.6 and np.median(radius) < 3
+    )  # largest first, then the gaps between them
     assert (np.hypot(y, x) + radius < _FOAM_RADIUS - 0.99).all()  # none opens to the outside: a skin of 1, in float32
     assert z.min() >= 0 and z.max() < 256 and len(voids) > 10000
     assert least_gap(voids, period=256) > 0.3 - 1e-4  # float32
@@ -186,10 +199,17 @@ def test_foam_repeats_along_z():
     assert np.abs(slices[0] - slices[1]).mean() > 0.1
     # Across the seam slices continue as they do elsewhere.
     seam = stack("foam", 256, slices=3, spacing=255)[1]
-    assert np.abs(seam - stack("foam", 256)[0]).mean() < 1.5 * np.abs(np.diff(stack("foam", 256, slices=17), axis=0)).mean()
+    assert (
+        np.abs(seam - stack("foam", 256)[0]).mean()
+        < 1.5 * np.abs(np.diff(stack("foam", 256, slices=17), axis=0)).mean()
+    )
 
 
-@pytest.mark.parametrize("name, spheres", [("foam", _foam_voids), ("zeolite", lambda seed: _zeolite_particle(seed)[1])], ids=["foam", "zeolite"])
+@pytest.mark.parametrize(
+    "name, spheres",
+    [("foam", _foam_voids), ("zeolite", lambda seed: _zeolite_particle(seed)[1])],
+    ids=["foam", "zeolite"],
+)
 def test_voids_in_the_picture_are_the_discs_of_the_spheres(name, spheres):
     image, (z, y, x, radius) = stack(name, 1024)[0], spheres(0).T
     square = radius**2 - z**2
@@ -207,7 +227,9 @@ def test_zeolite_pores(seed):
     facets, pores = _zeolite_particle(seed)
     diameter = 2 * pores[:, 3] * MICROMETRE
     assert 0.12 - 1e-9 <= diameter.min() < 0.15 and 0.5 < diameter.max() <= 0.6 + 1e-9  # µm, 120 to 600 nm
-    assert least_gap(pores) * MICROMETRE == pytest.approx(0.04, abs=1e-4)  # µm; the packing is dense: some walls have the least thickness
+    assert least_gap(pores) * MICROMETRE == pytest.approx(
+        0.04, abs=1e-4
+    )  # µm; the packing is dense: some walls have the least thickness
     # Seen from the pore's surface in many directions, a closed pore is inside of the particle by a wall; a cut one is open.
     directions = np.random.default_rng(0).normal(size=(2000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -237,7 +259,11 @@ def test_zeolite_size_and_fractions(seed):
 
 
 def test_zeolite_is_not_a_ball():
-    widths = [np.ptp(np.flatnonzero(stack("zeolite", seed=seed, envelope=True)[0].any(axis))) for seed in range(4) for axis in (0, 1)]
+    widths = [
+        np.ptp(np.flatnonzero(stack("zeolite", seed=seed, envelope=True)[0].any(axis)))
+        for seed in range(4)
+        for axis in (0, 1)
+    ]
     assert max(widths) > 1.05 * min(widths)
 
 

@@ -50,7 +50,9 @@ def test_smooth_objects_are_projected_as_by_the_matrix_and_by_analysis(geometry)
     assert difference(y, matrix.forward_project(x)) <= 7e-4
     assert difference(y[0], blob_sinogram(projector.theta, projector.columns, projector.center)) <= 7e-3
     back = projector.back_project(y)
-    assert difference(back, matrix.back_project(y)) <= 1e-2  # rays at the ends of the detector act as all others; .003 to .008
+    assert (
+        difference(back, matrix.back_project(y)) <= 1e-2
+    )  # rays at the ends of the detector act as all others; .003 to .008
 
 
 @pytest.mark.parametrize("rays", (1, 2))
@@ -68,7 +70,9 @@ def test_what_lies_beside_the_detector_does_not_come_back_on_it():
     y, x = (torch.arange(96) - 47.5 for _ in range(2))
     corner = torch.exp(-((y[:, None] + 36) ** 2 + (x - 37) ** 2) / (2 * 3.0**2))[None]
     y, expected = projector.forward_project(corner), matrix.forward_project(corner)
-    assert float((y - expected).abs().max()) <= 2e-3 * float(expected.max())  # the interpolation's error, 1.6e-3 measured at the worst ray
+    assert float((y - expected).abs().max()) <= 2e-3 * float(
+        expected.max()
+    )  # the interpolation's error, 1.6e-3 measured at the worst ray
 
 
 def test_derivatives():
@@ -81,7 +85,10 @@ def test_derivatives():
 
 def test_a_slice_is_the_same_in_any_batch_to_the_last_bit():
     projector, _ = both(GEOMETRIES["wide"])
-    for apply, data in ((projector.forward_project, images(projector, 3)), (projector.back_project, sinograms(projector, 3))):
+    for apply, data in (
+        (projector.forward_project, images(projector, 3)),
+        (projector.back_project, sinograms(projector, 3)),
+    ):
         assert torch.equal(apply(data), torch.cat([apply(one[None]) for one in data]))
         assert apply(data[:0]).shape == apply(data)[:0].shape
 
@@ -96,17 +103,24 @@ def test_a_slice_that_is_not_finite_keeps_it_to_itself():
 
 @geometries
 def test_float32_follows_float64(geometry):
-    single, double = (ParallelBeamProjector(**geometry, backend="fourier", dtype=dtype) for dtype in (torch.float32, torch.float64))
+    single, double = (
+        ParallelBeamProjector(**geometry, backend="fourier", dtype=dtype) for dtype in (torch.float32, torch.float64)
+    )
     x, y = images(single), sinograms(single)
     # Rounding of FFTs and of the interpolation's alternating sums.
     assert difference(single.forward_project(x), double.forward_project(x.double())) <= 2e-6
     assert difference(single.back_project(y), double.back_project(y.double())) <= 2e-6
 
 
-@pytest.mark.parametrize("geometry", (ROOMY["square"], ROOMY["wide"], ROOMY["fine"], dict(size=300, theta=THETA[::3], columns=300, rays_per_bin=2)))
+@pytest.mark.parametrize(
+    "geometry",
+    (ROOMY["square"], ROOMY["wide"], ROOMY["fine"], dict(size=300, theta=THETA[::3], columns=300, rays_per_bin=2)),
+)
 def test_memory_is_less_than_foretold_and_much_less_than_the_matrix(geometry):
     projector, matrix = (p._backends[0].nbytes for p in both(geometry))
-    own = Geometry(**{**dict(center=geometry["columns"] / 2), **geometry, "size": np.broadcast_to(geometry["size"], 2).tolist()})
+    own = Geometry(
+        **{**dict(center=geometry["columns"] / 2), **geometry, "size": np.broadcast_to(geometry["size"], 2).tolist()}
+    )
     assert 0.75 * own.fourier_bytes <= projector <= own.fourier_bytes
     assert projector < matrix / (1 if max(own.size) < 200 else 4)
 
@@ -118,7 +132,9 @@ def test_interpolation_is_as_good_as_it_says():
     point, weight = fourier._points(frequency, count, padded, width)
     n = np.arange(count) - count // 2
     sign = 1 - 2 * (point % 2)  # of the image in the middle of the padded grid
-    sums = (weight * sign)[..., None] * np.exp(2j * np.pi * (point - frequency[:, None] * padded)[..., None] * n / padded)
+    sums = (weight * sign)[..., None] * np.exp(
+        2j * np.pi * (point - frequency[:, None] * padded)[..., None] * n / padded
+    )
     error = np.abs(sums.sum(1) * fourier._apodization(count, padded) - 1)
     assert error.max() <= 1.5e-3 and np.sqrt((error**2).mean()) <= 2.5e-4
 
@@ -141,7 +157,9 @@ def test_auto_takes_astra_where_it_does_not_fit(caplog):
     with caplog.at_level(logging.INFO, "tomopy_ganrec"):
         assert ParallelBeamProjector(**given, memory_limit=1e3).backend == "astra"
     assert "'fourier' needs up to" in caplog.text
-    assert ParallelBeamProjector(**given, memory_limit=1e3, dtype=torch.float64).backend == "fourier"  # ASTRA has no float64
+    assert (
+        ParallelBeamProjector(**given, memory_limit=1e3, dtype=torch.float64).backend == "fourier"
+    )  # ASTRA has no float64
 
 
 def test_it_reconstructs_as_the_matrix_does(shale_case):
@@ -151,7 +169,12 @@ def test_it_reconstructs_as_the_matrix_does(shale_case):
 
     case = shale_case(size=64, oversample=4)
     found = [
-        mssim(case.truth[0], fit(ParallelBeamProjector(64, case.theta, 64, backend=backend), case.sinogram, GanrecOptions(num_iter=0)).image[0])
+        mssim(
+            case.truth[0],
+            fit(
+                ParallelBeamProjector(64, case.theta, 64, backend=backend), case.sinogram, GanrecOptions(num_iter=0)
+            ).image[0],
+        )
         for backend in ("fourier", "matrix")
     ]
     assert found[0] == pytest.approx(found[1], abs=2e-3)  # the requirement; at 128² .000 to .001 in most cases

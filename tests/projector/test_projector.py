@@ -18,7 +18,9 @@ from tomopy_ganrec.projector.astra_cuda import projection_vectors, require_cuda
 from tomopy_ganrec.projector.backends import _Cache
 
 DEGREES = np.deg2rad(np.arange(180))
-SHUFFLED = np.random.default_rng(5).permutation(np.linspace(-1.0, 4.0, 23))  # any order, beyond half a turn, no multiple of 90°
+SHUFFLED = np.random.default_rng(5).permutation(
+    np.linspace(-1.0, 4.0, 23)
+)  # any order, beyond half a turn, no multiple of 90°
 GEOMETRIES = {
     "square": dict(size=24, theta=np.deg2rad(np.arange(0, 180, 9)), columns=24),
     "shuffled": dict(size=24, theta=SHUFFLED, columns=24),
@@ -79,7 +81,9 @@ def blob_sinogram(theta, columns, center):
     """Analytic: a blob at (row, col) is seen at t = col·cos θ − row·sin θ; column d lies at t = d + 0.5 − center."""
     t, theta = np.arange(columns) + 0.5 - center, np.asarray(theta)[:, None]
     shifts = [t - col * np.cos(theta) + row * np.sin(theta) for row, col, _, _ in BLOBS]
-    return sum(a * s * np.sqrt(2 * np.pi) * np.exp(-(d**2) / (2 * s**2)) for d, (_, _, s, a) in zip(shifts, BLOBS, strict=True))
+    return sum(
+        a * s * np.sqrt(2 * np.pi) * np.exp(-(d**2) / (2 * s**2)) for d, (_, _, s, a) in zip(shifts, BLOBS, strict=True)
+    )
 
 
 # Exactness of the pair
@@ -133,7 +137,9 @@ def test_gradcheck(direction, center):
     projector = tiny(center=center)
     data, apply = inputs(projector, direction, np.size(center)).requires_grad_(), getattr(projector, direction)
     assert torch.autograd.gradcheck(apply, data)
-    assert torch.autograd.gradgradcheck(lambda v: apply(v).square(), data)  # squared, so that the second derivative isn't zero
+    assert torch.autograd.gradgradcheck(
+        lambda v: apply(v).square(), data
+    )  # squared, so that the second derivative isn't zero
 
 
 @geometries
@@ -142,7 +148,9 @@ def test_gradient_is_the_back_projection(geometry):
     x = images(projector).requires_grad_()
     (projector.forward_project(x).square().sum() / 2).backward()
     with torch.no_grad():
-        assert torch.equal(x.grad, projector.back_project(projector.forward_project(x)))  # the same computation: no tolerance
+        assert torch.equal(
+            x.grad, projector.back_project(projector.forward_project(x))
+        )  # the same computation: no tolerance
 
 
 def test_gradient_of_the_back_projection_is_the_forward_projection():
@@ -198,8 +206,12 @@ def test_vmap(direction):
     apply = getattr(projector, direction)
     data = torch.stack([inputs(projector, direction, 2) * k for k in (1, 2, 3)])
     expected = torch.stack([apply(part) for part in data])
-    torch.testing.assert_close(torch.func.vmap(apply)(data), expected, rtol=1e-12, atol=0)  # float64, other order of the sums
-    torch.testing.assert_close(torch.func.vmap(apply, in_dims=1, out_dims=2)(data.movedim(0, 1)), expected.movedim(0, 2), rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        torch.func.vmap(apply)(data), expected, rtol=1e-12, atol=0
+    )  # float64, other order of the sums
+    torch.testing.assert_close(
+        torch.func.vmap(apply, in_dims=1, out_dims=2)(data.movedim(0, 1)), expected.movedim(0, 2), rtol=1e-12, atol=0
+    )
 
 
 def test_jacobian_is_the_matrix():
@@ -239,7 +251,9 @@ def test_compile_without_graph_breaks(projectors):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own imports use torch.jit
-@pytest.mark.skipif(not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), reason="no C++ compiler")
+@pytest.mark.skipif(
+    not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), reason="no C++ compiler"
+)
 def test_compile_with_inductor():
     (value, expected, grad, expected_grad), *_ = compiled("inductor", [tiny()])
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)  # float64; fused code adds in another order
@@ -273,7 +287,9 @@ def test_disk_against_its_chords():
     axis = (np.arange(256 * fine) + 0.5) / fine - 128
     disk = (np.hypot(axis[:, None], axis) <= radius).reshape(256, fine, 256, fine).mean((1, 3))
     edges = np.clip(np.arange(257) - 128.0, -radius, radius)
-    integral = edges * np.sqrt(radius**2 - edges**2) + radius**2 * np.arcsin(edges / radius)  # of the chord 2·sqrt(r² − t²)
+    integral = edges * np.sqrt(radius**2 - edges**2) + radius**2 * np.arcsin(
+        edges / radius
+    )  # of the chord 2·sqrt(r² − t²)
     truth = np.tile(np.diff(integral), (180, 1))
     y = matrix(size=256, theta=DEGREES, columns=256).forward_project(torch.from_numpy(disk).float()[None])
     # A line stands for a bin, and linear interpolation blurs the edge: 1.36e-3 for Joseph's method, ASTRA's included.
@@ -295,13 +311,17 @@ def test_blobs_at_any_centre(center, size):
 
 
 def test_fine_grid_with_two_rays_a_bin():
-    projector = matrix(size=(160, 164), theta=SHUFFLED, columns=82, center=40.3, pixel_size=0.5, rays_per_bin=2, dtype=torch.float64)
+    projector = matrix(
+        size=(160, 164), theta=SHUFFLED, columns=82, center=40.3, pixel_size=0.5, rays_per_bin=2, dtype=torch.float64
+    )
     y = projector.forward_project(blob_image((160, 164), 0.5))[0]
     # Half the step: a quarter of the error above; the mean of rays ±1/4 column away adds 1/16 of variance, 2e-3 for a blob of 3.5 columns.
     assert difference(y, blob_sinogram(SHUFFLED, 82, 40.3)) <= 3e-3
 
 
-@pytest.mark.parametrize("angle, expected", [(0.0, [7, 4, 3]), (np.pi / 2, [5, 9, 0]), (np.pi, [3, 4, 7]), (-np.pi / 2, [0, 9, 5])])
+@pytest.mark.parametrize(
+    "angle, expected", [(0.0, [7, 4, 3]), (np.pi / 2, [5, 9, 0]), (np.pi, [3, 4, 7]), (-np.pi / 2, [0, 9, 5])]
+)
 def test_right_angles_are_sums_of_rows_and_columns(angle, expected):
     image = torch.tensor([[[0.0, 0, 0], [7, 0, 2], [0, 4, 1]]], dtype=torch.float64)
     y = matrix(size=3, theta=[angle], columns=3, dtype=torch.float64).forward_project(image)
@@ -325,9 +345,15 @@ def test_resampled_covers_the_same_extent(geometry, factor):
     projector = matrix(geometry)
     pixel = factor * projector.pixel_size
     other = projector.resampled(pixel_size=pixel)
-    assert other.pixel_size == pixel and other.rays_per_bin == projector.rays_per_bin and other.range_shape == projector.range_shape
+    assert (
+        other.pixel_size == pixel
+        and other.rays_per_bin == projector.rays_per_bin
+        and other.range_shape == projector.range_shape
+    )
     for new, old in zip(other.domain_shape, projector.domain_shape, strict=True):
-        assert old * projector.pixel_size - 1e-6 <= new * pixel < old * projector.pixel_size + pixel - 1e-6  # the next larger grid, in float64
+        assert (
+            old * projector.pixel_size - 1e-6 <= new * pixel < old * projector.pixel_size + pixel - 1e-6
+        )  # the next larger grid, in float64
     assert np.array_equal(other.theta, projector.theta) and other.center == projector.center
 
 
@@ -338,7 +364,9 @@ def test_resampled_is_remembered():
     assert (fine.pixel_size, fine.rays_per_bin, rays.pixel_size, rays.rays_per_bin) == (0.5, 2, 1.0, 2)
     assert matrix().resampled(0.5, 2) is not fine  # by each projector for itself
     back = fine.resampled(1.0, 1)
-    assert back.domain_shape == projector.domain_shape and torch.equal(*(p.forward_project(images(projector)) for p in (back, projector)))
+    assert back.domain_shape == projector.domain_shape and torch.equal(
+        *(p.forward_project(images(projector)) for p in (back, projector))
+    )
 
 
 @precisions
@@ -348,7 +376,9 @@ def test_resampled_keeps_precision_device_and_backend(dtype, backend):
     fine = projector.resampled(0.5, 2)
     assert (fine.dtype, fine.device, fine.backend) == (dtype, projector.device, projector.backend)
     other = torch.float64 if dtype == torch.float32 else torch.float32
-    assert projector.to(other).resampled(0.5, 2).dtype == other and projector.resampled(0.5, 2) is fine  # a copy does not share what is remembered
+    assert (
+        projector.to(other).resampled(0.5, 2).dtype == other and projector.resampled(0.5, 2) is fine
+    )  # a copy does not share what is remembered
 
 
 @pytest.mark.parametrize(("size", "center"), (((80, 80), None), ((79, 85), 37.3)), ids=("even", "odd, off-centre"))
@@ -359,7 +389,9 @@ def test_resampled_projects_the_same_object(size, center, pixel_size, error):
     truth, d = blob_sinogram(SHUFFLED, 82, 41.0 if center is None else center), np.arange(82)
     # In its place, as on any grid: half a pixel wrong would be 0.25 and more; 1.4e-3 measured, where the blobs' tails end.
     assert np.abs((y * d).sum(1) / y.sum(1) - (truth * d).sum(1) / truth.sum(1)).max() <= 3e-3
-    assert difference(y, truth) <= error  # what interpolation and two rays widen: measured 2.2e-3, 4.6e-3, 1.4e-2; it grows with the pixel's square
+    assert (
+        difference(y, truth) <= error
+    )  # what interpolation and two rays widen: measured 2.2e-3, 4.6e-3, 1.4e-2; it grows with the pixel's square
 
 
 def test_resampled_keeps_a_centre_for_each_slice():
@@ -410,7 +442,10 @@ def astra_by_hand(geometry, x, y):
     proj_geom = astra.create_proj_geom("parallel", 1.0, columns, geometry["theta"])
     proj_geom = astra.geom_postalignment(proj_geom, columns / 2 - geometry.get("center", columns / 2))
     projector = astra.create_projector("linear", proj_geom, astra.create_vol_geom(rows, cols))
-    (forward_id, forward), (back_id, back) = astra.create_sino(x.numpy(), projector), astra.create_backprojection(y.numpy(), projector)
+    (forward_id, forward), (back_id, back) = (
+        astra.create_sino(x.numpy(), projector),
+        astra.create_backprojection(y.numpy(), projector),
+    )
     astra.data2d.delete([forward_id, back_id])
     astra.projector.delete(projector)
     return forward, back
@@ -491,7 +526,15 @@ def test_equal_geometries_share_a_backend():
 
 
 @pytest.mark.parametrize(
-    "change", [dict(center=16.8), dict(theta=SHUFFLED[::-1]), dict(columns=34), dict(size=(27, 18)), dict(pixel_size=0.9), dict(rays_per_bin=2)]
+    "change",
+    [
+        dict(center=16.8),
+        dict(theta=SHUFFLED[::-1]),
+        dict(columns=34),
+        dict(size=(27, 18)),
+        dict(pixel_size=0.9),
+        dict(rays_per_bin=2),
+    ],
 )
 def test_other_geometries_have_their_own_backend(change):
     assert matrix({**GEOMETRIES["wide"], **change})._backends[0] is not matrix()._backends[0]
@@ -563,9 +606,13 @@ def test_nothing_is_printed_at_exit():
 @precisions
 def test_memory_is_estimated_from_above(geometry, dtype):
     projector = matrix(geometry, dtype=dtype)
-    pointers = 2 * 4 * (np.prod(projector.domain_shape) + np.prod(projector.range_shape) + 2)  # matters for grids as small as these only
+    pointers = (
+        2 * 4 * (np.prod(projector.domain_shape) + np.prod(projector.range_shape) + 2)
+    )  # matters for grids as small as these only
     estimate = projector._geometry.matrix_bytes * (2 if dtype == torch.float64 else 1) + pointers
-    assert 0.2 * estimate <= projector._backends[0].nbytes <= estimate  # rays that leave the grid early make it an upper estimate
+    assert (
+        0.2 * estimate <= projector._backends[0].nbytes <= estimate
+    )  # rays that leave the grid early make it an upper estimate
 
 
 # Choice of a backend
@@ -575,7 +622,9 @@ def test_auto_takes_the_matrix_where_it_fits(caplog):
     with caplog.at_level(logging.INFO, "tomopy_ganrec"):
         projector = matrix(backend="auto", center=15.5)
     assert projector.backend == "matrix"
-    assert [(r.levelname, "'matrix' on cpu" in r.getMessage(), "GB" in r.getMessage()) for r in caplog.records] == [("INFO", True, True)]
+    assert [(r.levelname, "'matrix' on cpu" in r.getMessage(), "GB" in r.getMessage()) for r in caplog.records] == [
+        ("INFO", True, True)
+    ]
 
 
 def test_auto_takes_astra_where_the_matrix_is_too_large(caplog):
@@ -583,7 +632,9 @@ def test_auto_takes_astra_where_the_matrix_is_too_large(caplog):
     with caplog.at_level(logging.INFO, "tomopy_ganrec"):
         projector = matrix(backend="auto", memory_limit=1e3)
     assert projector.backend == "astra"
-    assert [(r.levelname, "'astra' on cpu" in r.getMessage(), "limit" in r.getMessage()) for r in caplog.records] == [("INFO", True, True)]
+    assert [(r.levelname, "'astra' on cpu" in r.getMessage(), "limit" in r.getMessage()) for r in caplog.records] == [
+        ("INFO", True, True)
+    ]
 
 
 def test_auto_keeps_float64_on_the_matrix(caplog):
@@ -754,4 +805,6 @@ def test_rays_are_perpendicular_to_the_detector():
     ray, _, u, v = projection_vectors(SHUFFLED, 33, 14.2).reshape(-1, 4, 3).swapaxes(0, 1)
     for a, b in ((ray, u), (ray, v), (u, v)):
         np.testing.assert_allclose((a * b).sum(1), 0, atol=1e-15)
-    np.testing.assert_allclose([np.linalg.norm(a, axis=1) for a in (ray, u, v)], 1, atol=1e-15)  # a column is one unit wide
+    np.testing.assert_allclose(
+        [np.linalg.norm(a, axis=1) for a in (ray, u, v)], 1, atol=1e-15
+    )  # a column is one unit wide

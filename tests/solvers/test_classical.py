@@ -98,7 +98,9 @@ def test_fbp_has_the_right_scale(angles):
     theta = np.linspace(0, math.pi, angles, endpoint=angles == 181)
     image = fbp(ParallelBeamProjector(64, theta, 64), disk_sinogram(64, theta, 24, 0.7), theta)[0].numpy()
     assert image[radius(64) < 20].mean() == pytest.approx(0.7, rel=0.01)  # the requirement; 1e-4 measured
-    assert abs(image[(radius(64) > 28) & (radius(64) < 31)].mean()) < 0.01 * 0.7  # nothing outside, where all projections see
+    assert (
+        abs(image[(radius(64) > 28) & (radius(64) < 31)].mean()) < 0.01 * 0.7
+    )  # nothing outside, where all projections see
 
 
 def test_fbp_of_a_finer_grid_has_the_right_scale():
@@ -149,7 +151,9 @@ def test_ramp_filter_is_one_at_nyquist_and_keeps_its_floor():
 
 @pytest.mark.parametrize("method", (sirt, mlem))
 def test_residual_falls(model, sinograms, method):
-    residuals = [relative_residual(model, method(model, sinograms, iterations=k), sinograms) for k in (1, 2, 4, 8, 16, 32, 64)]
+    residuals = [
+        relative_residual(model, method(model, sinograms, iterations=k), sinograms) for k in (1, 2, 4, 8, 16, 32, 64)
+    ]
     assert all(later < earlier for earlier, later in zip(residuals, residuals[1:], strict=False))
     assert residuals[-1] < 0.1 * residuals[0]  # a twentieth measured
 
@@ -194,7 +198,9 @@ def dense_problem(n=12, angles=9, strength=0.02):
     model = ParallelBeamProjector(n, theta, n, dtype=torch.float64)
     matrix = model.forward_project(torch.eye(n * n, dtype=torch.float64).unflatten(1, (n, n))).flatten(1).T.numpy()
     image = blobs(n).double()
-    data = model.forward_project(image) + 0.05 * torch.randn(1, angles, n, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    data = model.forward_project(image) + 0.05 * torch.randn(
+        1, angles, n, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     weight = 0.2 + torch.rand(1, n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     return model, matrix, data, strength, weight
 
@@ -295,7 +301,9 @@ def test_total_variation_starts_where_told(model, sinograms):
     truth = blobs(N, slices=3) * torch.tensor([0.5, 1.0, 4.0])[:, None, None]
     cold = TotalVariation(model, sinograms).run(1e-4, 5)
     warm = TotalVariation(model, sinograms).start(truth).run(1e-4, 5)
-    assert relative_residual(model, warm, sinograms) < 0.2 * relative_residual(model, cold, sinograms)  # it begins at the solution
+    assert relative_residual(model, warm, sinograms) < 0.2 * relative_residual(
+        model, cold, sinograms
+    )  # it begins at the solution
     assert torch.equal(truth, blobs(N, slices=3) * torch.tensor([0.5, 1.0, 4.0])[:, None, None])
 
 
@@ -318,17 +326,22 @@ def test_total_variation_takes_a_strength_for_each_slice(model, sinograms):
 def test_total_variation_stops_when_told(model, sinograms):
     answers = iter((False, False, True, False))
     assert torch.equal(
-        TotalVariation(model, sinograms).run(1e-3, 10, on_iteration=lambda: next(answers)), TotalVariation(model, sinograms).run(1e-3, 3)
+        TotalVariation(model, sinograms).run(1e-3, 10, on_iteration=lambda: next(answers)),
+        TotalVariation(model, sinograms).run(1e-3, 3),
     )
 
 
 # Measured (the better plain strength, reweighted): 120° .956, .984; 90° .882, .963; with sub-pixel truth 120° .909, .914; 90° .819, .829.
 # Another 320 iterations change plain total variation by .002 at most.
-@pytest.mark.parametrize(("wedge", "oversample", "margin"), ((120, 1, 0.014), (90, 1, 0.04), (120, 4, 0.002), (90, 4, 0.004)))
+@pytest.mark.parametrize(
+    ("wedge", "oversample", "margin"), ((120, 1, 0.014), (90, 1, 0.04), (120, 4, 0.002), (90, 4, 0.004))
+)
 def test_reweighting_beats_plain_total_variation(shale_case, wedge, oversample, margin):
     truth, sinogram, _, model = shale_case(wedge=wedge, oversample=oversample)
     mask = field_of_view(model)
-    plain = max(mssim(truth[0], total_variation(model, sinogram, strength, 250, mask=mask)[0]) for strength in (2.4e-4, 1e-3))
+    plain = max(
+        mssim(truth[0], total_variation(model, sinogram, strength, 250, mask=mask)[0]) for strength in (2.4e-4, 1e-3)
+    )
     reweighted = mssim(truth[0], total_variation(model, sinogram, 1e-3, 250, rounds=8, mask=mask)[0])
     assert reweighted > plain + margin  # half of what is measured
 
@@ -368,21 +381,34 @@ def falling(columns):
 def test_spectrum_weighs_the_frequencies_of_the_residual():
     model, matrix, data, strength, weight = dense_problem()
     spectrum = falling(12)
-    weighed = np.fft.irfft(np.fft.rfft(matrix.reshape(9, 12, 144), axis=1) * spectrum.numpy()[:, None], n=12, axis=1).reshape(108, 144)
-    ratio = (np.linalg.norm(matrix, 2) / np.linalg.norm(weighed, 2)) ** 2  # the data term is normalised by ‖A‖, whatever the weights
+    weighed = np.fft.irfft(
+        np.fft.rfft(matrix.reshape(9, 12, 144), axis=1) * spectrum.numpy()[:, None], n=12, axis=1
+    ).reshape(108, 144)
+    ratio = (
+        np.linalg.norm(matrix, 2) / np.linalg.norm(weighed, 2)
+    ) ** 2  # the data term is normalised by ‖A‖, whatever the weights
     reference = plain_primal_dual(weighed, filtered(data, spectrum), ratio * strength, weight, 12)
     image = TotalVariation(model, data, rho=3.0, spectrum=spectrum).run(strength, 3000, weight)
-    assert (image - reference).norm() < 1e-2 * reference.norm()  # as without a spectrum: the minimum is flatter than it is deep
-    assert (TotalVariation(model, data, rho=3.0).run(strength, 3000, weight) - reference).norm() > 5e-2 * reference.norm()
+    assert (
+        image - reference
+    ).norm() < 1e-2 * reference.norm()  # as without a spectrum: the minimum is flatter than it is deep
+    assert (
+        TotalVariation(model, data, rho=3.0).run(strength, 3000, weight) - reference
+    ).norm() > 5e-2 * reference.norm()
 
 
 @pytest.mark.parametrize("factor", (0.5, 2.0))
 def test_a_constant_spectrum_is_another_strength(factor):
     model, _, data, strength, weight = dense_problem()
-    weighed = TotalVariation(model, data, rho=3.0, spectrum=torch.full((7,), factor, dtype=torch.float64)).run(strength, 3000, weight)
+    weighed = TotalVariation(model, data, rho=3.0, spectrum=torch.full((7,), factor, dtype=torch.float64)).run(
+        strength, 3000, weight
+    )
     plain = TotalVariation(model, data, rho=3.0).run(strength / factor**2, 3000, weight)
     assert (weighed - plain).norm() < 1e-2 * plain.norm()  # both as near to the minimum as above
-    assert torch.equal(TotalVariation(model, data, spectrum=torch.ones(7)).run(strength, 20), TotalVariation(model, data).run(strength, 20))
+    assert torch.equal(
+        TotalVariation(model, data, spectrum=torch.ones(7)).run(strength, 20),
+        TotalVariation(model, data).run(strength, 20),
+    )
 
 
 def test_spectrum_may_differ_by_slice_and_angle_and_be_changed(model, sinograms):
@@ -394,7 +420,9 @@ def test_spectrum_may_differ_by_slice_and_angle_and_be_changed(model, sinograms)
     for k in range(3):
         alone = TotalVariation(model, data[k : k + 1], spectrum=spectrum[k : k + 1]).run(1e-3, 50)
         assert (together[k] - alone[0]).abs().max() <= 1e-5 * alone.max()  # float32 sums in another order
-    assert torch.equal(TotalVariation(model, data).weigh(spectrum).weigh(None).run(1e-3, 20), TotalVariation(model, data).run(1e-3, 20))
+    assert torch.equal(
+        TotalVariation(model, data).weigh(spectrum).weigh(None).run(1e-3, 20), TotalVariation(model, data).run(1e-3, 20)
+    )
 
 
 # Weights of directions
@@ -406,7 +434,9 @@ def wedge_model(n=12, first=-15, last=65, dtype=torch.float64):
 
 
 def test_along_one_is_the_default(model, sinograms):
-    assert torch.equal(TotalVariation(model, sinograms, along=1.0).run(1e-3, 30), TotalVariation(model, sinograms).run(1e-3, 30))
+    assert torch.equal(
+        TotalVariation(model, sinograms, along=1.0).run(1e-3, 30), TotalVariation(model, sinograms).run(1e-3, 30)
+    )
 
 
 @pytest.mark.parametrize("along", (0.3, 2.0))
@@ -416,10 +446,14 @@ def test_along_weighs_the_derivative_in_the_missing_direction(along):
     matrix = model.forward_project(torch.eye(144, dtype=torch.float64).unflatten(1, (12, 12))).flatten(1).T.numpy()
     angle = math.radians(25 + 90)  # a projection at θ sees the frequencies along (col, row) = (cos θ, −sin θ)
     c, d = math.cos(angle), -math.sin(angle)
-    reference = plain_primal_dual(matrix, data, strength, weight, 12, turned=lambda gx, gy: (along * (c * gx + d * gy), c * gy - d * gx))
+    reference = plain_primal_dual(
+        matrix, data, strength, weight, 12, turned=lambda gx, gy: (along * (c * gx + d * gy), c * gy - d * gx)
+    )
     image = TotalVariation(model, data, rho=3.0, along=along).run(strength, 3000, weight)
     assert (image - reference).norm() < 1e-2 * reference.norm()  # as without: the minimum is flatter than it is deep
-    assert (TotalVariation(model, data, rho=3.0).run(strength, 3000, weight) - reference).norm() > 5e-2 * reference.norm()
+    assert (
+        TotalVariation(model, data, rho=3.0).run(strength, 3000, weight) - reference
+    ).norm() > 5e-2 * reference.norm()
 
 
 def test_along_is_the_same_for_a_scan_mirrored_or_turned():
@@ -432,8 +466,12 @@ def test_along_is_the_same_for_a_scan_mirrored_or_turned():
     assert (transposed.mT - image).norm() <= 1e-4 * image.norm()  # float32 sums in another order
     # A quarter turn makes forward differences backward ones: the same but for the discretisation.
     turned = ParallelBeamProjector(N, model.theta + math.pi / 2, N)
-    quarter, plain = (torch.rot90(TotalVariation(turned, data, rho=30.0, along=a).run(strength, 1500), -1, (1, 2)) for a in (0.3, 1.0))
-    assert (quarter - image).norm() < 0.4 * (plain - image).norm()  # .030 and .154 of the image measured; .083 if it turned the other way
+    quarter, plain = (
+        torch.rot90(TotalVariation(turned, data, rho=30.0, along=a).run(strength, 1500), -1, (1, 2)) for a in (0.3, 1.0)
+    )
+    assert (quarter - image).norm() < 0.4 * (
+        plain - image
+    ).norm()  # .030 and .154 of the image measured; .083 if it turned the other way
 
 
 @pytest.mark.parametrize("degrees", ((-60, 60), (30, 90), (0, 120), (150, 210)))
@@ -442,7 +480,9 @@ def test_middle_of_the_measured_range(degrees):
     expected = math.radians(sum(degrees) / 2 - 1)  # of the first and the last angle
     for order in (slice(None), slice(None, None, -1)):
         found = middle_angle(theta[order].copy())
-        assert math.remainder(found - expected, math.pi) == pytest.approx(0, abs=1e-9)  # float64; half a turn is the same direction
+        assert math.remainder(found - expected, math.pi) == pytest.approx(
+            0, abs=1e-9
+        )  # float64; half a turn is the same direction
 
 
 # Neighbouring slices
@@ -493,7 +533,10 @@ def test_across_lowers_the_noise_of_identical_slices(model):
     data = model.forward_project(truth)
     data = data + 2.0 * torch.randn(data.shape, generator=torch.Generator().manual_seed(0))
     alone, stacked = (
-        min(float((TotalVariation(model, data, rho=10.0, across=across).run(strength, 200) - truth).norm()) for strength in (0.03, 0.1))
+        min(
+            float((TotalVariation(model, data, rho=10.0, across=across).run(strength, 200) - truth).norm())
+            for strength in (0.03, 0.1)
+        )
         for across in (0.0, 2.0)
     )
     assert stacked < 0.87 * alone  # half of the gain measured: errors of .103 and .138, each with the better strength
@@ -512,10 +555,14 @@ def test_take_goes_on_as_the_whole_batch_would(model, sinograms, options):
     expected = whole.run(1e-3, 20).clone()
     assert torch.equal(every.run(1e-3, 20), expected)
     for solver, chosen in ((some, index), (fewer, index[:1])):
-        assert (solver.run(1e-3, 20) - expected[chosen]).abs().max() <= 1e-5 * expected.max()  # float32 sums in another order
+        assert (
+            solver.run(1e-3, 20) - expected[chosen]
+        ).abs().max() <= 1e-5 * expected.max()  # float32 sums in another order
     assert torch.equal(whole.x, expected)  # what was taken runs on its own
     other = 2 * data[index]
-    assert (whole.take(index, other, spectrum).run(1e-3, 50) - expected[index]).norm() > 0.1 * expected.norm()  # with the data given
+    assert (
+        whole.take(index, other, spectrum).run(1e-3, 50) - expected[index]
+    ).norm() > 0.1 * expected.norm()  # with the data given
 
 
 def test_no_pull_changes_nothing(model, sinograms):
@@ -543,7 +590,9 @@ def test_a_pulled_image_is_the_minimum_of_its_objective():
     model, matrix, data, strength, weight = dense_problem()
     norm, goal = np.linalg.norm(matrix, 2), blobs(12, seed=1).double()
     mu = (torch.fft.fftfreq(12).abs()[:, None] + torch.fft.rfftfreq(12))[None].double()
-    full = torch.fft.fftfreq(12).abs()[:, None].double() + torch.fft.fftfreq(12).abs().double()  # the same, of all frequencies
+    full = (
+        torch.fft.fftfreq(12).abs()[:, None].double() + torch.fft.fftfreq(12).abs().double()
+    )  # the same, of all frequencies
     image = TotalVariation(model, data, rho=3.0, nonnegative=False).run(strength, 3000, weight, pull=(mu, goal))
 
     def value(x):
@@ -566,16 +615,22 @@ def test_a_pulled_image_is_the_minimum_of_its_objective():
 def test_operator_norm_is_the_largest_singular_value_squared():
     model, matrix, data, _, _ = dense_problem()
     assert operator_norm(model, data) == pytest.approx(np.linalg.norm(matrix, 2) ** 2, rel=1e-3)  # 20 power iterations
-    filtered = np.fft.irfft(np.fft.rfft(matrix.reshape(-1, 12, 144), axis=1) * ramp_filter(12).numpy()[:, None], n=12, axis=1)
+    filtered = np.fft.irfft(
+        np.fft.rfft(matrix.reshape(-1, 12, 144), axis=1) * ramp_filter(12).numpy()[:, None], n=12, axis=1
+    )
     expected = np.linalg.eigvalsh(matrix.T @ filtered.reshape(-1, 144)).max()
-    assert operator_norm(model, data, ramp_filter(12).double()) == pytest.approx(expected, rel=0.05)  # its largest values lie close together
+    assert operator_norm(model, data, ramp_filter(12).double()) == pytest.approx(
+        expected, rel=0.05
+    )  # its largest values lie close together
 
 
 def test_data_scale_is_twice_the_mean_attenuation(model):
     mask = field_of_view(model)
     image = 0.3 * mask[None]
     data = model.forward_project(torch.cat([image, 5 * image]))
-    assert data_scale(model, data, mask).flatten().tolist() == pytest.approx([0.6, 3.0], rel=0.01)  # Joseph's sums at the rim
+    assert data_scale(model, data, mask).flatten().tolist() == pytest.approx(
+        [0.6, 3.0], rel=0.01
+    )  # Joseph's sums at the rim
 
 
 def test_data_scale_without_signal_is_one(model):
@@ -592,7 +647,9 @@ def test_data_scale_of_a_phase_object_is_positive_and_linear(model):
 
 def test_field_of_view_is_what_a_full_turn_sees():
     theta = DEGREES[:3]
-    assert float(field_of_view(ParallelBeamProjector(64, theta, 64)).sum()) == pytest.approx(math.pi * 32**2, rel=0.01)  # pixels cut by the rim
+    assert float(field_of_view(ParallelBeamProjector(64, theta, 64)).sum()) == pytest.approx(
+        math.pi * 32**2, rel=0.01
+    )  # pixels cut by the rim
     off_center = field_of_view(ParallelBeamProjector(64, theta, 64, center=24.0))
     assert torch.equal(off_center, torch.from_numpy(radius(64) <= 40).float())
     fine = field_of_view(ParallelBeamProjector(64, theta, 32, pixel_size=0.5))
@@ -677,7 +734,9 @@ def test_wide_grids_by_fourier_are_as_by_the_matrix(geometry, method, iterations
     by_matrix, by_fourier = (method(model, sinogram, iterations, **start) for model in models)
     assert by_fourier.isfinite().all() and by_fourier.min() >= 0
     assert by_fourier.max() <= 1.25 * by_matrix.max()  # five projections weigh their edges
-    assert (by_fourier - by_matrix).norm() <= 0.08 * by_matrix.norm()  # what the two projectors differ by at sharp edges
+    assert (
+        by_fourier - by_matrix
+    ).norm() <= 0.08 * by_matrix.norm()  # what the two projectors differ by at sharp edges
 
 
 @pytest.mark.parametrize("factor", (2.0**-100, 2.0**100))

@@ -48,7 +48,12 @@ def recorder(monkeypatch):
 
     stream = SimpleNamespace(wait_stream=lambda other: None)
     fake = SimpleNamespace(
-        CUDAGraph=Graph, graph=graph, device=nothing, stream=nothing, Stream=lambda device: stream, current_stream=lambda device: stream
+        CUDAGraph=Graph,
+        graph=graph,
+        device=nothing,
+        stream=nothing,
+        Stream=lambda device: stream,
+        current_stream=lambda device: stream,
     )
     monkeypatch.setattr(cuda_graph.torch, "cuda", fake)
     return log

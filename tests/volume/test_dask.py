@@ -63,7 +63,11 @@ def sinogram():
     """Discs that move and grow from slice to slice, (slices, angles, columns)."""
     y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
     shape = [(np.hypot(x - 3, y + k / 4) < 4 + k / 4) * 0.5 + (np.hypot(x + 4, y - 2) < 5) * 0.3 for k in range(SLICES)]
-    return ParallelBeamProjector(SIZE, THETA, SIZE).forward_project(torch.tensor(np.array(shape), dtype=torch.float32)).numpy()
+    return (
+        ParallelBeamProjector(SIZE, THETA, SIZE)
+        .forward_project(torch.tensor(np.array(shape), dtype=torch.float32))
+        .numpy()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +113,11 @@ def until(what, seconds=LONG):
 
 def at_work(client) -> dict:
     """What the threads of each worker are at, by the workers' own account."""
-    return {worker: keys for worker, keys in client.run(lambda dask_worker: list(dask_worker.active_threads.values())).items() if keys}
+    return {
+        worker: keys
+        for worker, keys in client.run(lambda dask_worker: list(dask_worker.active_threads.values())).items()
+        if keys
+    }
 
 
 def kill_one(client):
@@ -154,10 +162,14 @@ def test_the_same_as_in_one_process(client, sinogram, tmp_path, warm):
     image, info = recon(sinogram, THETA, return_info=True, client=client, **options)
     close(image, expected)
     assert info.device == "cpu" and [s["center"] for s in info.slices] == [s["center"] for s in told.slices]
-    assert [s["warm"] for s in info.slices] == [s["warm"] for s in told.slices] and info.slices[3]["history"]["objective"].size == 3
+    assert [s["warm"] for s in info.slices] == [s["warm"] for s in told.slices] and info.slices[3]["history"][
+        "objective"
+    ].size == 3
     out = tmp_path / "rec.h5"
     assert recon(sinogram, THETA, client=client, out=out, **options) == out
-    np.testing.assert_array_equal(content(out), image)  # what neighbours begin from comes from the file, or from the caller
+    np.testing.assert_array_equal(
+        content(out), image
+    )  # what neighbours begin from comes from the file, or from the caller
     assert sorted(finished(out)) == list(range(SLICES))
 
 
@@ -170,10 +182,15 @@ def test_data_from_a_file_and_images_into_one(client, sinogram, mapped, tmp_path
 
 
 def test_what_is_given_goes_with_the_slices(client, sinogram):
-    centers, init = np.full(SLICES, SIZE / 2), np.linspace(0, 1, SLICES, dtype=np.float32)[:, None, None] * np.ones((SIZE, SIZE), np.float32)
+    centers, init = (
+        np.full(SLICES, SIZE / 2),
+        np.linspace(0, 1, SLICES, dtype=np.float32)[:, None, None] * np.ones((SIZE, SIZE), np.float32),
+    )
     centers[5:] += 0.5
     options = dict(QUICK, center=centers, init_recon=init, init="none")
-    close(recon(sinogram, THETA, client=client, **options), recon(sinogram, THETA, **options), 5e-3)  # as said for other starts than 'tv'
+    close(
+        recon(sinogram, THETA, client=client, **options), recon(sinogram, THETA, **options), 5e-3
+    )  # as said for other starts than 'tv'
 
 
 def test_weights_of_the_paper_go_from_slice_to_slice(client, sinogram, tmp_path):
@@ -182,7 +199,9 @@ def test_weights_of_the_paper_go_from_slice_to_slice(client, sinogram, tmp_path)
     image, info = recon(sinogram, THETA, return_info=True, client=client, **options)
     np.testing.assert_array_equal(image, expected)
     assert [s["warm"] for s in info.slices] == [s["warm"] for s in told.slices] == [k % 4 > 0 for k in range(SLICES)]
-    recon(sinogram, THETA, client=client, out=tmp_path / "rec.h5", **options)  # here through files, so that any worker goes on
+    recon(
+        sinogram, THETA, client=client, out=tmp_path / "rec.h5", **options
+    )  # here through files, so that any worker goes on
     np.testing.assert_array_equal(content(tmp_path / "rec.h5"), expected)
     assert not list(tmp_path.glob("*.weights"))
 
@@ -191,8 +210,12 @@ def test_a_chain_whose_weights_stay_in_memory_is_one_unit():
     tasks = plan([12.0] * 8, 2, 2, chain=True)
     units = module._units(tasks, True)
     assert [[task.slices for task in unit] for unit in units] == [[(0, 2), (1, 3)], [(4, 6), (5, 7)]]
-    assert all(module._needed(unit) == set() for unit in units) and module._units(tasks, False) == [(task,) for task in tasks]
-    (unit,) = module._units(plan([12.0] * 6 + [13.0] * 4, 2, 5, chain=True), True)  # two chains that share a task at one slice only
+    assert all(module._needed(unit) == set() for unit in units) and module._units(tasks, False) == [
+        (task,) for task in tasks
+    ]
+    (unit,) = module._units(
+        plan([12.0] * 6 + [13.0] * 4, 2, 5, chain=True), True
+    )  # two chains that share a task at one slice only
     assert [task.slices for task in unit] == [(0, 5), (1,), (6,), (2,), (7,), (3,), (8,), (4,), (9,)]
 
 
@@ -211,7 +234,11 @@ def test_an_exception_in_a_worker_reaches_the_caller(client, mapped, tmp_path):
     out = tmp_path / "rec.h5"
     with pytest.raises(ValueError, match=r"1 values that are NaN or infinite.*= \(7, 3, 5\)") as caught:
         recon(mapped, THETA, client=client, out=out, batch_size=2, **QUICK)
-    assert type(caught.value) is ValueError and "on tcp://" in str(caught.value.__cause__) and "check_finite" in str(caught.value.__cause__)
+    assert (
+        type(caught.value) is ValueError
+        and "on tcp://" in str(caught.value.__cause__)
+        and "check_finite" in str(caught.value.__cause__)
+    )
     assert 7 not in finished(out)
     with pytest.raises(RuntimeError, match="CUDA"):  # as the workers have none
         recon(mapped[:4], THETA, client=client, device="cuda:7", **QUICK)
@@ -232,7 +259,9 @@ def test_a_killed_worker_costs_what_it_was_at(client, sinogram, slow_reference, 
     before = finished(out)
     run.join()
     assert run.error is None
-    assert len(before) < SLICES and finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))  # each once
+    assert (
+        len(before) < SLICES and finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
+    )  # each once
     assert_same(content(out), slow_reference)
 
 
@@ -249,7 +278,9 @@ def test_cancelled_and_taken_up_again(client, sinogram, slow_reference, tmp_path
     recon(sinogram, THETA, client=client, out=out, **SLOW)
     assert finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
     assert_same(content(out), slow_reference)
-    assert recon(sinogram, THETA, client=client, out=out, return_info=True, **SLOW)[1].device == "cpu"  # nothing left to do
+    assert (
+        recon(sinogram, THETA, client=client, out=out, return_info=True, **SLOW)[1].device == "cpu"
+    )  # nothing left to do
 
 
 def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path, interruptible):
@@ -270,7 +301,9 @@ def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path, interruptibl
 
 
 def test_slices_that_kill_their_workers_are_named(client, sinogram, tmp_path):
-    client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))  # the first death is one too many
+    client.run_on_scheduler(
+        lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0)
+    )  # the first death is one too many
     run = Running(sinogram, THETA, client=client, out=tmp_path / "rec.h5", **SLOW)
     kill_one(client)
     run.join()
@@ -283,8 +316,14 @@ def test_slices_that_kill_their_workers_are_named(client, sinogram, tmp_path):
 def test_a_scheduler_that_goes(sinogram, slow_reference, tmp_path):
     out, file = tmp_path / "rec.h5", tmp_path / "scheduler.json"
     start = [sys.executable, "-m", "distributed.cli.dask_"]
-    more = [["scheduler", "--port", "0", "--dashboard-address", ":0"], ["worker", "--no-nanny", "--nthreads", "1", "--dashboard-address", ":0"]]
-    parts = [subprocess.Popen([*start[:2], start[2] + name, *rest, "--scheduler-file", file], stderr=subprocess.DEVNULL) for name, *rest in more]
+    more = [
+        ["scheduler", "--port", "0", "--dashboard-address", ":0"],
+        ["worker", "--no-nanny", "--nthreads", "1", "--dashboard-address", ":0"],
+    ]
+    parts = [
+        subprocess.Popen([*start[:2], start[2] + name, *rest, "--scheduler-file", file], stderr=subprocess.DEVNULL)
+        for name, *rest in more
+    ]
     try:
         until(file.exists)
         with Client(scheduler_file=file) as client:
@@ -299,7 +338,10 @@ def test_a_scheduler_that_goes(sinogram, slow_reference, tmp_path):
             part.kill()
             part.wait()
     assert type(run.error) is RuntimeError
-    for text in (f"the Dask scheduler at {address} does not answer", f"kept in {out}, the same call goes on with the rest"):
+    for text in (
+        f"the Dask scheduler at {address} does not answer",
+        f"kept in {out}, the same call goes on with the rest",
+    ):
         assert text in str(run.error)
     before = finished(out)
     assert 0 < len(before) < SLICES
@@ -323,7 +365,12 @@ def test_each_worker_of_a_machine_has_a_number():
 
     ranks = module._ranks({}, workers(("x", "b", 20), ("y", "a", 10), ("z", "a", 11)))
     assert ranks == {"x": 0, "y": 0, "z": 1}
-    assert module._ranks(ranks, workers(("x", "b", 20), ("z", "a", 11), ("y", "a", 12), ("w", "a", 9))) == {"x": 0, "y": 0, "z": 1, "w": 2}
+    assert module._ranks(ranks, workers(("x", "b", 20), ("z", "a", 11), ("y", "a", 12), ("w", "a", 9))) == {
+        "x": 0,
+        "y": 0,
+        "z": 1,
+        "w": 2,
+    }
     assert module._ranks(ranks, workers(("z", "a", 11), ("w", "a", 9))) == {"z": 1, "w": 0}
 
 
@@ -335,7 +382,11 @@ def test_each_worker_takes_a_gpu_of_its_own(monkeypatch):
         return str(dask_worker._device(GanrecOptions(**options), rank))
 
     assert [device(k) for k in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"]
-    assert device(1, device="cuda") == "cuda:1" and device(1, device="cuda:2") == "cuda:2" and device(1, device="cpu") == "cpu"
+    assert (
+        device(1, device="cuda") == "cuda:1"
+        and device(1, device="cuda:2") == "cuda:2"
+        and device(1, device="cpu") == "cpu"
+    )
     assert [device(k, gpu_list=[3, 1]) for k in range(3)] == ["cuda:3", "cuda:1", "cuda:3"]
     monkeypatch.setitem(sys.modules, "dask_cuda", object())  # has put the right one first
     assert device(3) == device(3, gpu_list=[1, 2]) == "cuda:0"

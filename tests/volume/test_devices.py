@@ -41,7 +41,9 @@ def test_a_list_of_gpus_in_its_order(gpus):
     assert names(gpu_list=[1], device="cuda") == ["cuda:1"]
 
 
-@pytest.mark.parametrize(("count", "options"), ((0, dict(gpu_list=[0])), (2, dict(gpu_list=[0, 2])), (2, dict(device="cuda:2"))))
+@pytest.mark.parametrize(
+    ("count", "options"), ((0, dict(gpu_list=[0])), (2, dict(gpu_list=[0, 2])), (2, dict(device="cuda:2")))
+)
 def test_a_gpu_that_is_not_there(gpus, count, options):
     gpus(count)
     missing = f"cuda:{options['gpu_list'][-1]}" if "gpu_list" in options else options["device"]
@@ -49,7 +51,9 @@ def test_a_gpu_that_is_not_there(gpus, count, options):
         resolve_devices(GanrecOptions(**options))
 
 
-@pytest.mark.parametrize(("name", "message"), (("gpu", "is not a device"), ("cuda:x", "is not a device"), ("meta", "is not supported")))
+@pytest.mark.parametrize(
+    ("name", "message"), (("gpu", "is not a device"), ("cuda:x", "is not a device"), ("meta", "is not supported"))
+)
 def test_names_that_mean_no_device(name, message):
     with pytest.raises(ValueError, match=f"{message}; give 'auto', 'cpu', 'cuda' or 'cuda:1'"):
         resolve_device(name)
@@ -72,7 +76,9 @@ def test_cpu_threads_are_bounded_by_the_machine():
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("ncore", (True, False, 1.5, 2.0, "2", "abc", float("nan"), float("inf"), [2], np.array([1, 2])), ids=str)
+@pytest.mark.parametrize(
+    "ncore", (True, False, 1.5, 2.0, "2", "abc", float("nan"), float("inf"), [2], np.array([1, 2])), ids=str
+)
 def test_what_is_no_number_of_threads(ncore):
     with pytest.raises(TypeError, match="ncore=.*: give a whole number of CPU threads, at least 1, or None"):
         recon(np.ones((1, 5, 8), np.float32), np.linspace(0, 2, 5), sinogram_order=True, ncore=ncore)
@@ -84,7 +90,9 @@ def test_too_few_threads(ncore):
         check_ncore(ncore)
 
 
-@pytest.mark.parametrize("name", ("cuda:" + "9" * 400, "cuda:128", "cuda:256", "cuda:-1", "\ud800", "cpu\0", ""), ids=ascii)
+@pytest.mark.parametrize(
+    "name", ("cuda:" + "9" * 400, "cuda:128", "cuda:256", "cuda:-1", "\ud800", "cpu\0", ""), ids=ascii
+)
 def test_names_that_nothing_has(gpus, name):
     gpus(2)
     with pytest.raises((ValueError, RuntimeError), match="device="):

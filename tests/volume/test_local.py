@@ -54,7 +54,9 @@ def tomo():
 def expected(tomo):
     """The volume in memory, in one go, and its records."""
     image, info = recon(tomo, THETA, return_info=True, **WARM)
-    assert sum(s["warm"] for s in info.slices) == 6  # of ten, each fourth and the last from nothing: the tests below are of both kinds
+    assert (
+        sum(s["warm"] for s in info.slices) == 6
+    )  # of ten, each fourth and the last from nothing: the tests below are of both kinds
     return image, info.slices
 
 
@@ -151,7 +153,10 @@ def test_killed_ten_times_and_resumed_is_the_same_to_the_last_bit(tmp_path, expe
     assert result == out
     np.testing.assert_array_equal(images(out), expected[0])
     for found, wanted in zip(info.slices, expected[1], strict=True):
-        assert all(found[key] == wanted[key] for key in ("warm", "residual", "noise", "strength", "iteration", "center", "stopped"))
+        assert all(
+            found[key] == wanted[key]
+            for key in ("warm", "residual", "noise", "strength", "iteration", "center", "stopped")
+        )
 
 
 def test_killed_in_a_process_of_its_own(tmp_path, expected):
@@ -171,7 +176,10 @@ def test_a_chain_of_the_papers_networks_killed_and_resumed(tmp_path):
     assert kills >= 3
     recon(data(), THETA, out=out, **PAPER)
     np.testing.assert_array_equal(images(out), whole)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["rec.h5", "rec.h5.progress.jsonl"]  # the weights are gone
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "rec.h5",
+        "rec.h5.progress.jsonl",
+    ]  # the weights are gone
 
 
 def test_weights_that_are_lost_are_named(tmp_path, tomo):
@@ -181,7 +189,10 @@ def test_weights_that_are_lost_are_named(tmp_path, tomo):
     with pytest.raises(KeyError):
         recon(tomo, THETA, out=out, callback=stop_at(8), **PAPER)
     shutil.rmtree(tmp_path / "rec.h5.weights")
-    with pytest.raises(RuntimeError, match="the weights after slice [0-9]+, from which the next one begins, are gone; delete the output"):
+    with pytest.raises(
+        RuntimeError,
+        match="the weights after slice [0-9]+, from which the next one begins, are gone; delete the output",
+    ):
         recon(tomo, THETA, out=out, **PAPER)
 
 
@@ -204,7 +215,9 @@ def test_only_what_is_missing_is_done_and_nothing_after_completion(tmp_path, tom
     assert 0 < finished < SLICES
     _, info = recon(tomo, THETA, out=out, return_info=True, **WARM)
     assert sum(fits[begun:]) == SLICES - finished
-    assert len(info.slices) == SLICES and all(s["residual"] == w["residual"] for s, w in zip(info.slices, expected[1], strict=True))
+    assert len(info.slices) == SLICES and all(
+        s["residual"] == w["residual"] for s, w in zip(info.slices, expected[1], strict=True)
+    )
     assert "10 slices on cpu" in str(info)
     fits.clear()
     assert recon(tomo, THETA, out=out, **WARM) == out
@@ -243,7 +256,12 @@ def test_what_decides_nothing_may_change(tmp_path, tomo, expected):
     out = tmp_path / "rec.h5"
     with pytest.raises(KeyError):
         recon(tomo, THETA, out=out, callback=stop_at(600), **WARM)
-    recon(tomo, THETA, out=out, **(WARM | dict(batch_size=4, device="auto" if not torch.cuda.is_available() else "cpu", projector_memory=1e9)))
+    recon(
+        tomo,
+        THETA,
+        out=out,
+        **(WARM | dict(batch_size=4, device="auto" if not torch.cuda.is_available() else "cpu", projector_memory=1e9)),
+    )
     # Batches of other sizes, none of one slice but the same ones: bit for bit.
     np.testing.assert_allclose(images(out), expected[0], atol=1e-4 * expected[0].max())
 
@@ -287,7 +305,11 @@ def test_a_full_disk_and_on_with_more_space(tmp_path, tomo, expected, out, fits,
     from tomopy_ganrec.io import disk_outputs
     from tomopy_ganrec.io.journal import Journal
 
-    place = (Journal, "append") if when == "mark" else (disk_outputs.Hdf5Output if out.suffix else disk_outputs.TiffOutput, "_store")
+    place = (
+        (Journal, "append")
+        if when == "mark"
+        else (disk_outputs.Hdf5Output if out.suffix else disk_outputs.TiffOutput, "_store")
+    )
     works, count = getattr(*place), []
 
     def full(self, *args):
@@ -341,7 +363,9 @@ def small_gpu(monkeypatch, fits):
 def test_a_gpu_out_of_memory_gets_half_and_remembers(small_gpu, tomo):
     expected = recon(tomo, THETA, **(QUICK | dict(batch_size=2, warm_start=0)))
     small_gpu.clear()
-    with pytest.warns(RuntimeWarning, match="the memory of cuda:0 does not hold [0-9] slices: going on with [0-9] at a time") as warned:
+    with pytest.warns(
+        RuntimeWarning, match="the memory of cuda:0 does not hold [0-9] slices: going on with [0-9] at a time"
+    ) as warned:
         found = recon(tomo, THETA, **(QUICK | dict(batch_size=4, warm_start=0)))
     assert len(warned) == 1 and "hold 4 slices: going on with 2 at a time" in str(warned[0].message)
     assert [n for n in small_gpu if n > 2] == [4]  # tried once, never again
@@ -436,7 +460,11 @@ def test_cancel_stops_all_devices(two_devices, tomo):
     from tomopy_ganrec import cancel
 
     with pytest.raises(Cancelled):
-        recon(tomo, THETA, **(QUICK | dict(warm_start=0, num_iter=10**6, callback=lambda status: status.stage == "fit" and cancel())))
+        recon(
+            tomo,
+            THETA,
+            **(QUICK | dict(warm_start=0, num_iter=10**6, callback=lambda status: status.stage == "fit" and cancel())),
+        )
 
 
 @quiet
@@ -451,7 +479,9 @@ def test_an_interrupt_stops_all_devices_soon(two_devices, tomo, interruptible):
 
     with pytest.raises(KeyboardInterrupt):
         recon(tomo, THETA, **(QUICK | dict(warm_start=0, num_iter=10**6, patience=0, callback=interrupt)))
-    assert len(seen) < 10**5  # of two million: an iteration takes a millisecond, and the main thread looks every tenth of a second
+    assert (
+        len(seen) < 10**5
+    )  # of two million: an iteration takes a millisecond, and the main thread looks every tenth of a second
     assert not at_work()
 
 
@@ -474,7 +504,9 @@ def test_any_source_gives_what_an_array_gives(tomo, expected, tmp_path):
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["exchange/data"] = tomo.swapaxes(0, 1)
     with h5py.File(tmp_path / "data.h5") as file:
-        np.testing.assert_array_equal(recon(file["exchange/data"], THETA, **(WARM | dict(sinogram_order=False))), expected[0])
+        np.testing.assert_array_equal(
+            recon(file["exchange/data"], THETA, **(WARM | dict(sinogram_order=False))), expected[0]
+        )
     np.testing.assert_array_equal(recon(tomo.tolist(), THETA, **WARM), expected[0])
 
 

@@ -87,7 +87,9 @@ def test_estimate_is_what_is_measured(size, angles, options):
     shape = (options["batch_size"], angles, size)
     estimate = estimate_memory(shape, options, sinogram_order=True)
     assert estimate.batch_size == options["batch_size"]
-    assert measured(size, angles, shape[0], **options) == pytest.approx(estimate.total, rel=0.25)  # as its docstring promises
+    assert measured(size, angles, shape[0], **options) == pytest.approx(
+        estimate.total, rel=0.25
+    )  # as its docstring promises
 
 
 @pytest.mark.slow
@@ -122,9 +124,14 @@ def test_what_takes_more():
     def total(**options):
         return estimate_memory((90, 8, 64), dict(device="cpu", batch_size=4) | options).total
 
-    assert total(batch_size=8) > total() > total(pixels="box") > total(pixels="box", backend="astra") and total(refine=2) > 1.4 * total()
+    assert (
+        total(batch_size=8) > total() > total(pixels="box") > total(pixels="box", backend="astra")
+        and total(refine=2) > 1.4 * total()
+    )
     assert estimate_memory((90, 8, 64), dict(device="cpu", backend="astra")).projector == 0
-    assert estimate_memory((90, 8, 64), dict(device="cpu", projector_memory=1e3)).projector == 0  # 'auto' turns to ASTRA
+    assert (
+        estimate_memory((90, 8, 64), dict(device="cpu", projector_memory=1e3)).projector == 0
+    )  # 'auto' turns to ASTRA
 
 
 def test_estimate_as_text():
@@ -133,7 +140,9 @@ def test_estimate_as_text():
     assert text == f"{whole:.2f} GB (1.50 GB projector, 0.50 GB volume, 2.25 GB for 8 slices at once)"
 
 
-@pytest.mark.parametrize("shape", ((90, 64), (90, 3, 64, 1), (90, 0, 64), (90, -1, 64), (90.0, 3, 64), ("90", 3, 64), (), (90, None, 64)))
+@pytest.mark.parametrize(
+    "shape", ((90, 64), (90, 3, 64, 1), (90, 0, 64), (90, -1, 64), (90.0, 3, 64), ("90", 3, 64), (), (90, None, 64))
+)
 def test_shapes_that_are_none_are_refused(shape):
     with pytest.raises(ValueError, match=r"must be three whole numbers, \(angles, slices, columns\)"):
         estimate_memory(shape)
@@ -143,7 +152,9 @@ def test_shapes_that_are_none_are_refused(shape):
 def test_auto_takes_what_fits_and_never_none(monkeypatch, room, expected):
     """`room`: for how many slices there is some, beside the projector."""
     one = estimate_memory((180, 64, 512), dict(device="cpu", batch_size=1), out="x.h5")
-    monkeypatch.setattr(memory, "_free", lambda device: max(0.0, one.total + (room - 1) * one.slices_at_work) / memory.SHARE)
+    monkeypatch.setattr(
+        memory, "_free", lambda device: max(0.0, one.total + (room - 1) * one.slices_at_work) / memory.SHARE
+    )
     options = GanrecOptions(device="cpu")
     assert batch_size(options, CPU, (180, 512), (512, 512)) == expected
     assert estimate_memory((180, 64, 512), options).batch_size == expected
@@ -178,7 +189,9 @@ def test_little_memory_makes_small_batches(monkeypatch):
     tomo = np.zeros((6, 20, 24), np.float32)
     one = estimate_memory(tomo.shape, dict(device="cpu", batch_size=1), sinogram_order=True, out="x.h5")
     for fits, batches in ((0, [1] * 6), (2, [2] * 3), (100, [6])):
-        monkeypatch.setattr(memory, "_free", lambda device, n=fits: (one.total + (n - 0.5) * one.slices_at_work) / memory.SHARE)
+        monkeypatch.setattr(
+            memory, "_free", lambda device, n=fits: (one.total + (n - 0.5) * one.slices_at_work) / memory.SHARE
+        )
         seen.clear()
         recon(tomo, np.linspace(0, 3, 20), sinogram_order=True, device="cpu", warm_start=0)
         assert seen == batches

@@ -41,7 +41,9 @@ def test_every_slice_once_after_its_neighbours_and_near_them(every, batch, cente
         assert all(chosen[k] == task.center for task in tasks for k in task.slices)
         for k, (first, second) in begins_from(tasks).items():
             assert min(first, second) < k < max(first, second)  # one on either side
-            assert abs(k - first) <= every / 2 and abs(k - second) <= (every + 1) // 2  # the middle of an odd gap is half a slice off
+            assert (
+                abs(k - first) <= every / 2 and abs(k - second) <= (every + 1) // 2
+            )  # the middle of an odd gap is half a slice off
             assert abs(k - first) <= abs(k - second)  # the nearer one first
 
 
@@ -90,7 +92,13 @@ def test_tasks_of_a_level_are_of_about_equal_length():
 def test_stacks_are_runs_of_neighbours_from_nothing(every):
     centers = [16.0, 16.0, 15.0, 16.0, 16.0, 16.0, 16.0, 15.0]
     tasks = plan(centers, 8, every, stack=3)
-    assert [(task.center, task.slices) for task in tasks] == [(15.0, (2,)), (15.0, (7,)), (16.0, (0, 1)), (16.0, (3, 4, 5)), (16.0, (6,))]
+    assert [(task.center, task.slices) for task in tasks] == [
+        (15.0, (2,)),
+        (15.0, (7,)),
+        (16.0, (0, 1)),
+        (16.0, (3, 4, 5)),
+        (16.0, (6,)),
+    ]
     assert not any(task.near for task in tasks)
 
 

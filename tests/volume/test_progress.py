@@ -143,7 +143,9 @@ def test_calls_of_two_arrays_at_once_have_a_bar_each(bars):
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(whole, outs))
-    assert sorted(bar.total for bar in bars) == [2, 3] and all(bar.n == pytest.approx(bar.total) and bar.closed for bar in bars)
+    assert sorted(bar.total for bar in bars) == [2, 3] and all(
+        bar.n == pytest.approx(bar.total) and bar.closed for bar in bars
+    )
 
 
 def test_a_call_after_one_that_failed_has_a_bar_of_its_own(bars):

@@ -38,9 +38,18 @@ def test_damaged_weights_say_what_to_delete(states, tmp_path, harm):
     else:
         import pickle
 
-        made = {"empty": b"", "cut": content[: len(content) // 2], "zeros": bytes(len(content)), "text": b"hello" * 99, "pickle": pickle.dumps(print)}
+        made = {
+            "empty": b"",
+            "cut": content[: len(content) // 2],
+            "zeros": bytes(len(content)),
+            "text": b"hello" * 99,
+            "pickle": pickle.dumps(print),
+        }
         path.write_bytes(made[harm])
-    with pytest.raises(RuntimeError, match="000007.pt is damaged .*: slice 8 cannot begin .* Delete .*rec.h5.weights and .*rec.h5 with its progress"):
+    with pytest.raises(
+        RuntimeError,
+        match="000007.pt is damaged .*: slice 8 cannot begin .* Delete .*rec.h5.weights and .*rec.h5 with its progress",
+    ):
         states.get(7)
 
 

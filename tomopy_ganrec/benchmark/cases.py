@@ -81,7 +81,9 @@ class Case:
 
     def __post_init__(self):
         if self.object not in phantoms.OBJECTS:
-            raise ValueError(f"phantom {self.object!r} is not known{near(self.object, phantoms.OBJECTS)}; choose from {', '.join(phantoms.OBJECTS)}")
+            raise ValueError(
+                f"phantom {self.object!r} is not known{near(self.object, phantoms.OBJECTS)}; choose from {', '.join(phantoms.OBJECTS)}"
+            )
         if self.protocol not in ("pixel", "subpixel"):
             raise ValueError(f"protocol {self.protocol!r} is not known; choose 'pixel' or 'subpixel'")
         if self.size < 16:
@@ -134,7 +136,9 @@ class Case:
         """
         fine = self.oversample if self.protocol == "subpixel" else 1
         one = _objects(self.object, self.size * fine, count, seed, fine * self.size / 2 / count)[k]
-        return area_mean(one, fine), simulate(one[None], Wedge(self.wedge).theta, self.protocol, fine, self.photons, (seed, k))[0]
+        return area_mean(one, fine), simulate(
+            one[None], Wedge(self.wedge).theta, self.protocol, fine, self.photons, (seed, k)
+        )[0]
 
 
 @functools.lru_cache(maxsize=4)
@@ -152,4 +156,6 @@ def near(name: str, known) -> str:
 
 def cases(objects, size, wedges, photons, protocol="subpixel", oversample=4) -> list[Case]:
     """All combinations."""
-    return list(dict.fromkeys(Case(o, size, w, p, protocol, oversample) for o in objects for p in photons for w in wedges))
+    return list(
+        dict.fromkeys(Case(o, size, w, p, protocol, oversample) for o in objects for p in photons for w in wedges)
+    )

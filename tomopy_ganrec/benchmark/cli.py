@@ -20,8 +20,18 @@ from .tasks import Cell, cells, simulated
 
 __all__ = ["add_arguments", "benchmark"]
 
-_FULL = dict(objects="shale", size=256, slices=128, wedges=",".join(cases.PAPER_WEDGES), photons="none", protocol="pixel", methods="all")
-_DEFAULTS = dict(objects="shale", size=128, slices=1, wedges="180,150,120,90,60", photons="none", protocol="subpixel", methods=None)
+_FULL = dict(
+    objects="shale",
+    size=256,
+    slices=128,
+    wedges=",".join(cases.PAPER_WEDGES),
+    photons="none",
+    protocol="pixel",
+    methods="all",
+)
+_DEFAULTS = dict(
+    objects="shale", size=128, slices=1, wedges="180,150,120,90,60", photons="none", protocol="subpixel", methods=None
+)
 _RUN = "run.json"
 
 logger = logging.getLogger(__name__)
@@ -61,39 +71,63 @@ def _slice_range(text: str) -> tuple[int, int]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--out", metavar="FOLDER", help="folder for the results; a run that was interrupted goes on from what it holds")
-    parser.add_argument("--methods", metavar="NAMES", help="with commas between, or 'all' (default: all but the costly; see --list)")
-    parser.add_argument("--list", action="store_true", help="list methods, phantoms and wedges, and why a method cannot run here; then end")
-    parser.add_argument("--full", action="store_true", help="the paper's protocol: shale, 256², 128 slices, 180 to 120°, every method")
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="folder for the results; a run that was interrupted goes on from what it holds"
+    )
+    parser.add_argument(
+        "--methods", metavar="NAMES", help="with commas between, or 'all' (default: all but the costly; see --list)"
+    )
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="list methods, phantoms and wedges, and why a method cannot run here; then end",
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="the paper's protocol: shale, 256², 128 slices, 180 to 120°, every method"
+    )
     parser.add_argument("--report", action="store_true", help="only write the report of what the folder holds")
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
     parser.add_argument(
-        "--images", default="first", choices=("first", "all", "none"), help="slices to keep as images (default: first; a scan's full range is kept)"
+        "--images",
+        default="first",
+        choices=("first", "all", "none"),
+        help="slices to keep as images (default: first; a scan's full range is kept)",
     )
     parser.add_argument("--seeds", default="0", help="seeds of the fit, for methods that have one (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     parser.add_argument("--title", help="of the report")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     phantom = parser.add_argument_group("phantoms")
-    phantom.add_argument("--objects", metavar="NAMES", help="shale, foam, zeolite, textured, with commas between (default: shale)")
-    phantom.add_argument("--size", type=int, help="rows and columns of a slice (default: 128)")
-    phantom.add_argument("--slices", help="how many, spread along the object (default: 1); of a scan FIRST:LAST (default: 0:1)")
     phantom.add_argument(
-        "--wedges", help=f"degrees, one projection each, or PROJECTIONS/DEGREES (default: {_DEFAULTS['wedges']}; in situ: {cases.INSITU})"
+        "--objects", metavar="NAMES", help="shale, foam, zeolite, textured, with commas between (default: shale)"
+    )
+    phantom.add_argument("--size", type=int, help="rows and columns of a slice (default: 128)")
+    phantom.add_argument(
+        "--slices", help="how many, spread along the object (default: 1); of a scan FIRST:LAST (default: 0:1)"
+    )
+    phantom.add_argument(
+        "--wedges",
+        help=f"degrees, one projection each, or PROJECTIONS/DEGREES (default: {_DEFAULTS['wedges']}; in situ: {cases.INSITU})",
     )
     phantom.add_argument("--photons", help="a detector column, with commas between (default: none, noise-free)")
     phantom.add_argument(
-        "--protocol", choices=("pixel", "subpixel"), help="how it is simulated: subpixel, finer than the grid; pixel, as in the paper"
+        "--protocol",
+        choices=("pixel", "subpixel"),
+        help="how it is simulated: subpixel, finer than the grid; pixel, as in the paper",
     )
     phantom.add_argument("--oversample", type=int, default=4, help="for subpixel: how much finer (default: 4)")
     phantom.add_argument("--object-seeds", default="0", help="seeds of the objects and of their noise (default: 0)")
     scan = parser.add_argument_group("a scan of your own")
     scan.add_argument("--projections", metavar="FILE", help="Data Exchange HDF5 file, instead of phantoms")
     scan.add_argument(
-        "--angles", metavar="FROM:TO", help="use FROM <= theta < TO, in degrees; what lies outside is held out (default: all but every tenth)"
+        "--angles",
+        metavar="FROM:TO",
+        help="use FROM <= theta < TO, in degrees; what lies outside is held out (default: all but every tenth)",
     )
     scan.add_argument("--center", type=float, help="rotation axis in columns (default: the middle of the detector)")
-    scan.add_argument("--center-convention", default="edge", choices=("edge", "index"), help="index for a centre from a finder")
+    scan.add_argument(
+        "--center-convention", default="edge", choices=("edge", "index"), help="index for a centre from a finder"
+    )
     scan.add_argument("--reader", default="auto", choices=("auto", "dxchange", "h5py"))
 
 
@@ -125,16 +159,24 @@ def _listing() -> str:
 
 def _tasks(arguments, device: str):
     if arguments.projections:
-        clash = [f"--{name.replace('_', '-')}" for name in ("objects", "wedges", "photons", "protocol", "size", "full") if getattr(arguments, name)]
+        clash = [
+            f"--{name.replace('_', '-')}"
+            for name in ("objects", "wedges", "photons", "protocol", "size", "full")
+            if getattr(arguments, name)
+        ]
         if clash:
-            raise ValueError(f"{', '.join(clash)} and --projections exclude each other: a scan has its own object, angles and noise")
+            raise ValueError(
+                f"{', '.join(clash)} and --projections exclude each other: a scan has its own object, angles and noise"
+            )
         return measured(
             arguments.projections, arguments.angles, arguments.center, arguments.center_convention, _slice_range(arguments.slices or "0:1"),
             arguments.reader, arguments.images, device,
         )  # fmt: skip
     if arguments.angles or arguments.center is not None:
         raise ValueError("--angles and --center belong to a scan: give --projections FILE, or use --wedges")
-    settings = (_FULL if arguments.full else _DEFAULTS) | {n: v for n in _DEFAULTS if (v := getattr(arguments, n)) is not None}
+    settings = (_FULL if arguments.full else _DEFAULTS) | {
+        n: v for n in _DEFAULTS if (v := getattr(arguments, n)) is not None
+    }
     found = cases.cases(
         _list(settings["objects"]),
         settings["size"],
@@ -174,7 +216,11 @@ def _remember(results: Results, arguments, command: str, selected: list[Method])
 
     commands = [*texts("commands"), *([] if arguments.report else [command])]
     asked = sorted({*texts("asked"), *(method.name for method in selected)})
-    title = arguments.title or (known.get("title") if isinstance(known.get("title"), str) else "") or "GANrec beside other reconstructions"
+    title = (
+        arguments.title
+        or (known.get("title") if isinstance(known.get("title"), str) else "")
+        or "GANrec beside other reconstructions"
+    )
     kept = {"title": title, "commands": list(dict.fromkeys(commands)), "asked": asked}
     results.write(_RUN, json.dumps(kept, indent=1))
     return {
@@ -187,7 +233,9 @@ def _remember(results: Results, arguments, command: str, selected: list[Method])
 
 def _start(results: Results | None, everything: list[Cell], device: str) -> list[Cell]:
     todo = everything if results is None else pending(results, everything)
-    _say(f"{len(everything)} cells, {len(everything) - len(todo)} finished before; {len(todo)} to do on {device_name(torch.device(device))}")
+    _say(
+        f"{len(everything)} cells, {len(everything) - len(todo)} finished before; {len(todo)} to do on {device_name(torch.device(device))}"
+    )
     if todo:
         _say(f"estimated time: {_time(estimate(todo, device))}")
     return todo
@@ -213,7 +261,9 @@ def benchmark(arguments, command: list[str]) -> int:
             if method.unavailable:
                 _say(f"without {method.label}: {method.unavailable}")
         if not everything:
-            raise ValueError("nothing to run: none of the methods chosen is available, or makes sense for these cases; see --list")
+            raise ValueError(
+                "nothing to run: none of the methods chosen is available, or makes sense for these cases; see --list"
+            )
         results = None if arguments.dry_run and not Path(arguments.out).exists() else Results(arguments.out)
         todo = _start(results, everything, device)
         if arguments.dry_run:
@@ -238,4 +288,6 @@ def benchmark(arguments, command: list[str]) -> int:
 def _first_table(text: str) -> str:
     lines = text.splitlines()
     start = next((k for k, line in enumerate(lines) if line.startswith("|")), 0)
-    return "\n".join(lines[start : next((k for k in range(start, len(lines)) if not lines[k].startswith("|")), len(lines))])
+    return "\n".join(
+        lines[start : next((k for k in range(start, len(lines)) if not lines[k].startswith("|")), len(lines))]
+    )

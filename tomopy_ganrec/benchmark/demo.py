@@ -30,13 +30,19 @@ def _picture(truth, images, rows, title, path) -> None:
     import matplotlib.pyplot as plt
 
     n = truth.shape[0]
-    panels = [("truth", truth)] + [(f"{r['method']}\nMSSIM {r['mssim']:.3f}", i) for r, i in zip(rows, images, strict=True)]
+    panels = [("truth", truth)] + [
+        (f"{r['method']}\nMSSIM {r['mssim']:.3f}", i) for r, i in zip(rows, images, strict=True)
+    ]
     figure, axes = plt.subplots(3, len(panels), figsize=(2.6 * len(panels), 8.4), layout="constrained")
     zoom = slice(int(0.42 * n), int(0.62 * n))
     for (name, image), column in zip(panels, axes.T, strict=True):
         column[0].imshow(image, cmap="gray", vmin=0, vmax=1)
         column[0].set_title(name, fontsize=10)
-        column[0].add_patch(plt.Rectangle((zoom.start, zoom.start), zoom.stop - zoom.start, zoom.stop - zoom.start, fill=False, color="tab:orange"))
+        column[0].add_patch(
+            plt.Rectangle(
+                (zoom.start, zoom.start), zoom.stop - zoom.start, zoom.stop - zoom.start, fill=False, color="tab:orange"
+            )
+        )
         column[1].imshow(image[zoom, zoom], cmap="gray", vmin=0, vmax=1)
         if image is truth:
             column[2].set_visible(False)
@@ -65,12 +71,21 @@ def demo(out="demo", size=256, wedge=120, photons=None, seed=0) -> list[dict]:
     """
     case = Case("shale", size, str(wedge), photons, "pixel")
     truth, sinogram = case.slice(seed=seed)
-    problem = Problem(ParallelBeamProjector(size, Wedge(case.wedge).theta, size), torch.from_numpy(sinogram[None]), truth=truth)
+    problem = Problem(
+        ParallelBeamProjector(size, Wedge(case.wedge).theta, size), torch.from_numpy(sinogram[None]), truth=truth
+    )
     rows, images = [], []
     for method in tqdm(chosen(METHODS), "demo", unit="method"):
         image, seconds = reconstruct(method, problem)
         images.append(image)
-        rows.append({"method": method.label, "mssim": metrics.mssim(truth, image), "rmse": metrics.rmse(truth, image), "seconds": seconds})
+        rows.append(
+            {
+                "method": method.label,
+                "mssim": metrics.mssim(truth, image),
+                "rmse": metrics.rmse(truth, image),
+                "seconds": seconds,
+            }
+        )
     noise = "noise-free" if photons is None else f"{photons:g} photons"
     title = f"shale {size}², 0–{wedge}°, one projection per degree, {noise}"
     out = Path(out)

@@ -90,7 +90,9 @@ def _astra_model(problem: Problem) -> ParallelBeamProjector:
 def matrix_projector(size, theta, columns: int, center: float | None = None, device="cpu") -> ParallelBeamProjector:
     """The sparse matrix, the yardstick of times; what 'auto' takes where it is larger than `MEMORY_LIMIT`."""
     need = joseph.estimated_bytes(*np.broadcast_to(size, 2).tolist(), len(theta), columns)
-    return ParallelBeamProjector(size, theta, columns, center, backend="matrix" if need <= MEMORY_LIMIT else "auto", device=device)
+    return ParallelBeamProjector(
+        size, theta, columns, center, backend="matrix" if need <= MEMORY_LIMIT else "auto", device=device
+    )
 
 
 def _em_cuda(problem: Problem, iterations: int, init=None):
@@ -129,7 +131,9 @@ def astra_mlem_best(problem: Problem):
 
 def astra_sirt(problem: Problem):
     """200 iterations, x ≥ 0."""
-    return peers.astra_algorithm("SIRT_CUDA" if problem.astra_cuda else "SIRT", *problem.measured, 200, MinConstraint=0, **_gpu(problem))
+    return peers.astra_algorithm(
+        "SIRT_CUDA" if problem.astra_cuda else "SIRT", *problem.measured, 200, MinConstraint=0, **_gpu(problem)
+    )
 
 
 def astra_sart(problem: Problem):
@@ -139,7 +143,9 @@ def astra_sart(problem: Problem):
     name = "SART_CUDA" if problem.astra_cuda else "SART"
     # The data in that order, not ASTRA's option of a custom order: in ASTRA 2.3.1 that ends the process.
     options = dict(MinConstraint=0, ProjectionOrder="sequential")
-    return peers.astra_algorithm(name, sinogram[order], np.asarray(theta)[order], center, 10 * len(theta), **options, **_gpu(problem))
+    return peers.astra_algorithm(
+        name, sinogram[order], np.asarray(theta)[order], center, 10 * len(theta), **options, **_gpu(problem)
+    )
 
 
 def pml_hybrid(problem: Problem):
@@ -171,7 +177,9 @@ def tv_oracle(problem: Problem):
 
     def at(factor):
         result = fit(
-            problem.projector, problem.sinogram, GanrecOptions(reweight=0, num_iter=0, pixels="box", strength=None if factor == 1 else factor * own)
+            problem.projector,
+            problem.sinogram,
+            GanrecOptions(reweight=0, num_iter=0, pixels="box", strength=None if factor == 1 else factor * own),
         )
         return metrics.mssim(problem.truth, result.image[0].cpu().numpy()), result.image[0], result.info[0]["strength"]
 
@@ -192,4 +200,6 @@ def tv_oracle(problem: Problem):
 def sparse_mlem(problem: Problem):
     """200 iterations over this package's sparse matrix, which is kept from one problem to the next."""
     own = problem.projector
-    return mlem(matrix_projector(own.domain_shape, own.theta, own.columns, own.center, own.device), problem.sinogram, 200)[0]
+    return mlem(
+        matrix_projector(own.domain_shape, own.theta, own.columns, own.center, own.device), problem.sinogram, 200
+    )[0]

@@ -35,12 +35,22 @@ def _split(degrees: np.ndarray, angles) -> tuple[np.ndarray, np.ndarray, bool]:
         rest = used[HELD_OUT // 2 :: HELD_OUT]
         used = np.setdiff1d(used, rest)
     if used.size < 2 or rest.size == 0:
-        raise ValueError(f"angles={angles!r}: of {len(degrees)} projections {used.size} would be used and {rest.size} held out; both are needed")
+        raise ValueError(
+            f"angles={angles!r}: of {len(degrees)} projections {used.size} would be used and {rest.size} held out; both are needed"
+        )
     return used, rest, outside
 
 
 def measured(
-    scan, angles=None, center=None, center_convention="edge", slices=None, reader="auto", images="first", device="cpu", name=None
+    scan,
+    angles=None,
+    center=None,
+    center_convention="edge",
+    slices=None,
+    reader="auto",
+    images="first",
+    device="cpu",
+    name=None,
 ) -> list[Task]:
     """Tasks for a measured scan.
 
@@ -92,7 +102,9 @@ def measured(
     def task(k: int, digest: str, wedge: str, keep: np.ndarray, held_out: np.ndarray | None) -> Task:
         def part(indices):
             sinogram = np.ascontiguousarray(projections[indices, k][None], np.float32)
-            model = ParallelBeamProjector(columns, theta[indices], columns, center, device=device, memory_limit=MEMORY_LIMIT)
+            model = ParallelBeamProjector(
+                columns, theta[indices], columns, center, device=device, memory_limit=MEMORY_LIMIT
+            )
             return model, torch.from_numpy(sinogram).to(device)
 
         def load():

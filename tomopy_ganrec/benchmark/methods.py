@@ -77,7 +77,16 @@ def _gridrec(pad: bool) -> Method:
         if pad
         else "not padded, not clipped, as in the GANrec paper"
     )
-    return Method(name, label, "gridrec; its grid's shift undone", f"filter: Shepp–Logan; {how}{stand_in}", run, 0.03, absent, cpu_only=True)
+    return Method(
+        name,
+        label,
+        "gridrec; its grid's shift undone",
+        f"filter: Shepp–Logan; {how}{stand_in}",
+        run,
+        0.03,
+        absent,
+        cpu_only=True,
+    )
 
 
 def methods() -> dict[str, Method]:
@@ -163,10 +172,18 @@ _EXTRA = ("tv-oracle", "ganrec-best", "ganrec-best-unlearned", "ganrec-paper", "
 def chosen(names=None) -> list[Method]:
     """Methods by name, in the order of tables: None for the default ones, 'all' for all; `ValueError` for a name that is not known."""
     known = methods()
-    names = list([name for name in known if name not in _EXTRA] if names is None else known if names in ("all", ["all"]) else names)
+    names = list(
+        [name for name in known if name not in _EXTRA]
+        if names is None
+        else known
+        if names in ("all", ["all"])
+        else names
+    )
     for name in names:
         if name not in known:
-            raise ValueError(f"method {name!r} is not known{near(name, known)}; choose from {', '.join(known)}, or 'all'")
+            raise ValueError(
+                f"method {name!r} is not known{near(name, known)}; choose from {', '.join(known)}, or 'all'"
+            )
     return [method for name, method in known.items() if name in names]
 
 

@@ -30,7 +30,11 @@ def missing(package: str) -> str | None:
             "midas_tomo": "midas-tomo is not installed (pip install 'tomopy_ganrec[gridrec]')",
             "astra": "the ASTRA toolbox is not installed (pip install 'tomopy_ganrec[astra]')",
         }[package]
-        return hint if isinstance(error, ModuleNotFoundError) and error.name == package else f"{hint.split(' is ')[0]} cannot be imported: {error}"
+        return (
+            hint
+            if isinstance(error, ModuleNotFoundError) and error.name == package
+            else f"{hint.split(' is ')[0]} cannot be imported: {error}"
+        )
     return None
 
 
@@ -54,7 +58,9 @@ def tomopy_gridrec(sinogram, theta, center: float, pad: bool, filter_name="shepp
     columns = sinogram.shape[1]
     margin = columns // 2 if pad else 0
     padded = _padded(sinogram, margin, margin)[None]
-    image = tomopy.recon(padded, theta, center - 0.5 + margin, sinogram_order=True, algorithm="gridrec", filter_name=filter_name, ncore=1)[0]
+    image = tomopy.recon(
+        padded, theta, center - 0.5 + margin, sinogram_order=True, algorithm="gridrec", filter_name=filter_name, ncore=1
+    )[0]
     if padded.shape[2] & (padded.shape[2] - 1) == 0:
         image[0], image[:, -1] = image[1], image[:, -2]
     off = 0.5 if columns % 2 == 0 else 1.0
@@ -75,7 +81,9 @@ def midas_gridrec(sinogram, theta, center: float, pad: bool) -> np.ndarray:
     padded = _padded(sinogram, left, width - columns - left)[None]
     options = dict(filter_nr=1, do_log=False, auto_centering=False, backend="subprocess")
     with tempfile.TemporaryDirectory() as folder, _silenced():
-        image = midas.run_tomo_from_sinos(padded, folder, np.rad2deg(theta), shifts=0.5 + width / 2 - center - left, **options)
+        image = midas.run_tomo_from_sinos(
+            padded, folder, np.rad2deg(theta), shifts=0.5 + width / 2 - center - left, **options
+        )
     image = _moved(np.rot90(np.asarray(image).reshape(width, width)), -0.5, 0.5)
     # Where the margins are unequal the axis, and with it the grid's centre, is off the middle of the padded width: the grid stays centred on it.
     start = (width - columns) / 2

@@ -58,14 +58,18 @@ def estimate(todo: Sequence[Cell], device="cpu") -> float:
         return (time.perf_counter() - began) * 50 / task.weight
 
     units = {False: unit(device)}
-    units[True] = units[False] if torch.device(device).type == "cpu" or not any(c.method.cpu_only for c in todo) else unit("cpu")
+    units[True] = (
+        units[False] if torch.device(device).type == "cpu" or not any(c.method.cpu_only for c in todo) else unit("cpu")
+    )
     return sum(cost * units[cell.method.cpu_only] for cell, cost in zip(todo, _costs(todo), strict=True))
 
 
 def _costs(todo: Sequence[Cell]) -> list[float]:
     """The time of each cell in units of a sample in 200 MLEM iterations; the start of GANrec comes with its fit."""
     fitted = {id(cell.task) for cell in todo if cell.method.name == "ganrec"}
-    return [0.0 if c.method.name == "ganrec-start" and id(c.task) in fitted else c.method.cost * c.task.weight for c in todo]
+    return [
+        0.0 if c.method.name == "ganrec-start" and id(c.task) in fitted else c.method.cost * c.task.weight for c in todo
+    ]
 
 
 def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
@@ -75,15 +79,24 @@ def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
     """
     failures, task, problem, measurement, broken = 0, None, None, None, None
     costs = [cost + 1 for cost in _costs(todo)]
-    with tqdm(total=sum(costs), disable=not progress, mininterval=1, bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}") as bar:
+    with tqdm(
+        total=sum(costs),
+        disable=not progress,
+        mininterval=1,
+        bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+    ) as bar:
         for cell, cost in zip(todo, costs, strict=True):
-            bar.set_postfix_str(f"{cell.task.columns['case']}, slice {cell.task.columns['slice']}, {cell.method.name}", refresh=False)
+            bar.set_postfix_str(
+                f"{cell.task.columns['case']}, slice {cell.task.columns['slice']}, {cell.method.name}", refresh=False
+            )
             if cell.task is not task:
                 task, problem, broken = cell.task, None, None
                 try:
                     measurement = task.load()
                     problem = Problem(measurement.projector, measurement.sinogram, truth=measurement.truth)
-                    fbp(problem.projector, problem.sinogram, problem.projector.theta)  # what is done once is not counted for the first method
+                    fbp(
+                        problem.projector, problem.sinogram, problem.projector.theta
+                    )  # what is done once is not counted for the first method
                 except Exception as error:  # whatever it is, it is reported in this task's rows
                     broken = error
             row = _run_cell(results, cell, problem, measurement, broken)
@@ -93,7 +106,9 @@ def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
     return failures
 
 
-def _run_cell(results: Results, cell: Cell, problem: Problem | None, measurement: Measurement, broken: Exception | None) -> dict:
+def _run_cell(
+    results: Results, cell: Cell, problem: Problem | None, measurement: Measurement, broken: Exception | None
+) -> dict:
     row, task = cell.row, cell.task
     row["versions"], row["device"] = versions(), _device(cell, problem)
     try:
@@ -103,7 +118,9 @@ def _run_cell(results: Results, cell: Cell, problem: Problem | None, measurement
             warnings.simplefilter("always")
             image, row["seconds"] = reconstruct(cell.method, replace(problem, seed=cell.seed or 0))
         for message in dict.fromkeys(str(w.message) for w in caught):
-            logger.warning("%s, slice %s, %s: %s", task.columns["case"], task.columns["slice"], cell.method.label, message)
+            logger.warning(
+                "%s, slice %s, %s: %s", task.columns["case"], task.columns["slice"], cell.method.label, message
+            )
         row |= _judged(results, cell, image, measurement)
     except Exception as error:  # one method's failure is its own
         logger.info("%s failed", cell.method.name, exc_info=True)
@@ -126,7 +143,11 @@ def _judged(results: Results, cell: Cell, image: np.ndarray, measurement: Measur
         found["residual_heldout"] = _residual(*measurement.held_out, image)
     if measurement.truth is not None:
         truth = measurement.truth
-        found |= dict(mssim=metrics.mssim(truth, image), mssim_7x7=metrics.mssim(truth, image, gaussian=False), rmse=metrics.rmse(truth, image))
+        found |= dict(
+            mssim=metrics.mssim(truth, image),
+            mssim_7x7=metrics.mssim(truth, image, gaussian=False),
+            rmse=metrics.rmse(truth, image),
+        )
         if cell.task.keep_images:
             found["reference"] = results.keep_image(row, "truth", truth)
     full = results.finished(row | {"case": cell.task.full_range}) if cell.task.full_range else None

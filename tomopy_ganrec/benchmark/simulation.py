@@ -19,7 +19,9 @@ def _strip_integrals(image: np.ndarray, size: int, theta: np.ndarray, columns: i
     bins = columns * (2 if image.shape[0] == 2 * size else 1)
     proj_geom = astra.create_proj_geom("parallel", columns / bins, bins, theta)
     half = size / 2
-    projector = astra.create_projector("strip", proj_geom, astra.create_vol_geom(*image.shape, -half, half, -half, half))
+    projector = astra.create_projector(
+        "strip", proj_geom, astra.create_vol_geom(*image.shape, -half, half, -half, half)
+    )
     try:
         sinogram = np.empty((len(theta), bins), np.float32)
         astra_project(projector, np.require(image, np.float32, ("C", "W")), sinogram)  # ASTRA refuses read-only arrays
@@ -76,5 +78,7 @@ def add_noise(sinograms, photons, seed=0) -> np.ndarray:
     noisy = np.empty_like(sinograms)
     for k, sinogram in enumerate(sinograms):
         mu = 2.0 / sinogram.max() if sinogram.max() > 0 else 1.0  # an empty slice has noise of its own
-        noisy[k] = -np.log(np.maximum(rng.poisson(photons * np.exp(-mu * sinogram.astype(np.float64))), 1) / photons) / mu
+        noisy[k] = (
+            -np.log(np.maximum(rng.poisson(photons * np.exp(-mu * sinogram.astype(np.float64))), 1) / photons) / mu
+        )
     return noisy

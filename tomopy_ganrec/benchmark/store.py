@@ -87,10 +87,22 @@ def _status(value) -> bool:
 # What each column must hold, and in words; a column that may also be empty is in _MAY_BE_NONE.
 _KINDS = dict.fromkeys(COLUMNS, (_text, "text"))
 _KINDS |= dict.fromkeys(("size", "projections", "slice", "object_seed", "seed"), (_count, "a whole number"))
-_KINDS |= dict.fromkeys(("mssim", "mssim_7x7", "rmse", "residual", "residual_heldout", "distance", "seconds"), (_number, "a number"))
+_KINDS |= dict.fromkeys(
+    ("mssim", "mssim_7x7", "rmse", "residual", "residual_heldout", "distance", "seconds"), (_number, "a number")
+)
 _KINDS |= {"degrees": (_finite, "a finite number"), "photons": (_positive, "a number above 0")}
 _KINDS |= {"oracle": (_switch, "true or false"), "status": (_status, "ok or failed")}
-_MAY_BE_NONE = frozenset(COLUMNS) - {"case", "object", "protocol", "size", "wedge", "degrees", "slice", "method", "status"}
+_MAY_BE_NONE = frozenset(COLUMNS) - {
+    "case",
+    "object",
+    "protocol",
+    "size",
+    "wedge",
+    "degrees",
+    "slice",
+    "method",
+    "status",
+}
 
 
 def _checked(row) -> dict:
@@ -143,7 +155,9 @@ class Results:
             if not create:
                 raise FileNotFoundError(f"{self.folder} holds no results: it has no folder 'cells'")
             if self.folder.is_dir() and any(self.folder.iterdir()):
-                raise ValueError(f"{self.folder} holds other things and no results; give a new or empty folder, or that of an earlier run")
+                raise ValueError(
+                    f"{self.folder} holds other things and no results; give a new or empty folder, or that of an earlier run"
+                )
         if create:
             try:
                 cells.mkdir(parents=True, exist_ok=True)
@@ -151,7 +165,9 @@ class Results:
                 probe.touch()
                 probe.unlink()
             except OSError as error:
-                raise PermissionError(f"results cannot be written into {self.folder}: {error.strerror or error}") from error
+                raise PermissionError(
+                    f"results cannot be written into {self.folder}: {error.strerror or error}"
+                ) from error
             for draft in self.folder.rglob(".*.draft"):  # what a killed run left half written
                 process = draft.name.split(".")[-2]
                 if process.isdigit() and not _alive(int(process)):
@@ -209,7 +225,9 @@ class Results:
         return self.folder / name
 
     def _stored(self) -> list[dict]:
-        return [row for path in sorted((self.folder / "cells").rglob("[!.]*.json")) if (row := self._read(path)) is not None]
+        return [
+            row for path in sorted((self.folder / "cells").rglob("[!.]*.json")) if (row := self._read(path)) is not None
+        ]
 
     def rows(self) -> list[dict]:
         """All rows, finished or failed, sorted by case, slice, method and seed; without the names of images that are gone."""
@@ -218,8 +236,14 @@ class Results:
             for column in ("image", "reference"):
                 if row[column] and not self._readable(row[column]):
                     row[column] = ""
-            if row["image"] and row["reference"] and self.image(row["image"], "r").shape != self.image(row["reference"], "r").shape:
-                logger.warning("the image %s is of another size than %s, with which it is compared", row["image"], row["reference"])
+            if (
+                row["image"]
+                and row["reference"]
+                and self.image(row["image"], "r").shape != self.image(row["reference"], "r").shape
+            ):
+                logger.warning(
+                    "the image %s is of another size than %s, with which it is compared", row["image"], row["reference"]
+                )
                 row["reference"] = ""
         return found
 

@@ -73,8 +73,12 @@ class Cell:
     def row(self) -> dict:
         """Its row before it ran."""
         method = self.method
-        known = dict(method=method.name, label=method.label, parameters=method.parameters, oracle=method.oracle, seed=self.seed)
-        return dict.fromkeys(COLUMNS) | self.task.columns | known | dict(status="failed", error="", image="", reference="")
+        known = dict(
+            method=method.name, label=method.label, parameters=method.parameters, oracle=method.oracle, seed=self.seed
+        )
+        return (
+            dict.fromkeys(COLUMNS) | self.task.columns | known | dict(status="failed", error="", image="", reference="")
+        )
 
 
 def simulated(cases: Sequence[Case], slices=1, object_seeds=(0,), images="first", device="cpu") -> list[Task]:
@@ -86,7 +90,9 @@ def simulated(cases: Sequence[Case], slices=1, object_seeds=(0,), images="first"
 
                 def load(case=case, k=k, seed=seed):
                     truth, sinogram = case.slice(k, slices, seed)
-                    projector = ParallelBeamProjector(case.size, Wedge(case.wedge).theta, case.size, device=device, memory_limit=MEMORY_LIMIT)
+                    projector = ParallelBeamProjector(
+                        case.size, Wedge(case.wedge).theta, case.size, device=device, memory_limit=MEMORY_LIMIT
+                    )
                     return Measurement(projector, torch.from_numpy(sinogram[None]).to(device), truth)
 
                 keep = images == "all" or images == "first" and k == 0 and seed == object_seeds[0]
@@ -102,7 +108,14 @@ def cells(tasks: Sequence[Task], methods: Sequence[Method], seeds=(0,)) -> list[
     for task in tasks:
         measured = task.columns["protocol"] == "measured"
         for method in methods:
-            if method.unavailable or method.oracle and measured or method.noisy_only and task.columns["photons"] is None and not measured:
+            if (
+                method.unavailable
+                or method.oracle
+                and measured
+                or method.noisy_only
+                and task.columns["photons"] is None
+                and not measured
+            ):
                 continue
             found += [Cell(task, method, seed) for seed in (seeds if method.seeded else (None,))]
     return found

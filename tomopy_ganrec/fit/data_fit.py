@@ -10,7 +10,10 @@ from tomopy_ganrec.solvers.operators import power_of_two
 
 __all__ = ["compare_with_data", "is_checked", "warn_unexplained"]
 
-BLOCK, STRIPE = (8, 8), (16, 1)  # angles × columns over which the residual is averaged: noise falls, what is wrong stays
+BLOCK, STRIPE = (
+    (8, 8),
+    (16, 1),
+)  # angles × columns over which the residual is averaged: noise falls, what is wrong stays
 # Relative to the data. Sound scans leave at most .0058 in blocks (a measured tooth; phantoms .0018 at 128², .0044 at 32²), and 1 / columns in
 # stripes; an axis off by 6 % of the columns leaves .013 and more in blocks, a sample cut to 60 % of its width .012, a dead column .06 in stripes.
 # The limits rise on detectors of few columns: limit = max(first, second / columns).
@@ -48,7 +51,9 @@ def compare_with_data(projector, image: torch.Tensor, sinogram: torch.Tensor, no
     data = sinogram / unit
     residual = projector.forward_project(image / unit) - data
     found = []
-    for left, values, sigma in zip(residual, data, [s / u for s, u in zip(noise, unit.flatten().tolist(), strict=True)], strict=True):
+    for left, values, sigma in zip(
+        residual, data, [s / u for s, u in zip(noise, unit.flatten().tolist(), strict=True)], strict=True
+    ):
         norm, least = float(values.norm()), BEYOND * min(sigma, _along_detector(values)) * math.sqrt(values.numel())
         block, stripe = (_excess(left, values, sigma, size) for size in (BLOCK, STRIPE))
         share = sigma * math.sqrt(values.numel()) / norm if norm > 0 else 0.0

@@ -57,7 +57,9 @@ class FinerGrid:
     image: torch.Tensor
 
     @classmethod
-    def begin(cls, measurement: Measurement, image: torch.Tensor, factor: int, options: GanrecOptions, notify) -> "FinerGrid":
+    def begin(
+        cls, measurement: Measurement, image: torch.Tensor, factor: int, options: GanrecOptions, notify
+    ) -> "FinerGrid":
         """Edge-reweighted total variation from `image`, (B, rows, cols)."""
         model = measurement.model.resampled(pixel_size=measurement.model.pixel_size / factor, rays_per_bin=2)
         columns = measurement.data.shape[2]
@@ -83,7 +85,9 @@ class FinerGrid:
         """The mean over each pixel once the image has taken from a network's answer, (B, rows, cols), what the scan has not measured."""
         missing = 1 - measured_frequencies(self.measurement.model.theta, answer.shape[1:]).to(answer)
         news = torch.fft.irfft2(torch.fft.rfft2(answer - self.mean()) * missing, s=answer.shape[1:])
-        self.image = agree(self.measurement, self.image + _up(news, self.factor), self.image, self.options, self.mask, notify)
+        self.image = agree(
+            self.measurement, self.image + _up(news, self.factor), self.image, self.options, self.mask, notify
+        )
         return self.mean()
 
 

@@ -26,7 +26,9 @@ class _Group:
 
     def take(self, chosen: torch.Tensor) -> "_Group":
         """Some of the slices, from nothing."""
-        return _Group(self.index[chosen], self.data[chosen], self.scale[chosen], [self.own[k] for k in chosen.tolist()], None)
+        return _Group(
+            self.index[chosen], self.data[chosen], self.scale[chosen], [self.own[k] for k in chosen.tolist()], None
+        )
 
 
 def _groups(model, sinogram, scale, options: GanrecOptions, init, near) -> list[_Group]:
@@ -37,7 +39,9 @@ def _groups(model, sinogram, scale, options: GanrecOptions, init, near) -> list[
     for k, own in enumerate(settings):
         warm = None if near is None or near[k] is None else carried(own, near[k], options)
         s = warm or own
-        groups[s.rho, s.rounds, s.loss, s.along, own.rho, own.loss, own.along, near[k]["pixels"] if warm else None].append((k, s))
+        groups[
+            s.rho, s.rounds, s.loss, s.along, own.rho, own.loss, own.along, near[k]["pixels"] if warm else None
+        ].append((k, s))
     found = []
     for (*_, pixels), members in groups.items():
         places = [k for k, _ in members]

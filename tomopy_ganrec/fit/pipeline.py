@@ -27,7 +27,9 @@ from .wedge_learning import learn, lessons_steps
 __all__ = ["FitResult", "Status", "finish", "fit", "spreads"]
 
 
-def _describe(measurement: Measurement, best: Outcome, k: int, unit: float, levels, history: dict, stopped: str, warm: int | None) -> dict:
+def _describe(
+    measurement: Measurement, best: Outcome, k: int, unit: float, levels, history: dict, stopped: str, warm: int | None
+) -> dict:
     settings = measurement.settings[k]
     return dict(
         pixels="box" if measurement.response is None else "mean",
@@ -57,7 +59,13 @@ def _improve(part: Measurement, start, unit, options: GanrecOptions, mask, notif
     def in_fit(iteration, total, residual):
         return notify(Status("fit", iteration, total, residual))
 
-    chosen = options.replace(num_iter=0) if ended else options.replace(num_iter=options.warm_iterations) if rounds is not None else options
+    chosen = (
+        options.replace(num_iter=0)
+        if ended
+        else options.replace(num_iter=options.warm_iterations)
+        if rounds is not None
+        else options
+    )
     best, levels, history, stopped = play(part, start, unit, chosen, mask, in_fit)
     if not ended and stopped != "callback":
         best.image, ended = finish(part, best.image, options, mask, notify)
@@ -120,7 +128,13 @@ def fit(
     # The caller's no_grad or inference_mode is not for the fit.
     with torch.inference_mode(False), torch.enable_grad():
         return _fit(
-            model, sinogram.detach().clone(), options or GanrecOptions(), None if init is None else init.detach().clone(), callback, near, state
+            model,
+            sinogram.detach().clone(),
+            options or GanrecOptions(),
+            None if init is None else init.detach().clone(),
+            callback,
+            near,
+            state,
         )
 
 
@@ -143,7 +157,9 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback, near, state) -
     # Of the start images; the fit is in float32.
     exact = torch.float64 if getattr(model, "dtype", None) == torch.float64 else sinogram.dtype
     view = None if mask is None else mask.to(exact)
-    groups = _groups(model, sinogram.to(exact), scale.to(exact), options, None if init is None else init.to(exact), near)
+    groups = _groups(
+        model, sinogram.to(exact), scale.to(exact), options, None if init is None else init.to(exact), near
+    )
     for index, part, begun, rounds in _starts(model, groups, options, view, steps):
         if exact != sinogram.dtype:
             part, begun = part.single(), begun.float()
@@ -176,15 +192,21 @@ def _merge_history(parts, batch: int) -> dict:
     return merged
 
 
-def finish(part: Measurement, image: torch.Tensor, options: GanrecOptions, mask, notify: Callable) -> tuple[torch.Tensor, bool]:
+def finish(
+    part: Measurement, image: torch.Tensor, options: GanrecOptions, mask, notify: Callable
+) -> tuple[torch.Tensor, bool]:
     """The finer grid and the network's lessons, where they are asked for: the image, and whether the caller has ended it.
 
     A stack is one body and has one network. Other slices each have their own, so that what becomes of one does not depend on its batch.
     """
     lessons = options.lessons if has_missing_wedge(part.model) else 0
-    bodies = [part] if options.stack > 1 else [part.take(torch.tensor([k], device=image.device)) for k in range(len(image))]
+    bodies = (
+        [part] if options.stack > 1 else [part.take(torch.tensor([k], device=image.device)) for k in range(len(image))]
+    )
     factors = [refinement(body, options) for body in bodies]
-    total = sum((lessons_steps(options) if lessons else 0) + (finer_steps(part) if factor > 1 else 0) for factor in factors)
+    total = sum(
+        (lessons_steps(options) if lessons else 0) + (finer_steps(part) if factor > 1 else 0) for factor in factors
+    )
     tell, done, image = _Steps("learn", total, notify), 0, image.clone()
     for body, factor in zip(bodies, factors, strict=True):
         where = slice(done, done + len(body.data))
@@ -195,7 +217,9 @@ def finish(part: Measurement, image: torch.Tensor, options: GanrecOptions, mask,
     return image, tell.ended
 
 
-def _improved(body: Measurement, image: torch.Tensor, options: GanrecOptions, factor: int, mask, tell: _Steps) -> torch.Tensor:
+def _improved(
+    body: Measurement, image: torch.Tensor, options: GanrecOptions, factor: int, mask, tell: _Steps
+) -> torch.Tensor:
     with torch.no_grad():
         grid = FinerGrid.begin(body, image, factor, options, tell) if factor > 1 else None
     if tell.ended:

@@ -22,7 +22,14 @@ def solver_of(measurement: Measurement, options: GanrecOptions, mask, init) -> T
     """Total variation of the data as the measurement explains them, at `init` or at zero."""
     first = measurement.settings[0]
     solver = TotalVariation(
-        measurement.model, measurement.data, first.rho, options.nonnegative, mask, measurement.spectrum, first.along, options.across
+        measurement.model,
+        measurement.data,
+        first.rho,
+        options.nonnegative,
+        mask,
+        measurement.spectrum,
+        first.along,
+        options.across,
     )
     return solver if init is None else solver.start(init)
 
@@ -32,12 +39,17 @@ def between(value: torch.Tensor, low: float, high: float) -> torch.Tensor:
     return ((value - low) / (high - low)).clamp(0, 1)
 
 
-def reweighted(solver: TotalVariation, measurement: Measurement, strength, epsilon, notify: Callable | None) -> torch.Tensor:
+def reweighted(
+    solver: TotalVariation, measurement: Measurement, strength, epsilon, notify: Callable | None
+) -> torch.Tensor:
     """The images after the rounds of reweighting; a slice that has settled takes no more part. Neighbours of a stack stay together."""
     rounds, open_ = measurement.settings[0].rounds, torch.arange(len(solver.x), device=solver.x.device)
     if not rounds:
         return solver.x
-    image, share = torch.zeros_like(solver.x), torch.ones(len(open_)).to(solver.x)  # what of each image is still to come
+    image, share = (
+        torch.zeros_like(solver.x),
+        torch.ones(len(open_)).to(solver.x),
+    )  # what of each image is still to come
     epsilon, ended = epsilon * top_level(solver.x) + torch.finfo(image.dtype).tiny, False
 
     def tell():
@@ -70,7 +82,15 @@ SOLVE = 56  # iterations of the solve after each round
 PULL = 3.0  # of the network's image in the missing frequencies, in units of λ
 
 
-def agree(measurement: Measurement, answer: torch.Tensor, first: torch.Tensor, options: GanrecOptions, mask, notify: Callable, iterations=SOLVE):
+def agree(
+    measurement: Measurement,
+    answer: torch.Tensor,
+    first: torch.Tensor,
+    options: GanrecOptions,
+    mask,
+    notify: Callable,
+    iterations=SOLVE,
+):
     """The image nearest to a network's answer in the frequencies that nobody has measured, and to the data in the others: edge-reweighted total
     variation with the edges of the answer."""
     strength, epsilon = (column((getattr(s, n) for s in measurement.settings), answer) for n in ("strength", "epsilon"))

@@ -29,11 +29,15 @@ def pixels_of(model: ForwardModel, options: GanrecOptions) -> str:
     """'mean', 'box', or 'auto' where a trial has to show it."""
     known = hasattr(model, "resampled")
     if options.pixels == "mean" and not known:
-        raise ValueError("pixels='mean' needs a projector whose response is known, such as ParallelBeamProjector; use pixels='auto' or 'box'")
+        raise ValueError(
+            "pixels='mean' needs a projector whose response is known, such as ParallelBeamProjector; use pixels='auto' or 'box'"
+        )
     return "box" if not known or options.pixels == "auto" and options.init != "tv" else options.pixels
 
 
-def measurements(model, sinogram, options: GanrecOptions, settings: list[Settings], mask, init, notify) -> list[Measurement]:
+def measurements(
+    model, sinogram, options: GanrecOptions, settings: list[Settings], mask, init, notify
+) -> list[Measurement]:
     """A batch whose settings share ρ, split by what its pixels are.
 
     For ``pixels='auto'`` both models have 105 iterations of total variation; the one that explains the data better is taken. On the phantoms,
@@ -63,7 +67,9 @@ def measurements(model, sinogram, options: GanrecOptions, settings: list[Setting
     box = levels[0] > ratio * levels[1]
     if options.stack > 1:  # neighbours stay together
         box[:] = levels[0].mean() > ratio[0] * levels[1].mean()
-    return [one.take(torch.nonzero(chosen)[:, 0]) for one, chosen in zip(tried, (~box, box), strict=True) if chosen.any()]
+    return [
+        one.take(torch.nonzero(chosen)[:, 0]) for one, chosen in zip(tried, (~box, box), strict=True) if chosen.any()
+    ]
 
 
 def start_image(
@@ -73,8 +79,12 @@ def start_image(
     has taught of the noise."""
     model, sinogram, settings = measurement.model, measurement.data, measurement.settings
     if options.init == "none":
-        if init is None:  # the mean attenuation, in these units; from zero a non-negative generator would have no gradient to leave by
-            init = torch.full((sinogram.shape[0], *model.domain_shape), 0.5 if options.nonnegative else 0.0).to(sinogram)
+        if (
+            init is None
+        ):  # the mean attenuation, in these units; from zero a non-negative generator would have no gradient to leave by
+            init = torch.full((sinogram.shape[0], *model.domain_shape), 0.5 if options.nonnegative else 0.0).to(
+                sinogram
+            )
         return constrained(init, options, mask), measurement
     if options.init == "sirt":
         return sirt(model, sinogram, SIRT_ITERATIONS, options.nonnegative, mask, init, notify), measurement
@@ -123,5 +133,7 @@ def _cold_starts(model, group: _Group, options: GanrecOptions, mask, steps: "_St
     steps.total = steps.count + sum(start_iterations(part, options) for part in parts)
     for part in parts:
         with torch.no_grad():
-            start, part = start_image(part, options, mask, None if group.init is None else group.init[part.index], steps)
+            start, part = start_image(
+                part, options, mask, None if group.init is None else group.init[part.index], steps
+            )
         yield group.index[part.index], part, start, None

@@ -36,7 +36,10 @@ def spread(measurement: Measurement, k: int, options: GanrecOptions, mask, count
     data = data + measurement.noise(owner, generator)
     settings = measurement.settings[k]
     jitter = 2 ** (2 * torch.rand(2, count, generator=generator, dtype=torch.float32) - 1)
-    strength, epsilon = (column((value * factor).tolist(), data) for value, factor in zip((settings.strength, settings.epsilon), jitter, strict=True))
+    strength, epsilon = (
+        column((value * factor).tolist(), data)
+        for value, factor in zip((settings.strength, settings.epsilon), jitter, strict=True)
+    )
     spectrum = measurement.spectrum
     if spectrum is not None and len(spectrum) > 1:
         spectrum = spectrum[k : k + 1]

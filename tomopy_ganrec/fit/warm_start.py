@@ -19,7 +19,10 @@ from .stage_progress import _StartSteps
 __all__ = ["CLOSE", "FAR", "distance", "warm_image", "warm_steps"]
 
 FEW, MOST = 6, 8  # rounds of `ROUND_ITERATIONS`
-SETTLED = 1.01, 1.03  # of the neighbours' residual: up to the first a slice is done, from the second on it goes on, in between is a mean of both
+SETTLED = (
+    1.01,
+    1.03,
+)  # of the neighbours' residual: up to the first a slice is done, from the second on it goes on, in between is a mean of both
 LOST = 1.6  # of it after the most rounds: a slice is started anew
 # Relative residual of the neighbours' image beyond that of their own data: up to the first few rounds will do, above the second it is another object.
 # On the phantoms (64² to 256², noise-free to 1e4 photons) four rounds were up to .005 of MSSIM short of a cold start where the image was close, six
@@ -37,7 +40,9 @@ def warm_steps(options: GanrecOptions) -> int:
     return MOST * ROUND_ITERATIONS if options.init == "tv" else 0
 
 
-def warm_image(part: Measurement, options: GanrecOptions, mask, image: torch.Tensor, target: torch.Tensor, notify: Callable):
+def warm_image(
+    part: Measurement, options: GanrecOptions, mask, image: torch.Tensor, target: torch.Tensor, notify: Callable
+):
     """The start images of slices from their neighbours', relative to the scale of the data like `image`.
 
     Six rounds of (reweighted) total variation where the image is close, and for each slice by itself so many more, up to eight, as
@@ -65,13 +70,17 @@ def warm_image(part: Measurement, options: GanrecOptions, mask, image: torch.Ten
         return ended
 
     for done in range(1, MOST + 1):
-        strength, epsilon = (column((getattr(s, name) for s in body.settings), body.data) for name in ("strength", "epsilon"))
+        strength, epsilon = (
+            column((getattr(s, name) for s in body.settings), body.data) for name in ("strength", "epsilon")
+        )
         if body.settings[0].rounds:
             solver.reweight(strength, epsilon, 1, ROUND_ITERATIONS, tell)
         else:
             solver.run(strength, ROUND_ITERATIONS, on_iteration=tell)
         residual = body.relative_residual(solver.x)
-        goes_on = torch.maximum(far[open_], between(residual / (target[open_] + torch.finfo(image.dtype).tiny), *SETTLED))
+        goes_on = torch.maximum(
+            far[open_], between(residual / (target[open_] + torch.finfo(image.dtype).tiny), *SETTLED)
+        )
         if done < FEW:
             goes_on = torch.ones_like(goes_on)
         if done == MOST or ended:

@@ -59,7 +59,11 @@ class _Teacher:
 
     def __init__(self, measurement: Measurement, options: GanrecOptions, mask, seed: int):
         self._m, self._options, self._mask = measurement, options, mask
-        self._model = measurement.model.resampled(rays_per_bin=1) if hasattr(measurement.model, "resampled") else measurement.model
+        self._model = (
+            measurement.model.resampled(rays_per_bin=1)
+            if hasattr(measurement.model, "resampled")
+            else measurement.model
+        )
         self._generator = torch.Generator().manual_seed(seed)
         data = measurement.data
         self.network = WedgeNetwork(torch.Generator().manual_seed(seed + 1)).to(data)
@@ -89,10 +93,16 @@ class _Teacher:
         settings = [self._m.settings[k] for k in owner.tolist()]
         strength, epsilon = (column((getattr(s, n) for s in settings), x) for n in ("strength", "epsilon"))
         spectrum = self._of(owner)
-        solver = TotalVariation(self._model, sinogram, settings[0].rho, self._options.nonnegative, self._mask, spectrum, settings[0].along)
+        solver = TotalVariation(
+            self._model, sinogram, settings[0].rho, self._options.nonnegative, self._mask, spectrum, settings[0].along
+        )
         solver.run(strength, PLAIN, on_iteration=notify)
         solver.reweight(strength, epsilon, ROUNDS, ITERATIONS, notify)
-        return self.inputs(solver.x, sinogram), truth, measured_frequencies(self._m.model.theta, x.shape[1:], matrices).to(x)
+        return (
+            self.inputs(solver.x, sinogram),
+            truth,
+            measured_frequencies(self._m.model.theta, x.shape[1:], matrices).to(x),
+        )
 
     def train(self, inputs, truth, believed, delta: float, peak: float, notify: Callable) -> None:
         """Adam with decoupled weight decay (I. Loshchilov and F. Hutter, ICLR 2019) on the pseudo-Huber loss of what can be believed."""
@@ -119,7 +129,15 @@ def lessons_steps(options: GanrecOptions) -> int:
     return options.lessons * (PLAIN + ROUNDS * ITERATIONS + STEPS + SOLVE)
 
 
-def learn(measurement: Measurement, x: torch.Tensor, options: GanrecOptions, mask, seed: int, notify: Callable, solve: Callable | None = None):
+def learn(
+    measurement: Measurement,
+    x: torch.Tensor,
+    options: GanrecOptions,
+    mask,
+    seed: int,
+    notify: Callable,
+    solve: Callable | None = None,
+):
     """Repair slices with a network that learns from them alone; all slices share it.
 
     Parameters

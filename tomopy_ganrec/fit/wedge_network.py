@@ -35,7 +35,9 @@ class WedgeNetwork(nn.Module):
             if isinstance(module, nn.Conv2d):
                 bound = 0.0 if module is self.out else 1 / math.sqrt(module.weight[0].numel())
                 with torch.no_grad():
-                    module.weight.copy_((torch.rand(module.weight.shape, generator=generator, dtype=torch.float32) * 2 - 1) * bound)
+                    module.weight.copy_(
+                        (torch.rand(module.weight.shape, generator=generator, dtype=torch.float32) * 2 - 1) * bound
+                    )
                     module.bias.zero_()
 
     def forward(self, x):
@@ -48,5 +50,7 @@ class WedgeNetwork(nn.Module):
         skips.pop()
         for block in self.up:
             skip = skips.pop()
-            h = block(torch.cat([F.interpolate(h, size=skip.shape[-2:], mode="bilinear", align_corners=False), skip], 1))
+            h = block(
+                torch.cat([F.interpolate(h, size=skip.shape[-2:], mode="bilinear", align_corners=False), skip], 1)
+            )
         return x[:, 0] + F.pixel_shuffle(self.out(h), 2)[:, 0, :rows, :cols]

@@ -81,7 +81,11 @@ def remove_leftovers(folder: Path, names) -> None:
     names = frozenset(names)
     with os.scandir(folder) as entries:
         left = [
-            entry for entry in entries if (found := _PART.fullmatch(entry.name)) and found["name"] in names and entry.is_file(follow_symlinks=False)
+            entry
+            for entry in entries
+            if (found := _PART.fullmatch(entry.name))
+            and found["name"] in names
+            and entry.is_file(follow_symlinks=False)
         ]
     for entry in left:
         Path(entry.path).unlink(missing_ok=True)

@@ -17,7 +17,10 @@ __all__ = ["MOST_COLUMNS", "MOST_VALUES", "Repaired", "bad_columns", "repair"]
 
 MOST_COLUMNS, MOST_VALUES = 0.2, 0.3  # shares beyond which nothing is repaired
 SIGMAS = 8.0  # standard deviations of the noise by which a value must stand out
-EMPTY, FULL = 0.2, 2.0  # of its neighbours' median: a pixel with less, or more, light than that is not sensitive as they are
+EMPTY, FULL = (
+    0.2,
+    2.0,
+)  # of its neighbours' median: a pixel with less, or more, light than that is not sensitive as they are
 GREATER = 2.0  # a transmission above it is none
 DEEPER = 2.2  # a line integral so many times its neighbours' largest: an object finer than a column may double it
 ROUNDS = 20
@@ -79,7 +82,10 @@ def _nearby(values: np.ndarray, bad: np.ndarray, reach: np.ndarray, lowest: bool
     for distance in (1, 2):
         width = reach if distance == 1 else reach[:-1] + reach[1:]
         before, after = np.full_like(values, np.nan), np.full_like(values, np.nan)
-        before[distance:], after[:-distance] = _windows(values[:-distance], width, lowest), _windows(values[distance:], width, lowest)
+        before[distance:], after[:-distance] = (
+            _windows(values[:-distance], width, lowest),
+            _windows(values[distance:], width, lowest),
+        )
         sides.append((before, after))
     both = []
     for distance in (0, 1):  # where one side ends, the other counts twice
@@ -136,7 +142,10 @@ def _stuck(values: np.ndarray, bad: np.ndarray, s: float, air: float, distance: 
         share = off.mean(0)
         far = (off & ((values < EMPTY * low) | (values > FULL * high))).mean(0) > 0.5
         constant = np.ptp(values, axis=0) <= 1e-6 * np.abs(values).max(0)
-        spread, moving, still = np.nanstd(clean, axis=0), *(f(np.nanstd(left, axis=0), np.nanstd(right, axis=0)) for f in (np.fmax, np.fmin))
+        spread, moving, still = (
+            np.nanstd(clean, axis=0),
+            *(f(np.nanstd(left, axis=0), np.nanstd(right, axis=0)) for f in (np.fmax, np.fmin)),
+        )
         jitter = np.nanmedian(np.abs(np.diff(clean, axis=0)), axis=0)
         around = median_filter(np.nan_to_num(jitter), min(21, columns // 2 * 2 - 1), mode="nearest")
         return ~bad.all(0) & (
@@ -147,7 +156,9 @@ def _stuck(values: np.ndarray, bad: np.ndarray, s: float, air: float, distance: 
         )
 
 
-def repair(values: np.ndarray, degrees: np.ndarray, columns: np.ndarray | None = None, bad: np.ndarray | None = None) -> Repaired:
+def repair(
+    values: np.ndarray, degrees: np.ndarray, columns: np.ndarray | None = None, bad: np.ndarray | None = None
+) -> Repaired:
     """Find the wrong values of one slice and replace them.
 
     Parameters

@@ -53,7 +53,9 @@ def normalize(projections, flat=None, dark=None, minus_log=True) -> np.ndarray:
     return -np.log(transmission) if minus_log else transmission
 
 
-def read_projections(path, slices=None, angles=None, reader="auto", group="exchange", minus_log=True, theta=None, trust_theta=False):
+def read_projections(
+    path, slices=None, angles=None, reader="auto", group="exchange", minus_log=True, theta=None, trust_theta=False
+):
     """Line integrals and angles from a Data Exchange HDF5 file (F. De Carlo et al., J. Synchrotron Rad. 21, 1224, 2014).
 
     Flat fields without beam, dark fields with beam and projections without beam are left out. Pixels that are dead, hot or saturated, zeros,

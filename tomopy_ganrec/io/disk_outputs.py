@@ -154,7 +154,9 @@ class Hdf5Output(_DiskOutput):
 
     def __init__(self, path, shape, first: int = 0):
         path = Path(os.path.abspath(path))
-        super().__init__(path, shape, first, path.with_name(path.name + ".progress.jsonl"), path.with_name(f".{path.name}.lock"))
+        super().__init__(
+            path, shape, first, path.with_name(path.name + ".progress.jsonl"), path.with_name(f".{path.name}.lock")
+        )
         self._offset = None
 
     def _existing(self, shape, first):
@@ -188,7 +190,9 @@ class Hdf5Output(_DiskOutput):
             try:
                 with import_h5py().File(self.path, "r") as file:
                     data = file["exchange/data"]
-                    whole = data.shape == self.shape and data.dtype == np.dtype("<f4") and data.id.get_offset() is not None
+                    whole = (
+                        data.shape == self.shape and data.dtype == np.dtype("<f4") and data.id.get_offset() is not None
+                    )
                     self._offset = data.id.get_offset()
             except (OSError, KeyError) as error:
                 reason = str(error)
@@ -204,7 +208,9 @@ class Hdf5Output(_DiskOutput):
 
     def _place(self, index: int) -> int:
         if self._offset is None:
-            raise RuntimeError(f"{self.path} has not been begun; call begin() first, then pickle copies for other processes")
+            raise RuntimeError(
+                f"{self.path} has not been begun; call begin() first, then pickle copies for other processes"
+            )
         return self._offset + 4 * self.shape[1] * self.shape[2] * int(index)
 
     def _store(self, indices, images):
@@ -238,7 +244,9 @@ class TiffOutput(_DiskOutput):
     def _refuse_what_cannot_be(self):
         super()._refuse_what_cannot_be()
         if self.path.exists() and not self.path.is_dir():
-            raise FileExistsError(f"{self.path} is a file; give a folder for TIFFs, or a name ending in .h5 for one HDF5 file")
+            raise FileExistsError(
+                f"{self.path} is a file; give a folder for TIFFs, or a name ending in .h5 for one HDF5 file"
+            )
 
     def _existing(self, shape, first):
         return next((name for name in (self._name(k, first) for k in range(shape[0])) if os.path.lexists(name)), None)
@@ -253,7 +261,9 @@ class TiffOutput(_DiskOutput):
     def _intact(self):
         needed = 4 * self.shape[1] * self.shape[2]
         names = [self._name(k) for k in range(self.shape[0])]
-        return np.array([name.is_file() and name.stat().st_size >= needed and self._begins_like_a_tiff(name) for name in names])
+        return np.array(
+            [name.is_file() and name.stat().st_size >= needed and self._begins_like_a_tiff(name) for name in names]
+        )
 
     @staticmethod
     def _begins_like_a_tiff(name: Path) -> bool:
@@ -269,7 +279,9 @@ class TiffOutput(_DiskOutput):
 
     def _store(self, indices, images):
         for index, image in zip(indices, images, strict=True):
-            picture = BytesIO()  # tifffile writes to a file by numpy.tofile, whose errors do not say that a disk is full
+            picture = (
+                BytesIO()
+            )  # tifffile writes to a file by numpy.tofile, whose errors do not say that a disk is full
             import_tifffile().imwrite(picture, image)
             with replacing(self._name(index)) as file:
                 file.write(picture.getbuffer())
@@ -285,5 +297,7 @@ class TiffOutput(_DiskOutput):
         else:
             reason = f"it holds {image.shape} {image.dtype}, not {self.shape[1:]} float32"
         if image is None or image.shape != self.shape[1:] or image.dtype != np.float32:
-            raise OSError(f"slice {index} of {self.path} cannot be read: {name} is damaged ({reason}); delete it, and the same call makes it anew")
+            raise OSError(
+                f"slice {index} of {self.path} cannot be read: {name} is damaged ({reason}); delete it, and the same call makes it anew"
+            )
         return image

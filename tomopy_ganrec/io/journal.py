@@ -51,7 +51,11 @@ def _flat(value, name: str = "") -> dict:
     """``{'options': {'num_iter': 3}}`` as ``{'options.num_iter': '3'}``."""
     if not isinstance(value, dict) or not value:
         return {name: json.dumps(value, sort_keys=True)}
-    return {inner: text for key, part in value.items() for inner, text in _flat(part, f"{name}.{key}" if name else str(key)).items()}
+    return {
+        inner: text
+        for key, part in value.items()
+        for inner, text in _flat(part, f"{name}.{key}" if name else str(key)).items()
+    }
 
 
 def differences(before, now) -> list[str]:

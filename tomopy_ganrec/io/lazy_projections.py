@@ -91,7 +91,9 @@ def _selection(key, shape):
     key = list(key) if isinstance(key, tuple) else [key]
     dots = [k for k, part in enumerate(key) if part is Ellipsis]
     if len(key) - len(dots) > len(shape) or len(dots) > 1 or any(part is None for part in key):
-        raise IndexError(f"projections{key}: projections have three axes, (angles, slices, columns) = {shape}; give at most one selection for each")
+        raise IndexError(
+            f"projections{key}: projections have three axes, (angles, slices, columns) = {shape}; give at most one selection for each"
+        )
     missing = [slice(None)] * (len(shape) - len(key) + len(dots))
     key = key[: dots[0]] + missing + key[dots[0] + 1 :] if dots else key + missing
     chosen, single, arrays = [], [], 0
@@ -99,13 +101,17 @@ def _selection(key, shape):
         try:
             found = np.arange(count)[part]
         except IndexError as error:
-            raise IndexError(f"{part!r} is no selection of the {count} {('angles', 'slices', 'columns')[axis]}: {error}") from None
+            raise IndexError(
+                f"{part!r} is no selection of the {count} {('angles', 'slices', 'columns')[axis]}: {error}"
+            ) from None
         if found.ndim == 0:
             single.append(axis)
         elif not isinstance(part, slice):
             arrays += 1
         if found.ndim > 1 or arrays > 1:
-            raise IndexError("projections in a file are indexed by a one-dimensional array along one axis at most; give slices for the others")
+            raise IndexError(
+                "projections in a file are indexed by a one-dimensional array along one axis at most; give slices for the others"
+            )
         chosen.append(found.reshape(-1))
     return chosen, tuple(single)
 

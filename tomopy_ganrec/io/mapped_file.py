@@ -50,7 +50,13 @@ def file_behind(array: np.ndarray) -> MappedFile | None:
     owner = array
     while owner is not None and not (isinstance(owner, np.memmap) and owner._mmap is not None):
         owner = getattr(owner, "base", None)
-    if owner is None or owner.mode == "c" or owner.filename is None or not os.path.isfile(owner.filename) or not array.size:
+    if (
+        owner is None
+        or owner.mode == "c"
+        or owner.filename is None
+        or not os.path.isfile(owner.filename)
+        or not array.size
+    ):
         return None  # 'c': changes are kept in memory
     mapped = np.frombuffer(owner._mmap, np.uint8)
     ends = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
@@ -60,7 +66,14 @@ def file_behind(array: np.ndarray) -> MappedFile | None:
         return None
     offset = owner.offset - owner.offset % mmap.ALLOCATIONGRANULARITY + low
     return MappedFile(
-        os.path.abspath(owner.filename), offset, high - low, start - low, array.dtype, array.shape, array.strides, array.flags.writeable
+        os.path.abspath(owner.filename),
+        offset,
+        high - low,
+        start - low,
+        array.dtype,
+        array.shape,
+        array.strides,
+        array.flags.writeable,
     )
 
 

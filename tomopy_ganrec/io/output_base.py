@@ -32,14 +32,18 @@ class Output:
     def __init__(self, shape, first: int = 0):
         self.shape, self.first, self._lock = tuple(int(n) for n in shape), int(first), threading.Lock()
         if len(self.shape) != 3 or min(self.shape) < 1:
-            raise ValueError(f"the reconstruction would have the shape {self.shape}; it needs (slices, rows, columns) of at least one each")
+            raise ValueError(
+                f"the reconstruction would have the shape {self.shape}; it needs (slices, rows, columns) of at least one each"
+            )
         self._forget()
 
     def _forget(self) -> None:
         self.done, self.records = np.zeros(self.shape[0], bool), [None] * self.shape[0]
 
     def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_locks", "done", "records")}
+        return {
+            name: value for name, value in self.__dict__.items() if name not in ("_lock", "_locks", "done", "records")
+        }
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -50,9 +54,13 @@ class Output:
         indices, images = np.atleast_1d(np.asarray(indices, np.intp)), np.asarray(images)
         if indices.ndim != 1 or images.shape != (indices.size, *self.shape[1:]):
             wanted = (indices.size, *self.shape[1:])
-            raise ValueError(f"images of shape {images.shape} for {indices.size} slices; give (slices, rows, columns) = {wanted}")
+            raise ValueError(
+                f"images of shape {images.shape} for {indices.size} slices; give (slices, rows, columns) = {wanted}"
+            )
         if indices.size and not 0 <= indices.min() <= indices.max() < self.shape[0]:
-            raise IndexError(f"slices {indices.min()} to {indices.max()} are not among the {self.shape[0]} of the output, counted from 0")
+            raise IndexError(
+                f"slices {indices.min()} to {indices.max()} are not among the {self.shape[0]} of the output, counted from 0"
+            )
         return indices, np.ascontiguousarray(images, "<f4")
 
     def begin(self, identity: dict, resume: bool = True, alone: bool = False) -> None:
@@ -118,7 +126,9 @@ class Output:
         """Enter slices as finished, after `write`, with the record (dict) of each. For any threads, but only of the process that began."""
         indices = [int(k) for k in np.atleast_1d(indices)]
         if len(records) != len(indices) or any(not 0 <= k < self.shape[0] for k in indices):
-            raise ValueError(f"{len(records)} records for the slices {indices} of {self.shape[0]}; give one record for each slice")
+            raise ValueError(
+                f"{len(records)} records for the slices {indices} of {self.shape[0]}; give one record for each slice"
+            )
         with self._lock:
             records = self._enter(indices, list(records))
             for k, record in zip(indices, records, strict=True):

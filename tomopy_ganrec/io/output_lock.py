@@ -27,7 +27,9 @@ PATIENCE = 1.0  # seconds for the owner of a lock to enter its name
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)  # of file systems without locks
 
 _guard = threading.RLock()  # a lock that is collected as garbage is released in the middle of whatever goes on
-_held: "set[tuple[int, int]]" = set()  # by device and inode: on NFS, the lock would be lost by opening the file once more in this process
+_held: "set[tuple[int, int]]" = (
+    set()
+)  # by device and inode: on NFS, the lock would be lost by opening the file once more in this process
 _descriptors: "set[int]" = set()
 _arrays: "list[np.ndarray]" = []
 
@@ -40,7 +42,12 @@ def _in_use(what, who: str) -> BlockingIOError:
 
 
 def _this_process() -> dict:
-    return {"tomopy_ganrec": "lock", "pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    return {
+        "tomopy_ganrec": "lock",
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
 
 
 def _named(owner: dict | None) -> str:
@@ -98,7 +105,10 @@ class FileLock:
                     raise
                 except OSError as error:
                     reason = error.strerror or error
-                    raise OSError(error.errno, f"{self._what} cannot be written: {reason}; choose a place with space where you may write") from error
+                    raise OSError(
+                        error.errno,
+                        f"{self._what} cannot be written: {reason}; choose a place with space where you may write",
+                    ) from error
         raise _in_use(self._what, _named(None))
 
     def _take(self) -> bool:
@@ -152,7 +162,9 @@ class FileLock:
                 os.close(descriptor)
 
     def _foreign(self) -> FileExistsError:
-        return FileExistsError(f"{self.path} is in the way: it was not made to lock {self._what}; move it, or choose another name for the output")
+        return FileExistsError(
+            f"{self.path} is in the way: it was not made to lock {self._what}; move it, or choose another name for the output"
+        )
 
     @staticmethod
     def _read(descriptor: int) -> dict | None:
@@ -183,7 +195,9 @@ class FileLock:
         """Give the lock back, if it is held."""
         with _guard:
             descriptor, self._descriptor = self._descriptor, None
-            if descriptor is None or self._process != os.getpid():  # in the child of a fork it has been closed, and is the parent's
+            if (
+                descriptor is None or self._process != os.getpid()
+            ):  # in the child of a fork it has been closed, and is the parent's
                 return
             _held.discard(self._key)
             _descriptors.discard(descriptor)
@@ -210,7 +224,9 @@ class RangeLock:
         with _guard:
             _descriptors.add(descriptor)
             self._descriptor, self._process = descriptor, os.getpid()
-        wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, self._mapped.offset, self._mapped.span, 0)  # C's struct flock
+        wanted = struct.pack(
+            "hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, self._mapped.offset, self._mapped.span, 0
+        )  # C's struct flock
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
         except OSError as error:
@@ -238,7 +254,10 @@ def _holders(filename: str) -> str:
     for process in psutil.process_iter():
         try:
             for file in process.open_files():
-                if os.path.samefile(file.path, filename) and "OFDLCK" in Path(f"/proc/{process.pid}/fdinfo/{file.fd}").read_text():
+                if (
+                    os.path.samefile(file.path, filename)
+                    and "OFDLCK" in Path(f"/proc/{process.pid}/fdinfo/{file.fd}").read_text()
+                ):
                     return f"process {process.pid} on {socket.gethostname()}"
         except (psutil.Error, OSError):  # somebody else's, or it has ended
             continue

@@ -33,7 +33,9 @@ class ArrayOutput(Output):
                 ) from error
         if array.shape != self.shape or array.dtype != np.float32 or not array.flags.writeable:
             state = "" if array.flags.writeable else ", read-only"
-            raise ValueError(f"the array for the result is {array.shape} {array.dtype}{state}; give {self.shape} float32 that can be written to")
+            raise ValueError(
+                f"the array for the result is {array.shape} {array.dtype}{state}; give {self.shape} float32 that can be written to"
+            )
         self._array, self._mapped, self._given = array, file_behind(array), given
 
     @property
@@ -42,7 +44,9 @@ class ArrayOutput(Output):
 
     def __getstate__(self):
         if not self.shared:
-            raise pickle.PicklingError("an array in memory cannot be written to by another process; write from this one, or to a file")
+            raise pickle.PicklingError(
+                "an array in memory cannot be written to by another process; write from this one, or to a file"
+            )
         return dict(super().__getstate__(), _array=None)
 
     def _new_locks(self):
@@ -94,7 +98,9 @@ def output_of(out, shape, first: int = 0) -> Output:
     if out is None or isinstance(out, np.ndarray):
         return ArrayOutput(shape, first, out)
     if not isinstance(out, str | os.PathLike) or not os.fspath(out) or not isinstance(os.fspath(out), str):
-        raise TypeError(f"out={out!r}: give None for an array, a file ending in .h5, a folder for TIFFs, or a float32 array to write into")
+        raise TypeError(
+            f"out={out!r}: give None for an array, a file ending in .h5, a folder for TIFFs, or a float32 array to write into"
+        )
     if "\0" in os.fspath(out):
         raise ValueError(f"out={os.fspath(out)!r}: the name of a file holds no zero byte")
     return (Hdf5Output if is_hdf5(out) else TiffOutput)(out, shape, first)

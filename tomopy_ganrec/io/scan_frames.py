@@ -6,7 +6,15 @@ import numpy as np
 
 from .bad_pixels import bad_columns
 
-__all__ = ["empty_projections", "mean_field", "outlying_fields", "refuse_deeply_wrapped", "refuse_without_flat", "refuse_wrapped", "some"]
+__all__ = [
+    "empty_projections",
+    "mean_field",
+    "outlying_fields",
+    "refuse_deeply_wrapped",
+    "refuse_without_flat",
+    "refuse_wrapped",
+    "some",
+]
 
 NO_BEAM = 0.1  # of the way from the darkest to the brightest field: below it is no beam
 UNLIKE = 0.3  # deviation from the other flat fields, relative to the beam, that is none of a beam that decays
@@ -63,12 +71,19 @@ def outlying_fields(flats, darks, data=None) -> tuple[np.ndarray, np.ndarray, li
     base, top = min(float(both.min()), 0.0) if not dark.size else float(both.min()), float(both.max())
     if data is not None:
         top = max(top, float(np.quantile(_levels(data), 0.9, method="lower")))
-    if dark.size and np.median(dark) >= base + 0.5 * (top - base) and np.median(flat) <= base + NO_BEAM * (top - base) and top > base:
+    if (
+        dark.size
+        and np.median(dark) >= base + 0.5 * (top - base)
+        and np.median(flat) <= base + NO_BEAM * (top - base)
+        and top > base
+    ):
         raise ValueError(
             f"the dark fields are brighter ({np.median(dark):.4g}) than the flat fields ({np.median(flat):.4g}): did they change places?"
         )
     if dark.size and np.median(dark) > base + 0.5 * (top - base) or dark.size and top - base < 0.01 * abs(top):
-        raise ValueError(f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields {np.median(flat):.4g})")
+        raise ValueError(
+            f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields {np.median(flat):.4g})"
+        )
     line = base + NO_BEAM * (top - base)
     lit = flat > line
     if not lit.any() or top <= base:
@@ -82,10 +97,14 @@ def outlying_fields(flats, darks, data=None) -> tuple[np.ndarray, np.ndarray, li
     line = base + NO_BEAM * (level - base)
     use_dark = np.isfinite(dark) & (dark <= line)
     if dark.size and not use_dark.any():
-        raise ValueError(f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields {level:.4g})")
+        raise ValueError(
+            f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields {level:.4g})"
+        )
     for name, use, reason in (("flat", use_flat, "without beam or unlike the others"), ("dark", use_dark, "with beam")):
         if not use.all():
-            notes.append(f"{int((~use).sum())} of {len(use)} {name} fields {reason} (number {some(np.flatnonzero(~use))})")
+            notes.append(
+                f"{int((~use).sum())} of {len(use)} {name} fields {reason} (number {some(np.flatnonzero(~use))})"
+            )
     return np.flatnonzero(use_flat), np.flatnonzero(use_dark), notes
 
 
@@ -100,7 +119,11 @@ def mean_field(frames) -> np.ndarray:
             return frames.mean(0)
         return np.where(finite, frames, 0).sum(0) / np.maximum(finite.sum(0), 1)
     middle = np.median(np.where(finite, frames, 0), axis=0)
-    spread = 1.4826 * np.median(np.abs(frames - middle), axis=0) if finite.all() else np.nanmedian(np.abs(np.where(finite, frames, np.nan) - middle))
+    spread = (
+        1.4826 * np.median(np.abs(frames - middle), axis=0)
+        if finite.all()
+        else np.nanmedian(np.abs(np.where(finite, frames, np.nan) - middle))
+    )
     typical = float(np.median(spread))
     far = ~finite | (np.abs(frames - middle) > 8 * np.maximum(spread, typical) + 0.1 * np.abs(middle))
     far &= far.mean(0) < 0.5
@@ -246,4 +269,6 @@ def check_fields(shape, **fields) -> None:
     """Refuse flat and dark fields, given by their shapes, whose slices and columns are not those of the projections (`shape`)."""
     for name, field in fields.items():
         if len(field) != 3 or tuple(field[1:]) != tuple(shape[1:]):
-            raise ValueError(f"the {name} fields have shape {field}, the projections {shape}; slices and columns must agree")
+            raise ValueError(
+                f"the {name} fields have shape {field}, the projections {shape}; slices and columns must agree"
+            )

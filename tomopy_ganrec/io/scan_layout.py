@@ -14,7 +14,9 @@ __all__ = ["Layout", "inspect", "opened", "read_angles", "refusing_damage"]
 
 PROCESS = "process/acquisition"
 WRITTEN = 0.01  # of the chunks of a dataset: with fewer it is none
-SAMPLED = 20_000_000  # values of the projections that are looked at to find frames that are not what they are called, at most
+SAMPLED = (
+    20_000_000  # values of the projections that are looked at to find frames that are not what they are called, at most
+)
 _ROTATION = {
     "start": ("rotation_start", "start_angle", "start"),
     "step": ("rotation_step", "angular_step", "angle_step", "step"),
@@ -33,7 +35,9 @@ def opened(path):
     """
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give one Data Exchange HDF5 file (exchange/data …). Stacks of TIFFs are not read")
+        raise IsADirectoryError(
+            f"{path} is a folder; give one Data Exchange HDF5 file (exchange/data …). Stacks of TIFFs are not read"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     h5py = import_h5py()
@@ -89,7 +93,8 @@ def dataset(file, name: str):
         raise OSError(f"{path}: '{name}' cannot be opened: {_words(error)}") from error
     if not isinstance(node, h5py.Dataset):
         raise ValueError(
-            f"{path}: '{name}' is a group, not a dataset" + (f"; it holds {_members(node)}" if isinstance(node, h5py.Group) and len(node) else "")
+            f"{path}: '{name}' is a group, not a dataset"
+            + (f"; it holds {_members(node)}" if isinstance(node, h5py.Group) and len(node) else "")
         )
     try:
         kind, shape, virtual = node.dtype.kind, node.shape, node.is_virtual
@@ -102,7 +107,11 @@ def dataset(file, name: str):
         raise ValueError(f"{path}: '{name}' holds values of type {node.dtype}; real numbers are needed")
     for source in sources:
         name_of = source.file_name
-        if name_of != "." and "%" not in name_of and not any((folder / name_of).is_file() for folder in (Path(path).parent, Path())):
+        if (
+            name_of != "."
+            and "%" not in name_of
+            and not any((folder / name_of).is_file() for folder in (Path(path).parent, Path()))
+        ):
             raise OSError(f"{path}: '{name}' is a virtual dataset whose source {name_of} is not there")
     return node
 
@@ -181,7 +190,9 @@ def _chosen(slices, count: int, path) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"slices={slices!r}: give the first slice and the one after the last, e.g. (10, 20)") from None
     if not 0 <= first < last <= count:
-        raise ValueError(f"slices {first}:{last} are not among the {count} of {path}; give first < last, counted from 0")
+        raise ValueError(
+            f"slices {first}:{last} are not among the {count} of {path}; give first < last, counted from 0"
+        )
     return first, last
 
 
@@ -195,15 +206,24 @@ def inspect(file, slices, group: str) -> Layout:
     path = file.filename
     data = dataset(file, f"{group}/data")
     if data is None:
-        raise ValueError(f"{path} holds no dataset '{group}/data'; its top level has {_members(file) or 'nothing'}. Is it a Data Exchange file?")
+        raise ValueError(
+            f"{path} holds no dataset '{group}/data'; its top level has {_members(file) or 'nothing'}. Is it a Data Exchange file?"
+        )
     shape = data.shape
     if len(shape) != 3 or 0 in shape:
-        raise ValueError(f"{group}/data of {path} has shape {shape}; Data Exchange files hold (angles, slices, columns) there")
+        raise ValueError(
+            f"{group}/data of {path} has shape {shape}; Data Exchange files hold (angles, slices, columns) there"
+        )
     layout = Layout(path, group, shape, data.dtype, _chosen(slices, shape[1], path))
     if data.chunks and not data.is_virtual:
-        written, expected = data.id.get_num_chunks(), math.prod(-(-n // c) for n, c in zip(shape, data.chunks, strict=True))
+        written, expected = (
+            data.id.get_num_chunks(),
+            math.prod(-(-n // c) for n, c in zip(shape, data.chunks, strict=True)),
+        )
         if written < WRITTEN * expected:
-            raise ValueError(f"{group}/data of {path} has shape {shape}, but only {written} of its {expected} chunks have been written")
+            raise ValueError(
+                f"{group}/data of {path} has shape {shape}, but only {written} of its {expected} chunks have been written"
+            )
     one = 4 * shape[0] * shape[2]
     if 3 * one > psutil.virtual_memory().available:
         raise ValueError(
@@ -218,7 +238,9 @@ def inspect(file, slices, group: str) -> Layout:
         if node is not None:
             found = node.shape if node.ndim == 3 else (1, *node.shape)
             if len(found) != 3 or tuple(found[1:]) != tuple(shape[1:]):
-                raise ValueError(f"{path}: the {what} fields have shape {node.shape}, the projections {shape}; slices and columns must agree")
+                raise ValueError(
+                    f"{path}: the {what} fields have shape {node.shape}, the projections {shape}; slices and columns must agree"
+                )
             layout.fields[what] = found[0]
     return layout
 
@@ -257,11 +279,15 @@ def read_angles(file, layout: Layout):
     node = dataset(file, name)
     if node is not None:
         if node.size != count or max(node.shape, default=1) != node.size:
-            raise ValueError(f"{path} holds {count} projections but {node.size} angles ('{name}' has shape {node.shape}); one for each is needed")
+            raise ValueError(
+                f"{path} holds {count} projections but {node.size} angles ('{name}' has shape {node.shape}); one for each is needed"
+            )
         values = read(node).astype(np.float64).reshape(-1)
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
-            raise ValueError(f"{path}: {bad.size} of its {count} angles are not finite, the first that of projection {bad[0]}")
+            raise ValueError(
+                f"{path}: {bad.size} of its {count} angles are not finite, the first that of projection {bad[0]}"
+            )
         return values, unit_of(node.attrs.get("units"), f"'{name}' of {path}")
     numbers = {}
     for what, names in _ROTATION.items():
@@ -269,7 +295,11 @@ def read_angles(file, layout: Layout):
             full = f"{PROCESS}/rotation/{candidate}"
             value = number(file, full)
             if value is not None:
-                unit = unit_of(dataset(file, full).attrs.get("units"), f"'{full}' of {path}") if what != "count" else "degrees"
+                unit = (
+                    unit_of(dataset(file, full).attrs.get("units"), f"'{full}' of {path}")
+                    if what != "count"
+                    else "degrees"
+                )
                 numbers[what] = float(in_degrees(value, unit))
                 break
     values = rotation_degrees(numbers, count, path)

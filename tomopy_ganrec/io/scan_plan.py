@@ -85,7 +85,9 @@ class Plan:
         everything = len(self.keep) == len(data) and np.array_equal(self.keep, np.arange(len(data)))
         for k in range(count):
             raw = data[:, k] if everything else data[self.keep, k]
-            flat, dark = (field[k] if isinstance(field, np.ndarray) else field for field in (fields["flat"], fields["dark"]))
+            flat, dark = (
+                field[k] if isinstance(field, np.ndarray) else field for field in (fields["flat"], fields["dark"])
+            )
             values, repaired[k], reason = self._one(raw, flat, dark)
             if reason:
                 values, repaired[k] = self._beside(first + step * k, reason), len(self.keep) * data.shape[2]
@@ -130,13 +132,19 @@ class Plan:
                     if not 0 <= other < layout.shape[1]:
                         break
                     raw = frames(file, layout, "data", slice(None), slice(other, other + 1))[self.keep, 0]
-                    fields = self.fields(lambda what, at=other: frames(file, layout, what, slice(None), slice(at, at + 1)))
-                    values, _, bad = self._one(raw, *(f[0] if isinstance(f, np.ndarray) else f for f in (fields["flat"], fields["dark"])))
+                    fields = self.fields(
+                        lambda what, at=other: frames(file, layout, what, slice(None), slice(at, at + 1))
+                    )
+                    values, _, bad = self._one(
+                        raw, *(f[0] if isinstance(f, np.ndarray) else f for f in (fields["flat"], fields["dark"]))
+                    )
                     if not bad:
                         found.append((1 / distance, values))
                         break
         if not found:
-            raise ValueError(f"slice {row} of {layout.path} cannot be repaired: {reason}, and its neighbours are no better; choose other slices")
+            raise ValueError(
+                f"slice {row} of {layout.path} cannot be repaired: {reason}, and its neighbours are no better; choose other slices"
+            )
         return sum(weight * values for weight, values in found) / sum(weight for weight, _ in found)
 
 
@@ -154,7 +162,9 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
 
     with opened(path) as file, refusing_damage(path):
         layout = inspect(file, slices, group)
-        degrees, unit = (given_degrees(theta, layout.shape[0]), "degrees") if theta is not None else read_angles(file, layout)
+        degrees, unit = (
+            (given_degrees(theta, layout.shape[0]), "degrees") if theta is not None else read_angles(file, layout)
+        )
         if degrees is None:
             raise ValueError(
                 f"{path} holds no angles ({group}/theta, or rotation_start and rotation_step in "
@@ -165,15 +175,24 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
         rows, blocks = sampled_rows(layout)
 
         def sample(what):
-            found = [frames(file, layout, what, slice(None), slice(row, row + 1), columns) for row in rows for columns in blocks]
-            return np.concatenate([np.concatenate(found[k : k + len(blocks)], axis=2) for k in range(0, len(found), len(blocks))], axis=1)
+            found = [
+                frames(file, layout, what, slice(None), slice(row, row + 1), columns)
+                for row in rows
+                for columns in blocks
+            ]
+            return np.concatenate(
+                [np.concatenate(found[k : k + len(blocks)], axis=2) for k in range(0, len(found), len(blocks))], axis=1
+            )
 
         try:
             keep, flats, darks, notes = _frames_used(layout, sample, minus_log)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     if layout.constants["flat"] is not None and not len(flats):
-        logger.warning("%s: the flat field is one number; gains that differ from column to column stay in the data and draw rings", path)
+        logger.warning(
+            "%s: the flat field is one number; gains that differ from column to column stay in the data and draw rings",
+            path,
+        )
     if notes:
         warnings.warn(f"{path}: left out: {'; '.join(notes)}", UserWarning, stacklevel=4)
     what = "theta" if theta is not None and not isinstance(theta, str) else f"theta of {path}"
@@ -189,7 +208,9 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
             f"{path}: the {len(keep)} projections that are used were all taken at {used[0]:.6g} degrees; a tomogram needs different directions"
         )
     if len(groups) < len(keep):
-        logger.info("%s: %d projections at %d angles; those at the same angle are averaged", path, len(keep), len(groups))
+        logger.info(
+            "%s: %d projections at %d angles; those at the same angle are averaged", path, len(keep), len(groups)
+        )
     else:
         groups = [np.array([k]) for k in range(len(keep))]
     mean = np.array([used[group[0]] + np.mean((used[group] - used[group[0]] + 180) % 360 - 180) for group in groups])
@@ -217,13 +238,21 @@ def _frames_used(layout: Layout, sample, minus_log: bool):
         shape = data.shape[1:]
         flat = scan_frames.mean_field(fields["flat"][flats]) if len(flats) else np.full(shape, layout.constants["flat"])
         constant = layout.constants["dark"]
-        dark = scan_frames.mean_field(fields["dark"][darks]) if len(darks) else np.full(shape, 0.0 if constant is None else constant)
+        dark = (
+            scan_frames.mean_field(fields["dark"][darks])
+            if len(darks)
+            else np.full(shape, 0.0 if constant is None else constant)
+        )
         if not len(flats) and not np.median(flat - dark) > 0:
-            raise ValueError(f"the flat field ({np.median(flat):.4g}) is not brighter than the dark field ({np.median(dark):.4g})")
+            raise ValueError(
+                f"the flat field ({np.median(flat):.4g}) is not brighter than the dark field ({np.median(dark):.4g})"
+            )
         scan_frames.refuse_deeply_wrapped(data, flat)
         refused = scan_frames.empty_projections(data, flat, dark)
     if refused.any():
-        notes.append(f"{int(refused.sum())} of {len(refused)} projections without beam (number {scan_frames.some(np.flatnonzero(refused))})")
+        notes.append(
+            f"{int(refused.sum())} of {len(refused)} projections without beam (number {scan_frames.some(np.flatnonzero(refused))})"
+        )
         if (~refused).sum() < 2:
             raise ValueError(f"{int(refused.sum())} of its {len(refused)} projections hold no beam")
     return everything[~refused], flats, darks, notes

@@ -67,7 +67,9 @@ class Source:
                 "e.g. its phase or −log of its modulus"
             )
         if not np.issubdtype(self.dtype, np.number) or self.dtype.kind == "m":
-            raise TypeError(f"{what} holds values of type {self.dtype}; give line integrals as numbers, float32 at best")
+            raise TypeError(
+                f"{what} holds values of type {self.dtype}; give line integrals as numbers, float32 at best"
+            )
         if len(shape) == 3 and not sinogram_order:
             shape = shape[1], shape[0], shape[2]
         if len(shape) != 3 or shape[0] < 1 or min(shape[1:]) < 2:
@@ -103,9 +105,13 @@ class Source:
         """
         indices = np.asarray(indices)
         if indices.ndim != 1 or indices.size and not np.issubdtype(indices.dtype, np.integer):
-            raise IndexError(f"indices of shape {indices.shape} and type {indices.dtype}; give a one-dimensional array of slice numbers")
+            raise IndexError(
+                f"indices of shape {indices.shape} and type {indices.dtype}; give a one-dimensional array of slice numbers"
+            )
         if indices.size and not 0 <= indices.min() <= indices.max() < self.shape[0]:
-            raise IndexError(f"slices {indices.min()} to {indices.max()} are not among the {self.shape[0]} of {self.what}, counted from 0")
+            raise IndexError(
+                f"slices {indices.min()} to {indices.max()} are not among the {self.shape[0]} of {self.what}, counted from 0"
+            )
         out = np.empty((indices.size, *self.shape[1:]), np.float32)
         if not indices.size:
             return out
@@ -125,7 +131,9 @@ class Source:
             block = block if self.sinogram_order else block.swapaxes(0, 1)
             expected = (len(range(rows.start, rows.stop, rows.step or 1)), *self.shape[1:])
             if block.shape != expected:
-                raise ValueError(f"the storage gave the shape {block.shape} where (slices, angles, columns) = {expected} was asked for")
+                raise ValueError(
+                    f"the storage gave the shape {block.shape} where (slices, angles, columns) = {expected} was asked for"
+                )
         except MemoryError:
             raise
         except Exception as error:
@@ -159,7 +167,9 @@ class ArraySource(Source):
 
     def __init__(self, array, sinogram_order: bool):
         self._mapped = file_behind(array)
-        kind, what = ("memmap", f"the memory-mapped file {self._mapped.filename}") if self._mapped else ("array", "the array")
+        kind, what = (
+            ("memmap", f"the memory-mapped file {self._mapped.filename}") if self._mapped else ("array", "the array")
+        )
         super().__init__(array, sinogram_order, kind, what)
 
     @property
@@ -184,7 +194,9 @@ class Hdf5Source(Source):
 
     def __init__(self, dataset, sinogram_order: bool):
         if not dataset:
-            raise ValueError("the HDF5 dataset belongs to a file that has been closed; call from within the `with h5py.File(…)` block")
+            raise ValueError(
+                "the HDF5 dataset belongs to a file that has been closed; call from within the `with h5py.File(…)` block"
+            )
         self._filename, self._name, self._process = dataset.file.filename, dataset.name, os.getpid()
         if os.path.isfile(self._filename):
             self._filename = os.path.abspath(self._filename)
@@ -196,7 +208,9 @@ class Hdf5Source(Source):
 
             self._array, self._process = h5py.File(self._filename, "r")[self._name], os.getpid()
         if not self._array:
-            raise OSError("the file has been closed; keep it open until the reconstruction is done: call from within the `with h5py.File(…)` block")
+            raise OSError(
+                "the file has been closed; keep it open until the reconstruction is done: call from within the `with h5py.File(…)` block"
+            )
         return self._array[key]
 
     def __getstate__(self):
@@ -237,7 +251,9 @@ def _zarr_place(array) -> str:
     """Where a zarr array lies: zarr 3 says it in one word, zarr 2 in two."""
     place = getattr(array, "store_path", None)
     if place is None:
-        place = "/".join(part for part in (getattr(array.store, "path", None) or type(array.store).__name__, array.path) if part)
+        place = "/".join(
+            part for part in (getattr(array.store, "path", None) or type(array.store).__name__, array.path) if part
+        )
     return str(place)
 
 

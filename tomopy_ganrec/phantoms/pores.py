@@ -50,7 +50,10 @@ def _pack(rng, centres, low, room, radii, volumes, wall, others=(), period=0.0) 
     def keep_off(z, y, x, radius, largest):
         reach = radius + wall + largest  # no sphere to come touches one that is farther away
         for image in (z - period, z, z + period) if period else (z,):
-            spans = [(int((c - reach - start) // _CELL), int((c + reach - start) // _CELL) + 1) for c, start in zip((image, y, x), low, strict=True)]
+            spans = [
+                (int((c - reach - start) // _CELL), int((c + reach - start) // _CELL) + 1)
+                for c, start in zip((image, y, x), low, strict=True)
+            ]
             box = tuple(slice(max(first, 0), max(last, 0)) for first, last in spans)
             dz, dy, dx = (axis[box] - np.float32(c) for axis, c in zip(centres, (image, y, x), strict=True))
             np.minimum(room[box], np.sqrt(dz * dz + dy * dy + dx * dx) - np.float32(radius + wall), out=room[box])
@@ -169,11 +172,22 @@ def _zeolite_particle(seed: int) -> tuple[np.ndarray, np.ndarray]:
     # The particle is convex and holds a sphere of radius `inner`: around a point at the share g of the way to the surface, one of 1 − g of it.
     depth = (1 - share) * inner
     largest, smallest = _ZEOLITE_PORES
-    room = np.where((depth > 1) & (depth < 5), np.float32(2 * largest), np.float32(-1))  # near the surface: no thin lid is left on a pore
+    room = np.where(
+        (depth > 1) & (depth < 5), np.float32(2 * largest), np.float32(-1)
+    )  # near the surface: no thin lid is left on a pore
     radii = np.linspace(largest, 1.8 * smallest, 21)
     cut = _pack(rng, centres, low, room, radii, 4 / 3 * np.pi * np.cumsum(radii[1:] ** 3), _ZEOLITE_WALL)
     volumes = np.linspace(0, 1.2, 15)[1:] * np.pi / 6 * (_EQUIVALENT * _PER_MICROMETRE) ** 3
-    inside = _pack(rng, centres, low, depth - np.float32(_ZEOLITE_WALL), np.geomspace(largest, smallest, 15), volumes, _ZEOLITE_WALL, others=cut)
+    inside = _pack(
+        rng,
+        centres,
+        low,
+        depth - np.float32(_ZEOLITE_WALL),
+        np.geomspace(largest, smallest, 15),
+        volumes,
+        _ZEOLITE_WALL,
+        others=cut,
+    )
     pores = np.concatenate([cut, inside])
     facets.setflags(write=False)
     pores.setflags(write=False)

@@ -47,7 +47,9 @@ def _depths(size: int, slices: int, spacing: float) -> np.ndarray:
     return np.arange(slices) * spacing * (REFERENCE / size)
 
 
-def _grains(size: int, slices: int, seed: int, oversample: int, spacing: float) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+def _grains(
+    size: int, slices: int, seed: int, oversample: int, spacing: float
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
     """Slice by slice: its depth, the (rows, cols) of its points, both in reference pixels, and the shale's grey levels there."""
     depths, axis = _depths(size, slices, spacing), points(size * oversample)
     coordinates = np.stack(np.meshgrid(axis, axis, indexing="ij"))
@@ -96,7 +98,10 @@ def shale(size=256, slices=1, seed=0, oversample=1, spacing=1.0) -> np.ndarray:
     return stack
 
 
-_VARIATION = ((4, 10.0, 0.05), (5, 1.5, 0.03))  # tag, scale in reference pixels and amplitude (standard deviation) of a field
+_VARIATION = (
+    (4, 10.0, 0.05),
+    (5, 1.5, 0.03),
+)  # tag, scale in reference pixels and amplitude (standard deviation) of a field
 
 
 def textured(size=256, slices=1, seed=0, oversample=1, spacing=1.0) -> np.ndarray:
@@ -117,10 +122,14 @@ def textured(size=256, slices=1, seed=0, oversample=1, spacing=1.0) -> np.ndarra
     """
     size, slices, oversample = whole(size=size, slices=slices, oversample=oversample)
     (spacing,) = positive(spacing=spacing)
-    fields = [(_Field(seed, tag, scale, _depths(size, slices, spacing)), amplitude) for tag, scale, amplitude in _VARIATION]
+    fields = [
+        (_Field(seed, tag, scale, _depths(size, slices, spacing)), amplitude) for tag, scale, amplitude in _VARIATION
+    ]
     stack = np.empty((slices, size, size), np.float32)
     for k, (z, coordinates, rock) in enumerate(_grains(size, slices, seed, oversample, spacing)):
         grey = rock + sum(amplitude * field.slice(z, coordinates) for field, amplitude in fields)
-        grey = np.clip(1 - np.abs(1 - grey), 0, 1)  # reflected at 1: cut there, half of each inclusion would be one level
+        grey = np.clip(
+            1 - np.abs(1 - grey), 0, 1
+        )  # reflected at 1: cut there, half of each inclusion would be one level
         stack[k] = area_mean(np.where(rock > 0, grey, 0), oversample)
     return stack

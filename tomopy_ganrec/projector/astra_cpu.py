@@ -25,7 +25,13 @@ def astra_project(projector: int, image, sinogram, back: bool = False) -> None:
         data.append(astra.data2d.link("-vol", astra.projector.volume_geometry(projector), image))
         data.append(astra.data2d.link("-sino", astra.projector.projection_geometry(projector), sinogram))
         settings = astra.astra_dict("BP" if back else "FP")
-        settings.update({"ProjectorId": projector, "ReconstructionDataId" if back else "VolumeDataId": data[0], "ProjectionDataId": data[1]})
+        settings.update(
+            {
+                "ProjectorId": projector,
+                "ReconstructionDataId" if back else "VolumeDataId": data[0],
+                "ProjectionDataId": data[1],
+            }
+        )
         algorithm = astra.algorithm.create(settings)
         astra.algorithm.run(algorithm)
     finally:
@@ -49,7 +55,9 @@ class AstraBackend:
         proj_geom = astra.create_proj_geom("parallel", 1.0 / rays, geometry.columns * rays, geometry.theta)
         # Moving the detector is in units of its own columns.
         proj_geom = astra.geom_postalignment(proj_geom, (geometry.columns / 2 - geometry.center) * rays)
-        vol_geom = astra.create_vol_geom(rows, cols, -cols * pixel / 2, cols * pixel / 2, -rows * pixel / 2, rows * pixel / 2)
+        vol_geom = astra.create_vol_geom(
+            rows, cols, -cols * pixel / 2, cols * pixel / 2, -rows * pixel / 2, rows * pixel / 2
+        )
         self._projector = astra.create_projector("linear", proj_geom, vol_geom)
         self._rays = rays
         self.domain_shape, self.range_shape = (rows, cols), (len(geometry.theta), geometry.columns)

@@ -37,7 +37,9 @@ def projection_vectors(theta, columns: int, center: float, rays_per_bin: int = 1
     c, s = np.cos(np.asarray(theta, np.float64)), np.sin(np.asarray(theta, np.float64))
     zero, one = np.zeros_like(c), np.ones_like(c)
     shift = columns / 2 - center
-    return np.stack([s, c, zero, shift * c, -shift * s, zero, c / rays_per_bin, -s / rays_per_bin, zero, zero, zero, one], axis=1)
+    return np.stack(
+        [s, c, zero, shift * c, -shift * s, zero, c / rays_per_bin, -s / rays_per_bin, zero, zero, zero, one], axis=1
+    )
 
 
 def require_cuda(device: torch.device):
@@ -48,7 +50,9 @@ def require_cuda(device: torch.device):
             f"backend='astra_cuda' projects tensors on a GPU, this projector is on {device}; pass device='cuda' or use backend='matrix'"
         )
     if not astra.use_cuda():
-        raise RuntimeError("backend='astra_cuda': ASTRA finds no usable CUDA GPU (astra.use_cuda() is False); use backend='matrix'")
+        raise RuntimeError(
+            "backend='astra_cuda': ASTRA finds no usable CUDA GPU (astra.use_cuda() is False); use backend='matrix'"
+        )
     return astra
 
 
@@ -72,7 +76,9 @@ class AstraCudaBackend:
         rows, cols = self.domain_shape
         half_y, half_x = rows * self._geometry.pixel_size / 2, cols * self._geometry.pixel_size / 2
         volume = self._astra.create_vol_geom(rows, cols, batch, -half_x, half_x, -half_y, half_y, -batch / 2, batch / 2)
-        projections = self._astra.create_proj_geom("parallel3d_vec", batch, self.range_shape[1] * self._geometry.rays_per_bin, self._vectors)
+        projections = self._astra.create_proj_geom(
+            "parallel3d_vec", batch, self.range_shape[1] * self._geometry.rays_per_bin, self._vectors
+        )
         return volume, projections
 
     def _run(self, operation: str, volume: torch.Tensor, sinogram: torch.Tensor) -> None:

@@ -19,7 +19,9 @@ __all__ = ["Geometry", "choose_backend"]
 BACKENDS = ("auto", "fourier", "matrix", "astra", "astra_cuda")
 
 
-FOURIER_FROM = 128  # rows or columns from which it is faster than the matrix on a CPU, whatever the batch and the angles
+FOURIER_FROM = (
+    128  # rows or columns from which it is faster than the matrix on a CPU, whatever the batch and the angles
+)
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,16 @@ class Geometry:
     @property
     def matrix_bytes(self) -> int:
         """Upper estimate of the float32 matrix and its transpose."""
-        return joseph.estimated_bytes(*self.size, len(self.theta), self.columns, self.rays_per_bin, pixel_size=self.pixel_size)
+        return joseph.estimated_bytes(
+            *self.size, len(self.theta), self.columns, self.rays_per_bin, pixel_size=self.pixel_size
+        )
 
     @property
     def fourier_bytes(self) -> int:
         """Upper estimate of the float32 interpolation between Fourier transforms and its transpose."""
-        return fourier.estimated_bytes(self.size, len(self.theta), self.columns, self.center, self.rays_per_bin, pixel_size=self.pixel_size)
+        return fourier.estimated_bytes(
+            self.size, len(self.theta), self.columns, self.center, self.rays_per_bin, pixel_size=self.pixel_size
+        )
 
 
 class _Cache:
@@ -60,7 +66,9 @@ class _Cache:
             if key not in self._items:
                 self._items[key] = build()
             self._items.move_to_end(key)
-            while len(self._items) > 1 and (len(self._items) > self._entries or sum(b.nbytes for b in self._items.values()) > self._nbytes):
+            while len(self._items) > 1 and (
+                len(self._items) > self._entries or sum(b.nbytes for b in self._items.values()) > self._nbytes
+            ):
                 self._items.popitem(last=False)
             return self._items[key]
 
@@ -90,10 +98,15 @@ def _installed_astra() -> bool:
     return True
 
 
-def choose_backend(geometries: list[Geometry], device: torch.device, dtype: torch.dtype, memory_limit: float) -> tuple[str, str]:
+def choose_backend(
+    geometries: list[Geometry], device: torch.device, dtype: torch.dtype, memory_limit: float
+) -> tuple[str, str]:
     """The backend that ``auto`` takes for geometries that differ in their centres, and why."""
     double = 2 if dtype == torch.float64 else 1
-    needs = {"matrix": sum(g.matrix_bytes for g in geometries) * double, "fourier": sum(g.fourier_bytes for g in geometries) * double}
+    needs = {
+        "matrix": sum(g.matrix_bytes for g in geometries) * double,
+        "fourier": sum(g.fourier_bytes for g in geometries) * double,
+    }
     name = "fourier" if device.type == "cpu" and max(geometries[0].size) >= FOURIER_FROM else "matrix"
     why = f"it needs at most {needs[name] / 1e9:.2f} GB, the limit is {memory_limit / 1e9:.2f} GB"
     if needs[name] <= memory_limit:

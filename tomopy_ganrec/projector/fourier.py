@@ -26,7 +26,9 @@ OVERSAMPLING = 1.5  # of the padded grid
 # whole at most, 5e-2 where it is a twentieth.
 WIDTHS = ((0.5, 5), (1.0, 4), (math.inf, 3))
 WINDOW = WIDTHS[0][1]  # its width, in points of the padded grid
-BETA = math.pi * math.sqrt((WINDOW / OVERSAMPLING * (OVERSAMPLING - 0.5)) ** 2 - 0.8)  # its shape (Beatty et al., eq. 5)
+BETA = math.pi * math.sqrt(
+    (WINDOW / OVERSAMPLING * (OVERSAMPLING - 0.5)) ** 2 - 0.8
+)  # its shape (Beatty et al., eq. 5)
 NEGLIGIBLE = 5e-3  # response below which a frequency is left out
 BLOCK = 20_000  # frequencies whose weights are made at once
 STEPS = 512  # between two points of the padded grid, at which the weights are tabled
@@ -55,7 +57,9 @@ def _zones(rays_per_bin: int) -> int:
     return 2 * rays_per_bin + 1
 
 
-def estimated_bytes(size, angles: int, columns: int, center: float, rays_per_bin: int = 1, itemsize: int = 4, pixel_size: float = 1.0) -> int:
+def estimated_bytes(
+    size, angles: int, columns: int, center: float, rays_per_bin: int = 1, itemsize: int = 4, pixel_size: float = 1.0
+) -> int:
     """Upper estimate of the memory of the interpolation and its transpose, with the factors of each frequency."""
     taps, below, zones = 0.0, 0.0, _zones(rays_per_bin)
     for top, width in WIDTHS:
@@ -105,7 +109,9 @@ def _interpolation(u, v, width, size: tuple[int, int], padded: tuple[int, int], 
     (rows, cols), half = padded, padded[1] // 2 + 1
     pointer = np.concatenate([[0], np.cumsum(np.repeat(width.astype(np.int64) ** 2, 2))])
     if max(pointer[-1], 2 * rows * half) > np.iinfo(np.int32).max:
-        raise ValueError(f"the interpolation would hold {pointer[-1]} values, more than 32-bit indices can count; use backend='astra'")
+        raise ValueError(
+            f"the interpolation would hold {pointer[-1]} values, more than 32-bit indices can count; use backend='astra'"
+        )
     index, value, blocks = np.empty(pointer[-1], np.int32), np.empty(pointer[-1], dtype), []
     for one in np.unique(width[width > 0]):
         chosen = np.flatnonzero(width == one)
@@ -114,7 +120,9 @@ def _interpolation(u, v, width, size: tuple[int, int], padded: tuple[int, int], 
         row, row_weight = _points(v[chosen], size[0], rows, one)
         col, col_weight = _points(u[chosen], size[1], cols, one)
         col %= cols
-        mirrored = (col > cols // 2)[:, None, :]  # the other half of the transform is this one's complex conjugate, mirrored
+        mirrored = (col > cols // 2)[
+            :, None, :
+        ]  # the other half of the transform is this one's complex conjugate, mirrored
         col = np.where(mirrored, cols - col[:, None, :], col[:, None, :])
         row = np.where(mirrored, -row[:, :, None], row[:, :, None]) % rows
         weight = row_weight[:, :, None] * col_weight[:, None, :]
@@ -145,7 +153,9 @@ class FourierBackend:
         self.domain_shape, self.range_shape = size, (len(geometry.theta), columns)
         self.dtype, self.device = dtype, device
         self._padded, self._zones = tuple(_good_size(OVERSAMPLING * n) for n in size), _zones(geometry.rays_per_bin)
-        self._inside = tuple(slice(p // 2 - n // 2, p // 2 - n // 2 + n) for p, n in zip(self._padded, size, strict=True))
+        self._inside = tuple(
+            slice(p // 2 - n // 2, p // 2 - n // 2 + n) for p, n in zip(self._padded, size, strict=True)
+        )
         apodization = [_apodization(n, p) for n, p in zip(size, self._padded, strict=True)]
         self._apodization = torch.from_numpy(np.outer(*apodization).astype(real)).to(device)
 
@@ -156,7 +166,9 @@ class FourierBackend:
         u, v = pixel * f * c, -pixel * f * s  # cycles per pixel
         # Joseph's method interpolates linearly along the axis that is more parallel to the detector: a triangle in the projection.
         offsets = (np.arange(geometry.rays_per_bin) + 0.5) / geometry.rays_per_bin - 0.5
-        response = np.sinc(pixel * f * np.maximum(np.abs(c), np.abs(s))) ** 2 * np.cos(2 * np.pi * f[:, None] * offsets).mean(1)
+        response = np.sinc(pixel * f * np.maximum(np.abs(c), np.abs(s))) ** 2 * np.cos(
+            2 * np.pi * f[:, None] * offsets
+        ).mean(1)
         response[:, -1] = 0  # at the highest frequency a shift has no real inverse FFT
         width = np.select([f <= top for top, _ in WIDTHS], [points for _, points in WIDTHS])
         width = np.where(np.abs(response) < NEGLIGIBLE, 0, width)

@@ -18,14 +18,18 @@ import torch
 from .sparse import applied, nbytes, torch_csr
 
 
-def estimated_bytes(rows: int, cols: int, angles: int, columns: int, rays_per_bin: int = 1, itemsize: int = 4, pixel_size: float = 1.0) -> int:
+def estimated_bytes(
+    rows: int, cols: int, angles: int, columns: int, rays_per_bin: int = 1, itemsize: int = 4, pixel_size: float = 1.0
+) -> int:
     """Upper estimate of the memory of matrix and transpose: each column meets at most max(rows, cols) lines, two pixels on each and those between its
     rays."""
     between = math.ceil(math.sqrt(2) * (1 - 1 / rays_per_bin) / pixel_size - 1e-9)
     return 2 * (itemsize + 4) * min(2 * rays_per_bin, 2 + between) * angles * columns * max(rows, cols)
 
 
-def joseph_matrix(size, theta, columns, center, pixel_size=1.0, rays_per_bin=1, dtype=np.float32) -> scipy.sparse.csr_matrix:
+def joseph_matrix(
+    size, theta, columns, center, pixel_size=1.0, rays_per_bin=1, dtype=np.float32
+) -> scipy.sparse.csr_matrix:
     """Joseph's projector of a parallel-beam geometry.
 
     Parameters
@@ -84,7 +88,9 @@ def joseph_matrix(size, theta, columns, center, pixel_size=1.0, rays_per_bin=1, 
         values[filled : filled + kept.size] = weight.ravel()[kept]
         filled += kept.size
     if filled > np.iinfo(np.int32).max:
-        raise ValueError(f"the projection matrix would hold {filled} values, more than 32-bit indices can count; use backend='astra'")
+        raise ValueError(
+            f"the projection matrix would hold {filled} values, more than 32-bit indices can count; use backend='astra'"
+        )
     np.cumsum(pointer, out=pointer)
     matrix = (values[:filled], indices[:filled], pointer.astype(np.int32))
     return scipy.sparse.csr_matrix(matrix, shape=(len(theta) * columns, rows * cols))
@@ -95,7 +101,9 @@ class JosephBackend:
 
     name = "matrix"
 
-    def __init__(self, matrix: torch.Tensor, transpose: torch.Tensor, domain_shape: tuple[int, int], range_shape: tuple[int, int]):
+    def __init__(
+        self, matrix: torch.Tensor, transpose: torch.Tensor, domain_shape: tuple[int, int], range_shape: tuple[int, int]
+    ):
         self.matrix, self.transpose = matrix, transpose
         self.domain_shape, self.range_shape = domain_shape, range_shape
         self.dtype, self.device = matrix.dtype, matrix.values().device
@@ -108,7 +116,11 @@ class JosephBackend:
             np.float64 if dtype == torch.float64 else np.float32,
         )  # fmt: skip
         transpose = matrix.T.tocsr()
-        return cls(*(torch_csr(m).to(device) for m in (matrix, transpose)), geometry.size, (len(geometry.theta), geometry.columns))
+        return cls(
+            *(torch_csr(m).to(device) for m in (matrix, transpose)),
+            geometry.size,
+            (len(geometry.theta), geometry.columns),
+        )
 
     @property
     def nbytes(self) -> int:

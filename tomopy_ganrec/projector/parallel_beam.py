@@ -85,10 +85,14 @@ class ParallelBeamProjector:
             raise ValueError(f"size is {size}: give the rows and columns of the grid")
         theta = np.atleast_1d(np.array(theta.cpu() if isinstance(theta, torch.Tensor) else theta, np.float64))
         if theta.ndim != 1 or theta.size < 1 or not np.isfinite(theta).all():
-            raise ValueError(f"theta must be a one-dimensional array of finite angles in radians; its shape is {theta.shape}")
+            raise ValueError(
+                f"theta must be a one-dimensional array of finite angles in radians; its shape is {theta.shape}"
+            )
         for name, counts in (("size", size), ("columns", (columns,)), ("rays_per_bin", (rays_per_bin,))):
             if not all(isinstance(n, numbers.Integral) and n >= 1 for n in counts):
-                raise ValueError(f"{name}={counts if len(counts) > 1 else counts[0]} must be whole numbers of at least 1")
+                raise ValueError(
+                    f"{name}={counts if len(counts) > 1 else counts[0]} must be whole numbers of at least 1"
+                )
         if not (math.isfinite(pixel_size) and pixel_size > 0):
             raise ValueError(f"pixel_size={pixel_size} must be a finite number above 0")
         if backend not in BACKENDS:
@@ -120,9 +124,18 @@ class ParallelBeamProjector:
             if device.type == "cuda":
                 limit = min(limit, torch.cuda.get_device_properties(device).total_memory / 4)
             name, reason = choose_backend(geometries, device, dtype, limit)
-            logger.log(logging.WARNING if "but" in reason else logging.INFO, "projector backend %r on %s: %s", name, device, reason)
+            logger.log(
+                logging.WARNING if "but" in reason else logging.INFO,
+                "projector backend %r on %s: %s",
+                name,
+                device,
+                reason,
+            )
         self.backend = name
-        self._backends = [_cache.get((g.key, str(device), dtype, name), lambda g=g: _build(name, g, device, dtype)) for g in geometries]
+        self._backends = [
+            _cache.get((g.key, str(device), dtype, name), lambda g=g: _build(name, g, device, dtype))
+            for g in geometries
+        ]
         self._handles = [torch_ops.handle_of(b) for b in self._backends]
         self._groups = [torch.from_numpy(np.flatnonzero(inverse == i)).to(device) for i in range(len(unique))]
 
@@ -198,7 +211,9 @@ class ParallelBeamProjector:
 
     def _apply(self, op, tensor):
         if isinstance(self.center, np.ndarray) and tensor.shape[0] != len(self.center):
-            raise ValueError(f"the batch holds {tensor.shape[0]} slices, center {len(self.center)} values; give one centre, or one for each slice")
+            raise ValueError(
+                f"the batch holds {tensor.shape[0]} slices, center {len(self.center)} values; give one centre, or one for each slice"
+            )
         if tensor.dtype == torch.float32 and self.dtype == torch.float64:
             return self._apply(op, tensor.double()).float()
         if len(self._handles) == 1:

@@ -56,7 +56,9 @@ def handle_of(backend: Backend) -> int:
 def _backend(handle: int) -> Backend:
     backend = _backends.get(int(handle))  # a second geometry makes it symbolic under torch.compile
     if backend is None:
-        raise RuntimeError("the ParallelBeamProjector behind this operation no longer exists; keep a reference to it as long as its graphs are used")
+        raise RuntimeError(
+            "the ParallelBeamProjector behind this operation no longer exists; keep a reference to it as long as its graphs are used"
+        )
     return backend
 
 
@@ -64,9 +66,13 @@ def _check(backend: Backend, tensor: torch.Tensor, shape: tuple[int, int], name:
     if tensor.ndim != 3 or tuple(tensor.shape[1:]) != tuple(shape):
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; this geometry needs (batch, {shape[0]}, {shape[1]})")
     if tensor.dtype != backend.dtype:
-        raise TypeError(f"{name} is {tensor.dtype}, the projector {backend.dtype}; convert one of them with .to({str(backend.dtype)})")
+        raise TypeError(
+            f"{name} is {tensor.dtype}, the projector {backend.dtype}; convert one of them with .to({str(backend.dtype)})"
+        )
     if tensor.device != backend.device:
-        raise ValueError(f"{name} is on {tensor.device}, the projector on {backend.device}; move one of them with .to(device)")
+        raise ValueError(
+            f"{name} is on {tensor.device}, the projector on {backend.device}; move one of them with .to(device)"
+        )
 
 
 @torch.library.custom_op("tomopy_ganrec::forward_project", mutates_args=())
@@ -99,8 +105,12 @@ def _setup_context(ctx, inputs, output):
     ctx.handle = inputs[1]
 
 
-forward_project.register_autograd(lambda ctx, grad: (back_project(grad, ctx.handle), None), setup_context=_setup_context)
-back_project.register_autograd(lambda ctx, grad: (forward_project(grad, ctx.handle), None), setup_context=_setup_context)
+forward_project.register_autograd(
+    lambda ctx, grad: (back_project(grad, ctx.handle), None), setup_context=_setup_context
+)
+back_project.register_autograd(
+    lambda ctx, grad: (forward_project(grad, ctx.handle), None), setup_context=_setup_context
+)
 
 
 def _vmap_rule(op):

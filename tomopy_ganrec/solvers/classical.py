@@ -36,14 +36,19 @@ def fbp(model: ForwardModel, sinogram: torch.Tensor, theta) -> torch.Tensor:
     n = torch.minimum(n, length - n)
     kernel = torch.where(n % 2 == 1, -1 / (math.pi * n.clamp(min=1)) ** 2, 0.0)
     kernel[0] = 0.25
-    filtered = torch.fft.irfft(torch.fft.rfft(sinogram, n=length) * torch.fft.rfft(kernel.to(sinogram.dtype)), n=length)[..., :columns]
+    filtered = torch.fft.irfft(
+        torch.fft.rfft(sinogram, n=length) * torch.fft.rfft(kernel.to(sinogram.dtype)), n=length
+    )[..., :columns]
     weights = angular_weights(torch.as_tensor(theta, dtype=torch.float64)).to(sinogram)
     # Joseph's adjoint spreads a ray over pixels in proportion to its length in them: a factor of the pixel's area.
     pixel = getattr(model, "pixel_size", 1.0)
     return model.back_project((filtered * weights[:, None]).contiguous()) / pixel**2
 
 
-SHORT, SEEN = 1e-2, 0.5  # of the longest ray's length, and of what one projection adds to a pixel at most, below which the two do not meet
+SHORT, SEEN = (
+    1e-2,
+    0.5,
+)  # of the longest ray's length, and of what one projection adds to a pixel at most, below which the two do not meet
 
 
 def _sums(model: ForwardModel, sinogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,7 +66,15 @@ def _inverse(x: torch.Tensor) -> torch.Tensor:
     return torch.where(x > 1e-6, 1 / x.clamp(min=1e-6), torch.zeros_like(x))
 
 
-def sirt(model: ForwardModel, sinogram: torch.Tensor, iterations=30, nonnegative=True, mask=None, init=None, on_iteration=None) -> torch.Tensor:
+def sirt(
+    model: ForwardModel,
+    sinogram: torch.Tensor,
+    iterations=30,
+    nonnegative=True,
+    mask=None,
+    init=None,
+    on_iteration=None,
+) -> torch.Tensor:
     """Simultaneous iterative reconstruction: x ← x + C Aᵀ R (b − A x), C and R the inverse column and row sums of A.
 
     P. Gilbert, J. Theor. Biol. 36, 105–117 (1972). `init` is where it begins (zero), `on_iteration` as in `variation.TotalVariation.run`.

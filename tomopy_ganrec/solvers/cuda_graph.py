@@ -29,7 +29,11 @@ class Replay:
 
     def __init__(self, step: Callable, device: torch.device, model):
         self._step, self._device, self._done = step, device, 0
-        self._possible, self._graph, self._result = device.type == "cuda" and getattr(model, "recordable", False), None, None
+        self._possible, self._graph, self._result = (
+            device.type == "cuda" and getattr(model, "recordable", False),
+            None,
+            None,
+        )
 
     def __call__(self):
         if self._graph is None and self._possible and self._done >= WARM_UP:
@@ -40,7 +44,9 @@ class Replay:
         self._done += 1
         if not self._possible:
             return self._step()
-        stream = torch.cuda.Stream(self._device)  # autograd remembers the stream it ran on, and the default one cannot be recorded
+        stream = torch.cuda.Stream(
+            self._device
+        )  # autograd remembers the stream it ran on, and the default one cannot be recorded
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream):
             result = self._step()

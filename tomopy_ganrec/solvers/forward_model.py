@@ -26,7 +26,10 @@ class ForwardModel(Protocol):
 def field_of_view(model: ForwardModel, device=None) -> torch.Tensor:
     """The disc around the rotation axis that a full turn would see: (rows, cols) float tensor of 0 and 1."""
     (rows, cols), columns = model.domain_shape, model.range_shape[1]
-    center, pixel = float(torch.as_tensor(getattr(model, "center", columns / 2)).max()), getattr(model, "pixel_size", 1.0)
+    center, pixel = (
+        float(torch.as_tensor(getattr(model, "center", columns / 2)).max()),
+        getattr(model, "pixel_size", 1.0),
+    )
     y = torch.arange(rows, device=device) - (rows - 1) / 2
     x = torch.arange(cols, device=device) - (cols - 1) / 2
     return (torch.hypot(y[:, None], x[None]) * pixel <= max(center, columns - center)).float()
@@ -49,7 +52,9 @@ def data_scale(model: ForwardModel, sinogram: torch.Tensor, mask=None) -> torch.
 _norms: "WeakKeyDictionary[ForwardModel, dict]" = WeakKeyDictionary()
 
 
-def operator_norm(model: ForwardModel, like: torch.Tensor, response: torch.Tensor | None = None, iterations=20) -> float:
+def operator_norm(
+    model: ForwardModel, like: torch.Tensor, response: torch.Tensor | None = None, iterations=20
+) -> float:
     """Largest eigenvalue of AᵀFA, F a filter along the detector with the real frequency `response` (none: ‖A‖²), by power iteration.
 
     Remembered for each model: all batches of a volume share it. `like` gives precision and device.

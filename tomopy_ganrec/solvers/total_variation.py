@@ -47,7 +47,17 @@ class TotalVariation:
         The image so far, which keeps the constraints.
     """
 
-    def __init__(self, model: ForwardModel, sinogram: torch.Tensor, rho=100.0, nonnegative=True, mask=None, spectrum=None, along=1.0, across=0.0):
+    def __init__(
+        self,
+        model: ForwardModel,
+        sinogram: torch.Tensor,
+        rho=100.0,
+        nonnegative=True,
+        mask=None,
+        spectrum=None,
+        along=1.0,
+        across=0.0,
+    ):
         self._model, self._b, self._nonnegative, self._mask = model, sinogram, nonnegative, mask
         self._columns = sinogram.shape[2]
         ramp = ramp_filter(self._columns, floor=0.02, device=sinogram.device).to(sinogram.dtype)
@@ -77,14 +87,23 @@ class TotalVariation:
         self.x, self._z, self._replay = x, x.clone(), None
         return self
 
-    def take(self, index: torch.Tensor, sinogram: torch.Tensor, spectrum: torch.Tensor | None = None) -> "TotalVariation":
+    def take(
+        self, index: torch.Tensor, sinogram: torch.Tensor, spectrum: torch.Tensor | None = None
+    ) -> "TotalVariation":
         """A solver for some slices of the batch (repeats allowed), which goes on from where this one is."""
         other = copy.copy(self)
         other._b = sinogram
-        other.x, other._z, other._p, other._q = self.x[index], self._z[index], self._p[index], [q[index] for q in self._q]
+        other.x, other._z, other._p, other._q = (
+            self.x[index],
+            self._z[index],
+            self._p[index],
+            [q[index] for q in self._q],
+        )
         return other.weigh(spectrum)
 
-    def run(self, strength, iterations: int, weight=1.0, on_iteration: Callable | None = None, pull=None) -> torch.Tensor:
+    def run(
+        self, strength, iterations: int, weight=1.0, on_iteration: Callable | None = None, pull=None
+    ) -> torch.Tensor:
         """Iterate on from where the last call ended.
 
         Parameters
@@ -168,7 +187,9 @@ class TotalVariation:
             back[1:] -= qz[:-1]
         return back
 
-    def reweight(self, strength, epsilon, rounds=8, iterations=40, on_iteration: Callable | None = None) -> torch.Tensor:
+    def reweight(
+        self, strength, epsilon, rounds=8, iterations=40, on_iteration: Callable | None = None
+    ) -> torch.Tensor:
         """Rounds of `run`, each with the edge weights of the image so far; `epsilon` is relative to the image's 99.8th percentile at the start."""
         epsilon = epsilon * top_level(self.x) + torch.finfo(self.x.dtype).tiny
         for _ in range(rounds):
@@ -177,7 +198,15 @@ class TotalVariation:
 
 
 def total_variation(
-    model: ForwardModel, sinogram: torch.Tensor, strength=2.4e-4, iterations=250, rounds=0, epsilon=0.03, rho=100.0, nonnegative=True, mask=None
+    model: ForwardModel,
+    sinogram: torch.Tensor,
+    strength=2.4e-4,
+    iterations=250,
+    rounds=0,
+    epsilon=0.03,
+    rho=100.0,
+    nonnegative=True,
+    mask=None,
 ) -> torch.Tensor:
     """`TotalVariation` from zero: plain for ``rounds=0``, else edge-reweighted. `strength` is relative to the scale of the data (`data_scale`)."""
     scale = data_scale(model, sinogram, mask)

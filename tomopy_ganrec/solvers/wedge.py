@@ -33,7 +33,9 @@ def middle_angle(theta) -> float:
     return float(folded[k] + gaps[k] / 2) - math.pi / 2
 
 
-def measured_frequencies(theta, shape: tuple[int, int], matrices: torch.Tensor | None = None, softness=2.0) -> torch.Tensor:
+def measured_frequencies(
+    theta, shape: tuple[int, int], matrices: torch.Tensor | None = None, softness=2.0
+) -> torch.Tensor:
     """Which frequencies of an image a scan measures, by the Fourier slice theorem: 1 inside of the range of angles, down to 0 over `softness`
     frequency steps beside it.
 

@@ -41,7 +41,16 @@ class WorkerTraceback(Exception):
 
 
 def reconstruct_on(
-    client, source, centers: np.ndarray, theta: np.ndarray, size: tuple[int, int], options: GanrecOptions, output, call: Call, init=None, every=1
+    client,
+    source,
+    centers: np.ndarray,
+    theta: np.ndarray,
+    size: tuple[int, int],
+    options: GanrecOptions,
+    output,
+    call: Call,
+    init=None,
+    every=1,
 ) -> list[str]:
     """Reconstruct the slices that `output` does not have yet on the workers of a Dask cluster.
 
@@ -86,7 +95,9 @@ def reconstruct_on(
     """
     _check_client(client)
     if options.callback is not None:
-        raise ValueError("option callback: it cannot travel to the workers of a Dask cluster; leave it out, or reconstruct without client")
+        raise ValueError(
+            "option callback: it cannot travel to the workers of a Dask cluster; leave it out, or reconstruct without client"
+        )
     call.done(None, int(output.done.sum()))
     if not output.done.all():
         _reconstruct(client, source, np.asarray(centers), theta, size, options, output, call, init, every)
@@ -102,12 +113,16 @@ def _check_client(client) -> None:
             "pip install 'tomopy_ganrec[distributed]'"
         ) from error
     if not isinstance(client, Client):
-        raise TypeError(f"client is of type {type(client).__name__!r}; give a dask.distributed.Client, such as Client('tcp://scheduler:8786')")
+        raise TypeError(
+            f"client is of type {type(client).__name__!r}; give a dask.distributed.Client, such as Client('tcp://scheduler:8786')"
+        )
     if client.asynchronous:
         raise TypeError("client is asynchronous, and this call is not; give a Client made without asynchronous=True")
 
 
-def _reconstruct(client, source, centers, theta, size, options: GanrecOptions, output, call: Call, init, every: int) -> None:
+def _reconstruct(
+    client, source, centers, theta, size, options: GanrecOptions, output, call: Call, init, every: int
+) -> None:
     sent = source if source.nbytes_in_memory == 0 and _travels(source) else None
     shared = output if output.shared else None
     chain = options.preset == "paper" and every > 1
@@ -120,7 +135,9 @@ def _reconstruct(client, source, centers, theta, size, options: GanrecOptions, o
         if options.batch_size == "auto":  # something for every worker, and no slice alone (see `plan`)
             count = len(range(0, len(centers), every)) if chain else len(centers)
             batch = max(2, min(batch, -(-count // crew.workers)))
-        waiting = _units(open_tasks(plan(centers, batch, every, options.stack, chain), output.done), chain and not lasting(output))
+        waiting = _units(
+            open_tasks(plan(centers, batch, every, options.stack, chain), output.done), chain and not lasting(output)
+        )
         while waiting or crew.busy:
             for tasks in list(waiting):
                 if crew.busy >= AHEAD * max(1, crew.workers):
@@ -249,8 +266,12 @@ class _Crew:
         load = pickle.dumps(unit, protocol=5)
         try:
             # Data within the task: unlike scattered data it does not die with a worker. Dask warns of that from 10 MB on.
-            with dask.config.set({"distributed.admin.large-graph-warning-threshold": 2 * len(load) + len(self._run) + SMALL}):
-                future = self._client.submit(_working(), version("tomopy_ganrec"), self._id, self._run, load, key=unit.key, pure=False)
+            with dask.config.set(
+                {"distributed.admin.large-graph-warning-threshold": 2 * len(load) + len(self._run) + SMALL}
+            ):
+                future = self._client.submit(
+                    _working(), version("tomopy_ganrec"), self._id, self._run, load, key=unit.key, pure=False
+                )
         except Exception as error:
             if self._client.status == "running":
                 raise
@@ -343,7 +364,9 @@ class _Crew:
             reason = getattr(error, "reason", "")
             if self._client.status != "running" or "connection" in reason:
                 return self._lost()
-            return RuntimeError(f"{which} were cancelled by somebody else, perhaps client.restart() ({error}): {self._kept}")
+            return RuntimeError(
+                f"{which} were cancelled by somebody else, perhaps client.restart() ({error}): {self._kept}"
+            )
         if isinstance(error, OSError) or self._client.status != "running":
             return self._lost(error)
         return error

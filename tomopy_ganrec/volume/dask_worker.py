@@ -136,7 +136,12 @@ class _Bench:
         run = self._run
         if not unit.tasks:
             return Outcome(batch=self._batch(memory))
-        self._data.rows, self._init.rows, self._place.images, self._place.check = unit.data, unit.init, dict(unit.images), check
+        self._data.rows, self._init.rows, self._place.images, self._place.check = (
+            unit.data,
+            unit.init,
+            dict(unit.images),
+            check,
+        )
         known, records = dict(unit.records), []
         try:
             for task in unit.tasks:
@@ -158,7 +163,14 @@ class _Bench:
 
             def need(count):
                 options = run.options.replace(batch_size=count, device="cpu")
-                return estimate_memory((count, *run.shape[1:]), options, sinogram_order=True, num_gridx=run.size[0], num_gridy=run.size[1], out=True)
+                return estimate_memory(
+                    (count, *run.shape[1:]),
+                    options,
+                    sinogram_order=True,
+                    num_gridx=run.size[0],
+                    num_gridy=run.size[1],
+                    out=True,
+                )
 
             while batch > 1 and need(batch).total > SHARE * memory:
                 batch -= 1
@@ -206,7 +218,11 @@ def _wanted(host, key: str) -> bool:
     """Whether somebody still waits for a unit that is at work: Dask stops nothing that runs, but the worker knows of a task that was cancelled, whose
     client has gone, or whose scheduler has."""
     task = host.state.tasks.get(key)
-    return task is not None and task.state != "cancelled" and host.status.name in ("running", "paused", "closing_gracefully")
+    return (
+        task is not None
+        and task.state != "cancelled"
+        and host.status.name in ("running", "paused", "closing_gracefully")
+    )
 
 
 def _bench_of(run_id: str, run: bytes, rank: int) -> "tuple[_Bench, bool]":
@@ -214,7 +230,9 @@ def _bench_of(run_id: str, run: bytes, rank: int) -> "tuple[_Bench, bool]":
     import cloudpickle
 
     with _lock:
-        loaded = next((bench._run for (known, _), bench in _benches.items() if known == run_id), None) or cloudpickle.loads(run)
+        loaded = next(
+            (bench._run for (known, _), bench in _benches.items() if known == run_id), None
+        ) or cloudpickle.loads(run)
         device = _device(loaded.options, rank)
         for other in [key for key in _benches if key[0] != run_id]:
             del _benches[other]

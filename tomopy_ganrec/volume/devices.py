@@ -115,7 +115,9 @@ def resolve_device(name: str) -> torch.device:
         raise ValueError(f"device={shown(name)} is not supported; give 'auto', 'cpu', 'cuda' or 'cuda:1'")
     number = name.partition(":")[2] or "0"  # torch keeps eight bits of it: cuda:256 would be cuda:0
     if device.type == "cuda" and int(number) >= torch.cuda.device_count():
-        raise RuntimeError(f"device={shown(name)}: torch finds {torch.cuda.device_count()} CUDA GPUs on this machine; use device='cpu' or 'auto'")
+        raise RuntimeError(
+            f"device={shown(name)}: torch finds {torch.cuda.device_count()} CUDA GPUs on this machine; use device='cpu' or 'auto'"
+        )
     return device
 
 

@@ -49,7 +49,15 @@ class _Queue:
 
 
 def reconstruct(
-    source, centers: np.ndarray, theta: np.ndarray, size: tuple[int, int], options: GanrecOptions, output, call: Call, init=None, every=1
+    source,
+    centers: np.ndarray,
+    theta: np.ndarray,
+    size: tuple[int, int],
+    options: GanrecOptions,
+    output,
+    call: Call,
+    init=None,
+    every=1,
 ):
     """Reconstruct the slices that `output` does not have yet.
 
@@ -76,7 +84,10 @@ def reconstruct(
     if options.batch_size == "auto" and len(devices) > 1:  # something for each of them
         batch = max(2, min(batch, -(-len(centers) // len(devices))))
     chain = options.preset == "paper" and every > 1
-    tasks, states = open_tasks(plan(centers, batch, every, options.stack, chain), output.done), states_for(output) if chain else None
+    tasks, states = (
+        open_tasks(plan(centers, batch, every, options.stack, chain), output.done),
+        states_for(output) if chain else None,
+    )
     call.done(None, int(output.done.sum()))
     workers = [Worker(device, source, output, theta, size, options, init, states) for device in devices]
     with memory_errors(source.shape, size), cpu_threads(1) if forks.with_torch() else contextlib.nullcontext():
@@ -122,7 +133,9 @@ def _share(workers: list[Worker], tasks: list[Task], output, options: GanrecOpti
         finally:
             ended.set()
 
-    ends = [threading.Event() for _ in workers]  # Thread.join, interrupted, takes its thread for stopped (Python up to 3.12)
+    ends = [
+        threading.Event() for _ in workers
+    ]  # Thread.join, interrupted, takes its thread for stopped (Python up to 3.12)
     for worker, ended in zip(workers, ends, strict=True):
         threading.Thread(target=run, args=(worker, ended), name=f"ganrec {worker.device}", daemon=True).start()
     try:

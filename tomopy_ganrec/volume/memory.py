@@ -15,13 +15,19 @@ from .devices import resolve_devices
 
 __all__ = ["MOST_ON_CPU", "MOST_ON_GPU", "MemoryEstimate", "batch_size", "estimate_memory", "projector_dtype"]
 
-MOST_ON_CPU, MOST_ON_GPU = 8, 32  # slices at once: beyond them the caches of a CPU are full, and the launches of a GPU paid for
+MOST_ON_CPU, MOST_ON_GPU = (
+    8,
+    32,
+)  # slices at once: beyond them the caches of a CPU are full, and the launches of a GPU paid for
 SHARE = 0.6  # of the free memory that 'auto' may fill
 # Measured on a CPU, 64² to 256², 60 and 120 angles, 1 to 8 slices: how much of its upper bound a matrix takes, by rays in a column; a slice at
 # work takes 38 to 60 times its image and sinogram (gradients, dual variables, edge weights, spectra, the network's activations).
 FILLED, COPIES, BASE = {1: 0.86, 2: 0.74}, 48, 5e6
 LEARNING = 4  # slices that the lessons of one are like
-PAPER_WEIGHTS, PAPER_MAPS = 5, 900  # copies of a paper network's weights (gradients, two moments, a state to carry on), and of an image in its maps
+PAPER_WEIGHTS, PAPER_MAPS = (
+    5,
+    900,
+)  # copies of a paper network's weights (gradients, two moments, a state to carry on), and of an image in its maps
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,9 @@ class MemoryEstimate:
         return self.projector + self.slices_at_work + self.volume + BASE
 
     def __str__(self):
-        parts = ", ".join(f"{value / 1e9:.2f} GB {name}" for name, value in (("projector", self.projector), ("volume", self.volume)))
+        parts = ", ".join(
+            f"{value / 1e9:.2f} GB {name}" for name, value in (("projector", self.projector), ("volume", self.volume))
+        )
         return f"{self.total / 1e9:.2f} GB ({parts}, {self.slices_at_work / 1e9:.2f} GB for {self.batch_size} slices at once)"
 
 
@@ -62,10 +70,14 @@ def _geometries(options: GanrecOptions, angles: int, columns: int, size: tuple[i
     refine = options.refine if options.refine is not None else 2 if options.quality == "best" else 1
     if refine > 1:
         kinds.append((refine, 2))
-    return [Geometry((size[0] * n, size[1] * n), np.zeros(angles), columns, columns / 2, 1 / n, rays) for n, rays in kinds]
+    return [
+        Geometry((size[0] * n, size[1] * n), np.zeros(angles), columns, columns / 2, 1 / n, rays) for n, rays in kinds
+    ]
 
 
-def projector_dtype(options: GanrecOptions, device: torch.device, angles: int, columns: int, size: tuple[int, int]) -> torch.dtype:
+def projector_dtype(
+    options: GanrecOptions, device: torch.device, angles: int, columns: int, size: tuple[int, int]
+) -> torch.dtype:
     """The precision of the projector and of the start image: float64 on a CPU where `GanrecOptions.projector_memory` holds it, else float32.
 
     Reweighted total variation is not convex: what float32 rounds, 2e-6 of an image, it can amplify five hundred times where walls are as thin as
@@ -73,11 +85,16 @@ def projector_dtype(options: GanrecOptions, device: torch.device, angles: int, c
     """
     if options.preset == "paper" or options.init != "tv":
         return torch.float32
-    bears = (bears_double(g, options.backend, device, options.projector_memory) for g in _geometries(options, angles, columns, size))
+    bears = (
+        bears_double(g, options.backend, device, options.projector_memory)
+        for g in _geometries(options, angles, columns, size)
+    )
     return torch.float64 if all(bears) else torch.float32
 
 
-def _projector_bytes(options: GanrecOptions, device: torch.device, angles: int, columns: int, size: tuple[int, int]) -> float:
+def _projector_bytes(
+    options: GanrecOptions, device: torch.device, angles: int, columns: int, size: tuple[int, int]
+) -> float:
     """Of the matrices that are kept at once."""
     dtype, found = projector_dtype(options, device, angles, columns, size), 0.0
     share = 1.5 if dtype == torch.float64 else 1.0  # values of 8 bytes beside indices of 4
@@ -85,7 +102,10 @@ def _projector_bytes(options: GanrecOptions, device: torch.device, angles: int, 
         backend = options.backend
         if backend == "auto":
             backend, _ = choose_backend([geometry], device, dtype, options.projector_memory)
-        found += share * {"matrix": FILLED[geometry.rays_per_bin] * geometry.matrix_bytes, "fourier": geometry.fourier_bytes}.get(backend, 0.0)
+        found += share * {
+            "matrix": FILLED[geometry.rays_per_bin] * geometry.matrix_bytes,
+            "fourier": geometry.fourier_bytes,
+        }.get(backend, 0.0)
     return found
 
 
@@ -125,7 +145,9 @@ def batch_size(options: GanrecOptions, device: torch.device, scan: tuple[int, in
     return int(min(most, max(1, room // _slice_bytes(options, *scan, size))))
 
 
-def estimate_memory(shape, options=None, *, sinogram_order=False, num_gridx=None, num_gridy=None, out=None) -> MemoryEstimate:
+def estimate_memory(
+    shape, options=None, *, sinogram_order=False, num_gridx=None, num_gridy=None, out=None
+) -> MemoryEstimate:
     """What a reconstruction by `recon` would take, before it is started. Within 25 % of what was measured; for one rotation axis.
 
     Parameters

@@ -32,7 +32,9 @@ class Task:
     def halves(self) -> tuple["Task", "Task"]:
         """The same slices as two tasks."""
         middle = (len(self.slices) + 1) // 2
-        return tuple(Task(self.slices[part], self.center, self.near[part]) for part in (slice(middle), slice(middle, None)))
+        return tuple(
+            Task(self.slices[part], self.center, self.near[part]) for part in (slice(middle), slice(middle, None))
+        )
 
 
 def plan(centers, batch: int, every: int = 1, stack: int = 1, chain: bool = False) -> list[Task]:
@@ -68,7 +70,9 @@ def plan(centers, batch: int, every: int = 1, stack: int = 1, chain: bool = Fals
     gaps = list(zip(anchors, anchors[1:], strict=False))
     while gaps := [(a, b) for a, b in gaps if b - a > 1]:
         middles = [(a + b) // 2 for a, b in gaps]
-        tasks += _batches(centers, batch, [(m, (a, b) if m - a <= b - m else (b, a)) for m, (a, b) in zip(middles, gaps, strict=True)])
+        tasks += _batches(
+            centers, batch, [(m, (a, b) if m - a <= b - m else (b, a)) for m, (a, b) in zip(middles, gaps, strict=True)]
+        )
         gaps = [pair for m, (a, b) in zip(middles, gaps, strict=True) for pair in ((a, m), (m, b))]
     return tasks
 
@@ -98,7 +102,11 @@ def _chains(centers, batch: int, every: int) -> list[Task]:
     tasks = []
     for group in np.array_split(firsts, -(-len(firsts) // batch)):
         for step in range(max(1, every)):
-            members = [(int(k) + step, (int(k) + step - 1,) * 2 if step else ()) for k in group if k + step < min(k + every, len(centers))]
+            members = [
+                (int(k) + step, (int(k) + step - 1,) * 2 if step else ())
+                for k in group
+                if k + step < min(k + every, len(centers))
+            ]
             if members:
                 tasks += _batches(centers, batch, members)
     return tasks
@@ -127,7 +135,10 @@ def warm_every(options: GanrecOptions, source, default: int | str = 0) -> int:
         if places[0] < distance:
             break
         differences = [
-            _difference(source.read(np.array([k]))[0], source.read(np.array([k - distance, k + distance])).mean(0, np.float64)) for k in places
+            _difference(
+                source.read(np.array([k]))[0], source.read(np.array([k - distance, k + distance])).mean(0, np.float64)
+            )
+            for k in places
         ]
         if np.median(differences) > FAR:
             break
@@ -138,7 +149,9 @@ def warm_every(options: GanrecOptions, source, default: int | str = 0) -> int:
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:
     """How far two sinograms are apart but for their noise, relative to the first: by means over 4 × 4 values."""
-    a, b = (x[: x.shape[0] // 4 * 4 or None, : x.shape[1] // 4 * 4 or None].astype(np.float64) for x in (a, b))  # squares may overflow float32
+    a, b = (
+        x[: x.shape[0] // 4 * 4 or None, : x.shape[1] // 4 * 4 or None].astype(np.float64) for x in (a, b)
+    )  # squares may overflow float32
     if min(a.shape) >= 4:
         a, b = (x.reshape(x.shape[0] // 4, 4, -1, 4).mean((1, 3)) for x in (a, b))
     norm = np.linalg.norm(a)

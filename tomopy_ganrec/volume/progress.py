@@ -13,7 +13,12 @@ from tomopy_ganrec.results import Status
 
 __all__ = ["Call", "Cancelled", "call_lock", "cancel"]
 
-STAGES = {"start": (0.0, 0.3), "fit": (0.3, 0.7), "learn": (0.3, 0.7), "spread": (1.0, 0.0)}  # begin and length of each in the progress of a slice
+STAGES = {
+    "start": (0.0, 0.3),
+    "fit": (0.3, 0.7),
+    "learn": (0.3, 0.7),
+    "spread": (1.0, 0.0),
+}  # begin and length of each in the progress of a slice
 ENDING = 1000  # hundredths of a second in which iterations that are at work when Python ends may come to their end
 LINGER = 1.0  # seconds in which the next chunk of a cancelled call has to come; TomoPy's threads take it up at once
 
@@ -89,7 +94,12 @@ class Call:
     def over(self) -> bool:
         """Whether no chunk can be missing."""
         idle = self.active == 0 and time.monotonic() - self._left > LINGER
-        return self.active == 0 and (self._finished >= self._slices or self._failed and not self._stopped) or self._stopped and idle
+        return (
+            self.active == 0
+            and (self._finished >= self._slices or self._failed and not self._stopped)
+            or self._stopped
+            and idle
+        )
 
     def enter(self) -> None:
         """A chunk begins."""
@@ -119,8 +129,12 @@ class Call:
         first, length = STAGES[status.stage]
         label = {"start": "start image", "learn": "learning", "spread": "spread"}.get(status.stage)
         with _lock:
-            self._shares[who] = max(self._shares.get(who, 0.0), count * (first + length * status.iteration / status.total))
-            self._bar.set_postfix_str(label if math.isnan(status.residual) else f"residual {status.residual:.2e}", refresh=False)
+            self._shares[who] = max(
+                self._shares.get(who, 0.0), count * (first + length * status.iteration / status.total)
+            )
+            self._bar.set_postfix_str(
+                label if math.isnan(status.residual) else f"residual {status.residual:.2e}", refresh=False
+            )
             self._show()
 
     def done(self, who, count: int) -> None:

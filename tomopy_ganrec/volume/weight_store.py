@@ -41,7 +41,11 @@ class States:
             return None
         except Exception as error:  # whatever the library meets in a damaged file
             raise self._damaged(path, index, str(error).partition("\n")[0] or type(error).__name__) from error
-        if not isinstance(state, dict) or not {"generator", "judge"} <= state.keys() or not isinstance(state["generator"], dict):
+        if (
+            not isinstance(state, dict)
+            or not {"generator", "judge"} <= state.keys()
+            or not isinstance(state["generator"], dict)
+        ):
             raise self._damaged(path, index, "it does not hold the weights of networks")
         return state
 

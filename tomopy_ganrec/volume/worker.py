@@ -64,7 +64,17 @@ class Worker:
         For ``preset='paper'``: carry the weights from slice to slice, through here.
     """
 
-    def __init__(self, device: torch.device, source, output, theta, size: tuple[int, int], options: GanrecOptions, init=None, states=None):
+    def __init__(
+        self,
+        device: torch.device,
+        source,
+        output,
+        theta,
+        size: tuple[int, int],
+        options: GanrecOptions,
+        init=None,
+        states=None,
+    ):
         self.device, self._source, self._output, self._theta, self._size = device, source, output, theta, size
         self._options, self._init, self._projector, self._most, self._states = options, init, None, None, states
 
@@ -95,7 +105,9 @@ class Worker:
         self._most = (len(task.slices) + 1) // 2
         torch.cuda.empty_cache()
         warnings.warn(
-            f"the memory of {self.device} does not hold {len(task.slices)} slices: going on with {self._most} at a time", RuntimeWarning, stacklevel=2
+            f"the memory of {self.device} does not hold {len(task.slices)} slices: going on with {self._most} at a time",
+            RuntimeWarning,
+            stacklevel=2,
         )
         return self.work(task, records, notify, call)
 
@@ -151,7 +163,9 @@ class Worker:
         states = [self._states.get(pair[0]) for pair in task.near]
         lost = [pair[0] for pair, state in zip(task.near, states, strict=True) if state is None]
         if lost:
-            raise RuntimeError(f"the weights after slice {lost[0]}, from which the next one begins, are gone; delete the output and begin anew")
+            raise RuntimeError(
+                f"the weights after slice {lost[0]}, from which the next one begins, are gone; delete the output and begin anew"
+            )
         return states
 
     def _neighbours(self, task: Task) -> np.ndarray:

@@ -21,7 +21,12 @@ ATTACK = 'ValueError: </script><script>bad()</script><img src=x onerror="bad()">
 EXTRA = {
     "title": "Shale & <foam>",
     "command": "tomopy-ganrec benchmark --title '<b>'",
-    "descriptions": {"gridrec": "Fourier gridding", "astra-mlem": "the peer | of *all*", "ganrec": "this package", "tv": "best weight"},
+    "descriptions": {
+        "gridrec": "Fourier gridding",
+        "astra-mlem": "the peer | of *all*",
+        "ganrec": "this package",
+        "tv": "best weight",
+    },
     "unavailable": {"tomopy-tv": "no module named <tomopy>"},
 }
 LABELS = {"gridrec": "gridrec", "astra-mlem": "MLEM, 200", "ganrec": "GANrec", "tv": "TV_best|*"}
@@ -32,8 +37,19 @@ GRAY = {"truth": 0.0, "gridrec": 0.2, "astra-mlem": 0.4, "tv": 0.6, "ganrec": 0.
 
 
 def row(**known):
-    texts = dict.fromkeys(("error", "image", "reference"), "") | {"device": "cpu", "versions": "numpy 2", "parameters": "num_iter=1", "status": "ok"}
-    return dict.fromkeys(COLUMNS) | {"setup": "test"} | texts | {"oracle": False, "size": 32, "protocol": "pixel", "slice": 0} | known
+    texts = dict.fromkeys(("error", "image", "reference"), "") | {
+        "device": "cpu",
+        "versions": "numpy 2",
+        "parameters": "num_iter=1",
+        "status": "ok",
+    }
+    return (
+        dict.fromkeys(COLUMNS)
+        | {"setup": "test"}
+        | texts
+        | {"oracle": False, "size": 32, "protocol": "pixel", "slice": 0}
+        | known
+    )
 
 
 def image(value):
@@ -52,12 +68,42 @@ def simulated_rows():
                     for seed in (0, 1) if method == "ganrec" else (None,):
                         degrees = float(wedge.split("/")[-1])
                         value = base - loss + 0.02 * k + 0.01 * (seed or 0)
-                        case = dict(case=f"{name}-{wedge.replace('/', 'over')}", object=name, wedge=wedge, degrees=degrees, projections=51)
-                        known = dict(photons=photons, slice=k, object_seed=3, method=method, label=LABELS[method], seed=seed, oracle=method == "tv")
-                        judged = dict(mssim=value, mssim_7x7=value - 0.01, rmse=1 - value, residual=0.01, seconds=SECONDS[method] + k)
+                        case = dict(
+                            case=f"{name}-{wedge.replace('/', 'over')}",
+                            object=name,
+                            wedge=wedge,
+                            degrees=degrees,
+                            projections=51,
+                        )
+                        known = dict(
+                            photons=photons,
+                            slice=k,
+                            object_seed=3,
+                            method=method,
+                            label=LABELS[method],
+                            seed=seed,
+                            oracle=method == "tv",
+                        )
+                        judged = dict(
+                            mssim=value,
+                            mssim_7x7=value - 0.01,
+                            rmse=1 - value,
+                            residual=0.01,
+                            seconds=SECONDS[method] + k,
+                        )
                         one = row(**case, **known, **judged)
-                        if method == "gridrec" and ((name, wedge, k) == ("shale", "120", 1) or (name, wedge) == ("foam", "180")):
-                            one |= dict(status="failed", error=ATTACK, mssim=None, mssim_7x7=None, rmse=None, residual=None, seconds=None)
+                        if method == "gridrec" and (
+                            (name, wedge, k) == ("shale", "120", 1) or (name, wedge) == ("foam", "180")
+                        ):
+                            one |= dict(
+                                status="failed",
+                                error=ATTACK,
+                                mssim=None,
+                                mssim_7x7=None,
+                                rmse=None,
+                                residual=None,
+                                seconds=None,
+                            )
                         if method == "gridrec" and (name, wedge) == ("foam", "51/70"):
                             one |= dict(mssim=math.nan, rmse=math.inf)
                         yield one
@@ -66,8 +112,20 @@ def simulated_rows():
 def scan_rows():
     for wedge in ("full", "0:120"):
         for method in ("gridrec", "ganrec"):
-            known = dict(case=f"tooth-{wedge.replace(':', 'to')}", object="tooth", protocol="measured", wedge=wedge, projections=120, slice=7)
-            known |= dict(degrees=180.0 if wedge == "full" else 120.0, method=method, label=LABELS[method], seed=0 if method == "ganrec" else None)
+            known = dict(
+                case=f"tooth-{wedge.replace(':', 'to')}",
+                object="tooth",
+                protocol="measured",
+                wedge=wedge,
+                projections=120,
+                slice=7,
+            )
+            known |= dict(
+                degrees=180.0 if wedge == "full" else 120.0,
+                method=method,
+                label=LABELS[method],
+                seed=0 if method == "ganrec" else None,
+            )
             judged = dict(residual_heldout=0.0876, distance=0.25) if wedge != "full" else {}
             yield row(**known, residual=0.0123, seconds=12.34, **judged)
 
@@ -80,7 +138,9 @@ def fabricate(folder, rows=None, images=None):
         if images is not None and one["case"] not in images:
             pass
         elif one["status"] == "ok" and one["slice"] == 0:
-            one["image"] = results.keep_image(one, f"{one['method']}-{one['seed']}", image(GRAY[one["method"]] - darker))
+            one["image"] = results.keep_image(
+                one, f"{one['method']}-{one['seed']}", image(GRAY[one["method"]] - darker)
+            )
             one["reference"] = results.keep_image(one, "truth", image(GRAY["truth"]))
         elif one["protocol"] == "measured":
             full = np.random.default_rng(len(one["method"])).random((32, 32))
@@ -127,7 +187,10 @@ def test_summary_leaves_out_what_failed_and_says_so(results):
 
 def test_cases_come_in_the_order_of_a_reader(results):
     cases = list(dict.fromkeys(s["case"] for s in tables.summarize(results.rows())))
-    assert cases == [f"{name}-{wedge}" for name in ("foam", "shale") for wedge in ("180", "120", "51over70")] + ["tooth-full", "tooth-0to120"]
+    assert cases == [f"{name}-{wedge}" for name in ("foam", "shale") for wedge in ("180", "120", "51over70")] + [
+        "tooth-full",
+        "tooth-0to120",
+    ]
 
 
 def test_best_is_complete_knows_no_truth_and_may_be_shared(results):
@@ -138,7 +201,9 @@ def test_best_is_complete_knows_no_truth_and_may_be_shared(results):
         if one["method"] == "gridrec" and one["status"] == "ok":
             one["mssim"] = 0.999  # the best on the one slice it has
         if one["method"] == "astra-mlem":
-            one["mssim"] = 0.81504 + 0.02 * one["slice"] - 0.01  # 0.81504 and ganrec's 0.815 look the same with three decimals
+            one["mssim"] = (
+                0.81504 + 0.02 * one["slice"] - 0.01
+            )  # 0.81504 and ganrec's 0.815 look the same with three decimals
     best = {key[1] for key, cell in tables.cells(tables.summarize(rows), digits=3).items() if cell.best}
     assert best == {"ganrec", "astra-mlem"}
     best = {key[1] for key, cell in tables.cells(tables.summarize(rows), digits=5).items() if cell.best}
@@ -170,12 +235,18 @@ def md_cells(text):
     """Rows of the first Markdown table in a text, without emphasis and escapes."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     split = [[cell.strip() for cell in line.replace("\\|", "\0").strip("|").split("|")] for line in lines]
-    return [[cell.replace("**", "").replace("\0", "|").replace("\\", "") for cell in line] for line in split if set("".join(line)) != {"-"}]
+    return [
+        [cell.replace("**", "").replace("\0", "|").replace("\\", "") for cell in line]
+        for line in split
+        if set("".join(line)) != {"-"}
+    ]
 
 
 def rst_tree(text):
     core = pytest.importorskip("docutils.core")
-    return core.publish_doctree(text, settings_overrides={"report_level": 1, "halt_level": 1, "warning_stream": False})  # any remark raises
+    return core.publish_doctree(
+        text, settings_overrides={"report_level": 1, "halt_level": 1, "warning_stream": False}
+    )  # any remark raises
 
 
 def rst_cells(tree):
@@ -186,7 +257,9 @@ def rst_cells(tree):
 
 
 def test_method_table_in_markdown(results):
-    text = tables.method_table([r for r in results.rows() if r["protocol"] == "pixel"], list(EXTRA["descriptions"]), format="md")
+    text = tables.method_table(
+        [r for r in results.rows() if r["protocol"] == "pixel"], list(EXTRA["descriptions"]), format="md"
+    )
     rows = md_cells(text)
     assert rows[0] == ["object", "protocol", "size", "noise", "wedge", "gridrec", "MLEM, 200", "GANrec", "TV_best|* †"]
     assert rows[4][:5] == ["shale", "pixel", "32²", "noise-free", "180°"]
@@ -204,7 +277,12 @@ def test_method_table_in_rest_says_the_same(results, by):
     assert rest == md_cells(tables.method_table(rows, format="md", by=by))
     if by == "method":
         assert rest[0][:2] == ["method", "foam, 1e5 photons, 180°"]
-        assert [line[0] for line in rest[1:]] == ["MLEM, 200", "GANrec", "gridrec", "TV_best|* †"]  # by the alphabet of their names
+        assert [line[0] for line in rest[1:]] == [
+            "MLEM, 200",
+            "GANrec",
+            "gridrec",
+            "TV_best|* †",
+        ]  # by the alphabet of their names
 
 
 def test_method_table_of_some_methods_keeps_the_peer_for_time(results):
@@ -222,9 +300,22 @@ def test_documents_are_whole_and_parse(written):
     tree = rst_tree(written["table.rst"].read_text())
     said = " ".join(tree.astext().split())
     markdown = written["table.md"].read_text()
-    for text in ("MSSIM", "RMSE", "MSSIM, 7 × 7 window", "Time per slice relative to MLEM, 200", "Measured scans", "Unavailable methods", "Failed"):
+    for text in (
+        "MSSIM",
+        "RMSE",
+        "MSSIM, 7 × 7 window",
+        "Time per slice relative to MLEM, 200",
+        "Measured scans",
+        "Unavailable methods",
+        "Failed",
+    ):
         assert text in said and f"\n## {text}" in markdown
-    for text in ("tomopy-tv: no module named <tomopy>", "the peer | of *all*", "num_iter=1", "oracle: a parameter was chosen by the truth"):
+    for text in (
+        "tomopy-tv: no module named <tomopy>",
+        "the peer | of *all*",
+        "num_iter=1",
+        "oracle: a parameter was chosen by the truth",
+    ):
         assert text in said
     assert " ".join(ATTACK.split()) in said and " ".join(ATTACK.split()) in markdown
     assert "| tooth | 32² | 0–120° | GANrec | 1 | 0.0123 | 0.0876 | 0.250 | 12 |" in markdown
@@ -247,7 +338,11 @@ def test_csv_comes_back_as_it_was(results, written):
 def test_csv_that_is_none_is_refused(written, tmp_path):
     text = written["results.csv"].read_bytes()
     table = tmp_path / "table.csv"
-    for content, says in ((b"a,b\n1,2\n", "not a table of results"), (text[:-60], "too few"), (text.replace(b",32,", b",x,", 1), "line 2")):
+    for content, says in (
+        (b"a,b\n1,2\n", "not a table of results"),
+        (text[:-60], "too few"),
+        (text.replace(b",32,", b",x,", 1), "line 2"),
+    ):
         table.write_bytes(content)
         with pytest.raises(ValueError, match=says):
             tables.read_csv(table)
@@ -258,7 +353,11 @@ def test_json_is_strict_and_whole(results, written):
         raise AssertionError(f"{constant} is not JSON")
 
     content = json.loads(written["results.json"].read_text(), parse_constant=refuse)
-    assert content["columns"] == COLUMNS and content["unavailable"] == EXTRA["unavailable"] and content["command"] == EXTRA["command"]
+    assert (
+        content["columns"] == COLUMNS
+        and content["unavailable"] == EXTRA["unavailable"]
+        and content["command"] == EXTRA["command"]
+    )
     assert len(content["rows"]) == len(results.rows())
     assert content["rows"][0]["case"] == results.rows()[0]["case"]
 
@@ -271,7 +370,9 @@ def test_figures_are_drawn_for_each_case_with_images(written):
     for name in expected:
         with Image.open(written[name]) as picture:
             colors = picture.convert("RGB").getcolors(1 << 24)
-            assert min(picture.size) > 200 and len(colors) > 50, name  # an empty figure has one colour, axes alone a few greys
+            assert min(picture.size) > 200 and len(colors) > 50, (
+                name
+            )  # an empty figure has one colour, axes alone a few greys
 
 
 def test_plot_has_two_plain_wedges_and_their_deviations(results):
@@ -320,7 +421,9 @@ class Reader(HTMLParser):
         self._script = tag == "script"
         if self._script:
             self.scripts.append("")
-        self.references += [value for name, value in attributes if name in ("src", "href", "data", "action", "srcset", "poster")]
+        self.references += [
+            value for name, value in attributes if name in ("src", "href", "data", "action", "srcset", "poster")
+        ]
         self.handlers += [name for name, _ in attributes if name.startswith("on")]
 
     def handle_endtag(self, tag):
@@ -358,7 +461,15 @@ def test_page_takes_texts_as_texts(html):
 
 def test_page_data_survives_any_label(tmp_path):
     one = row(
-        case="a", object="</script>", wedge="180", degrees=180.0, projections=180, object_seed=0, method="m", label="<!--<script>&\u2028", mssim=0.5
+        case="a",
+        object="</script>",
+        wedge="180",
+        degrees=180.0,
+        projections=180,
+        object_seed=0,
+        method="m",
+        label="<!--<script>&\u2028",
+        mssim=0.5,
     )
     one["method"] = "ganrec"
     results = fabricate(tmp_path / "run", [one])
@@ -375,7 +486,10 @@ def picture(viewer, name):
 
 def test_page_has_every_kept_image_once(html):
     viewer = html.viewer
-    assert len(viewer["cases"]) == 8 and viewer["cases"][3]["name"] == "180°, shale, pixel, 32², noise-free, slice 0, object 3"
+    assert (
+        len(viewer["cases"]) == 8
+        and viewer["cases"][3]["name"] == "180°, shale, pixel, 32², noise-free, slice 0, object 3"
+    )
     shale = {choice["label"]: choice for choice in viewer["cases"][3]["choices"]}
     assert list(shale) == ["truth", "gridrec", "MLEM, 200", "GANrec, seed 0", "GANrec, seed 1", "TV_best|* †"]
     assert shale["GANrec, seed 1"]["value"] == "MSSIM 0.9100"
@@ -390,9 +504,22 @@ def test_page_has_every_kept_image_once(html):
 
 
 def test_page_reduces_large_images(tmp_path):
-    one = row(case="big", object="o", wedge="120", degrees=120.0, projections=120, object_seed=0, slice=1, method="m", mssim=0.5, size=1024)
+    one = row(
+        case="big",
+        object="o",
+        wedge="120",
+        degrees=120.0,
+        projections=120,
+        object_seed=0,
+        slice=1,
+        method="m",
+        mssim=0.5,
+        size=1024,
+    )
     results = Results(tmp_path / "run")
-    truth = np.indices((1024, 1024)).sum(0) % 2  # a checkerboard, whose area mean is grey; every other pixel would be black or white
+    truth = (
+        np.indices((1024, 1024)).sum(0) % 2
+    )  # a checkerboard, whose area mean is grey; every other pixel would be black or white
     one["image"] = one["reference"] = results.keep_image(one, "m", truth)
     results.save(one)
     from tomopy_ganrec.benchmark.report.page import page
@@ -408,7 +535,11 @@ def test_interrupted_run_has_a_report(tmp_path):
     names = {path.name for path in write_report(results)}
     assert names == {"results.csv", "results.json", "table.md", "table.rst", "report.html"}  # nothing to draw
     assert "Missing-wedge reconstructions compared" in (results.folder / "report.html").read_text()
-    results = fabricate(tmp_path / "run", [r for r in simulated_rows() if r["slice"] == 0 or r["method"] == "ganrec"], images=["shale-180"])
+    results = fabricate(
+        tmp_path / "run",
+        [r for r in simulated_rows() if r["slice"] == 0 or r["method"] == "ganrec"],
+        images=["shale-180"],
+    )
     rows = md_cells(tables.method_table([r for r in results.rows() if r["case"] == "shale-180"], format="md"))
     assert rows[1][5:] == ["0.700; 1 of 2 slices", "0.915 ± 0.014 (0.007)", "0.510 ± 0.014", "0.950; 1 of 2 slices"]
     write_report(results)

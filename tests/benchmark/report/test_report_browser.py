@@ -52,8 +52,12 @@ def address(tmp_path_factory):
 
 
 def screen(driver, width, height, scheme="light"):
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", dict(width=width, height=height, deviceScaleFactor=1, mobile=width < 500))
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dict(features=[dict(name="prefers-color-scheme", value=scheme)]))
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", dict(width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
+    )
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", dict(features=[dict(name="prefers-color-scheme", value=scheme)])
+    )
 
 
 @pytest.fixture
@@ -97,7 +101,10 @@ def assert_shows(driver, left, right, at):
     pixels = seen(driver)
     width = pixels.shape[1]
     quarter = pixels[: len(pixels) // 4]  # above the handle
-    for gray, part in ((left, quarter[:, : round(at * width) - 4]), (right, quarter[:, round(at * width) + 4 :])):  # 4: the line and its shadow
+    for gray, part in (
+        (left, quarter[:, : round(at * width) - 4]),
+        (right, quarter[:, round(at * width) + 4 :]),
+    ):  # 4: the line and its shadow
         assert part.shape[1] > 20
         assert np.abs(part - gray * 255).max() <= 1, (gray, part.min(), part.max())  # one grey level of rounding
     line = quarter[:, round(at * width) - 2 : round(at * width) + 2]
@@ -106,7 +113,9 @@ def assert_shows(driver, left, right, at):
 
 def drag(driver, start, end, kind=interaction.POINTER_MOUSE):
     """Press at a fraction of the stage's width, move to another and let go."""
-    box = driver.execute_script("const b = document.getElementById('stage').getBoundingClientRect(); return [b.left, b.top, b.width, b.height]")
+    box = driver.execute_script(
+        "const b = document.getElementById('stage').getBoundingClientRect(); return [b.left, b.top, b.width, b.height]"
+    )
     actions = ActionBuilder(driver, mouse=PointerInput(kind, f"a {kind}"), duration=50)
     pointer = actions.pointer_action
     pointer.move_to_location(round(box[0] + start * box[2]), round(box[1] + box[3] / 2)).pointer_down()
@@ -136,7 +145,9 @@ def test_moving_without_pressing_changes_nothing(page):
 
 def test_dragging_over_the_edge_stops_there(page):
     drag(page, 0.5, -0.01)
-    assert np.abs(seen(page)[:100, 20:] - GRAY["ganrec"] * 255).max() <= 1  # one grey level of rounding; nothing is left of the truth
+    assert (
+        np.abs(seen(page)[:100, 20:] - GRAY["ganrec"] * 255).max() <= 1
+    )  # one grey level of rounding; nothing is left of the truth
     drag(page, 0.5, 1.01)
     assert np.abs(seen(page)[:100, :-20] - GRAY["truth"] * 255).max() <= 1
 
@@ -155,7 +166,10 @@ def test_keyboard_moves_the_divider(page):
 def test_choosing_methods_changes_image_and_caption(page):
     choose(page, "left", "gridrec")
     choose(page, "right", "MLEM, 200")
-    assert caption(page, "left") == ["gridrec", "MSSIM 0.5000"] and caption(page, "right") == ["MLEM, 200", "MSSIM 0.7000"]
+    assert caption(page, "left") == ["gridrec", "MSSIM 0.5000"] and caption(page, "right") == [
+        "MLEM, 200",
+        "MSSIM 0.7000",
+    ]
     assert page.find_element(By.ID, "before").get_attribute("alt") == "left: gridrec"
     assert_shows(page, GRAY["gridrec"], GRAY["astra-mlem"], 0.5)
 
@@ -173,14 +187,18 @@ def test_a_scan_is_set_beside_its_full_range(page):
     assert not page.find_element(By.ID, "maps").is_displayed()
     pixels = seen(page)
     half = pixels.shape[1] // 2
-    assert pixels[:, : half - 30].mean() > 1.6 * pixels[:, half + 30 :].mean()  # uniform noise, and half of it; 1.6: two patches of noise
+    assert (
+        pixels[:, : half - 30].mean() > 1.6 * pixels[:, half + 30 :].mean()
+    )  # uniform noise, and half of it; 1.6: two patches of noise
 
 
 def test_ssim_maps(page):
     page.find_element(By.ID, "maps").click()
     pixels = seen(page)
     truth, ganrec = pixels[200, 50], pixels[200, -50]
-    assert np.ptp(truth) == 0 and np.ptp(ganrec) > 30  # grey, and a colour: 0 and 0.8 are not alike, viridis' dark violet
+    assert (
+        np.ptp(truth) == 0 and np.ptp(ganrec) > 30
+    )  # grey, and a colour: 0 and 0.8 are not alike, viridis' dark violet
     assert page.find_element(By.ID, "scale").is_displayed()
     page.find_element(By.ID, "maps").click()
     assert_shows(page, GRAY["truth"], GRAY["ganrec"], 0.5)
@@ -193,11 +211,26 @@ def column(page, k, table=0):
 
 def test_tables_are_sorted_by_a_click_or_a_key(page):
     heads = page.find_elements(By.CSS_SELECTOR, "table:first-of-type th")[:7]
-    assert [head.text.split("\n")[0] for head in heads] == ["object", "noise", "wedge", "gridrec", "MLEM, 200", "GANrec", "TV_best|* †"]
+    assert [head.text.split("\n")[0] for head in heads] == [
+        "object",
+        "noise",
+        "wedge",
+        "gridrec",
+        "MLEM, 200",
+        "GANrec",
+        "TV_best|* †",
+    ]
     assert column(page, 2) == ["180°", "120°", "51 over 70°"] * 2
     heads[3].find_element(By.TAG_NAME, "button").click()
     assert heads[3].get_attribute("aria-sort") == "ascending"
-    assert [text.split("\n")[0] for text in column(page, 3)] == ["0.2100", "0.4000", "0.4100", "0.5100", "failed", "–"]  # no numbers last
+    assert [text.split("\n")[0] for text in column(page, 3)] == [
+        "0.2100",
+        "0.4000",
+        "0.4100",
+        "0.5100",
+        "failed",
+        "–",
+    ]  # no numbers last
     heads[3].find_element(By.TAG_NAME, "button").click()
     assert heads[3].get_attribute("aria-sort") == "descending"
     assert [text.split("\n")[0] for text in column(page, 3)] == ["0.5100", "0.4100", "0.4000", "0.2100", "failed", "–"]
@@ -207,15 +240,25 @@ def test_tables_are_sorted_by_a_click_or_a_key(page):
 
 
 def test_filters(page):
-    filters = {select.get_attribute("data-filter"): Select(select) for select in page.find_elements(By.CSS_SELECTOR, "[data-filter]")}
+    filters = {
+        select.get_attribute("data-filter"): Select(select)
+        for select in page.find_elements(By.CSS_SELECTOR, "[data-filter]")
+    }
     filters["object"].select_by_visible_text("foam")
-    assert column(page, 0) == ["foam"] * 3 and page.find_elements(By.CSS_SELECTOR, "tr[data-object=shale]:not([hidden])") == []
-    assert any(note.is_displayed() for note in page.find_elements(By.CLASS_NAME, "nothing"))  # the table of scans is empty and says so
+    assert (
+        column(page, 0) == ["foam"] * 3
+        and page.find_elements(By.CSS_SELECTOR, "tr[data-object=shale]:not([hidden])") == []
+    )
+    assert any(
+        note.is_displayed() for note in page.find_elements(By.CLASS_NAME, "nothing")
+    )  # the table of scans is empty and says so
     filters["noise"].select_by_visible_text("noise-free")
     assert column(page, 0) == []
     filters["object"].select_by_visible_text("all")
     assert column(page, 0) == ["shale"] * 3
-    assert len(page.find_elements(By.CSS_SELECTOR, "tr[data-object=tooth]:not([hidden])")) == 4  # scans have no choice of noise
+    assert (
+        len(page.find_elements(By.CSS_SELECTOR, "tr[data-object=tooth]:not([hidden])")) == 4
+    )  # scans have no choice of noise
 
 
 def test_texts_are_shown_and_not_run(page):
@@ -230,9 +273,13 @@ def test_fits_the_screen(page, width, height):
     assert page.execute_script("return innerWidth") == width
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     box = page.execute_script("return document.getElementById('stage').getBoundingClientRect().toJSON()")
-    assert box["height"] <= 0.9 * height and box["height"] >= min(0.6 * height, 0.85 * width)  # all of it on the screen, and most of the screen
+    assert box["height"] <= 0.9 * height and box["height"] >= min(
+        0.6 * height, 0.85 * width
+    )  # all of it on the screen, and most of the screen
     assert abs(box["width"] - box["height"]) < 1  # square pixels; less than one of rounding
-    wide = page.execute_script("return [...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).length")
+    wide = page.execute_script(
+        "return [...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).length"
+    )
     assert (wide > 0) == (width == 360)  # there tables scroll by themselves
     drag(page, 0.5, 0.25)
     assert_shows(page, GRAY["truth"], GRAY["ganrec"], 0.25)

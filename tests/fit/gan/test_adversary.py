@@ -49,7 +49,9 @@ def copies(table):
 def test_the_generators_gradient_is_that_of_its_own_loss():
     table = Table()
     expected = torch.autograd.grad(
-        losses.adversarial(table.judge(table.model_sinogram()[:, None])).sum() + 0.1 * table.sinogram.square().mean((1, 2)).sum(), table.sinogram
+        losses.adversarial(table.judge(table.model_sinogram()[:, None])).sum()
+        + 0.1 * table.sinogram.square().mean((1, 2)).sum(),
+        table.sinogram,
     )[0]
     table.game.step_generator(table.generator_loss())
     torch.testing.assert_close(table.sinogram.grad, expected)

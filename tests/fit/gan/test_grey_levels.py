@@ -34,7 +34,9 @@ def ramp():
 @pytest.mark.parametrize("seed", range(3))
 def test_levels_of_shale(seed):
     levels = find_levels(rock(seed=seed))
-    torch.testing.assert_close(levels, SHALE[None], atol=1e-6, rtol=0)  # most flat pixels hold the level itself, so does their median
+    torch.testing.assert_close(
+        levels, SHALE[None], atol=1e-6, rtol=0
+    )  # most flat pixels hold the level itself, so does their median
 
 
 def test_levels_with_blurred_boundaries_and_noise():
@@ -88,11 +90,15 @@ def test_levels_ascend():
 
 
 def test_has_levels_by_image():
-    images = torch.cat([two_grains(), rock(), ramp(), torch.rand(1, 128, 128, generator=torch.Generator().manual_seed(0))])
+    images = torch.cat(
+        [two_grains(), rock(), ramp(), torch.rand(1, 128, 128, generator=torch.Generator().manual_seed(0))]
+    )
     assert has_levels(images, find_levels(images)).tolist() == [True, True, False, False]
 
 
-@pytest.mark.parametrize("smooth", [ramp(), ramp() + ramp().mT, torch.hypot(ramp() - 0.5, ramp().mT - 0.5)], ids=["ramp", "diagonal", "cone"])
+@pytest.mark.parametrize(
+    "smooth", [ramp(), ramp() + ramp().mT, torch.hypot(ramp() - 0.5, ramp().mT - 0.5)], ids=["ramp", "diagonal", "cone"]
+)
 def test_a_smooth_image_has_no_levels(smooth):
     assert has_levels(smooth, find_levels(smooth)).tolist() == [False]
 

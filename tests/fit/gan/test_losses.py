@@ -81,13 +81,17 @@ def test_log_sum_of_a_step():
     image = torch.zeros(1, 4, 4)
     image[..., 2:] = 1.0
     epsilon = torch.tensor([[[0.1]]])
-    assert float(losses.log_sum(image, epsilon)) == pytest.approx(4 * 0.1 * math.asinh(10) / 16, rel=1e-6)  # four edge pixels of 16
+    assert float(losses.log_sum(image, epsilon)) == pytest.approx(
+        4 * 0.1 * math.asinh(10) / 16, rel=1e-6
+    )  # four edge pixels of 16
 
 
 def test_log_sum_is_total_variation_for_a_large_epsilon():
     image = random(2, 8, 8)
     total_variation = losses.weighted_variation(image, 1.0)
-    torch.testing.assert_close(losses.log_sum(image, torch.tensor(1e3)), total_variation, rtol=0, atol=2e-3)  # the latter is smoothed below 1e-3
+    torch.testing.assert_close(
+        losses.log_sum(image, torch.tensor(1e3)), total_variation, rtol=0, atol=2e-3
+    )  # the latter is smoothed below 1e-3
 
 
 def test_log_sum_descends_along_the_reweighted_variation():

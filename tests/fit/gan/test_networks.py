@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from tomopy_ganrec.fit.gan.networks import Discriminator, PaperDiscriminator, PaperGenerator, SliceConv2d, SliceLinear, UNet
+from tomopy_ganrec.fit.gan.networks import (
+    Discriminator,
+    PaperDiscriminator,
+    PaperGenerator,
+    SliceConv2d,
+    SliceLinear,
+    UNet,
+)
 
 
 def seeded(seed=0):
@@ -76,7 +83,11 @@ def test_unet_learns_with_all_its_weights():
     assert losses[1] < losses[0]
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
     # Biases before a normalisation have no say; all else must have.
-    assert all(parameter.grad.norm() > 0 for name, parameter in network.named_parameters() if name.endswith("weight") or name == "out.bias")
+    assert all(
+        parameter.grad.norm() > 0
+        for name, parameter in network.named_parameters()
+        if name.endswith("weight") or name == "out.bias"
+    )
 
 
 @each_network
@@ -150,7 +161,9 @@ def test_the_default_dtype_does_not_matter(build, shape):
 def test_weights_keep_the_variance():
     layer = SliceConv2d(1, 16, 64, 3, seeded())
     output = layer(random(1, 16, 40, 40))[..., 1:-1, 1:-1]
-    assert float(output.detach().var()) == pytest.approx(1, rel=0.1)  # uniform weights of variance 1/(inputs·9); 64 channels
+    assert float(output.detach().var()) == pytest.approx(
+        1, rel=0.1
+    )  # uniform weights of variance 1/(inputs·9); 64 channels
 
 
 def test_discriminator_judges_patches():
@@ -167,7 +180,12 @@ def test_paper_generator_has_four_dense_and_nine_convolutions():
     network = PaperGenerator(1, (60, 48), (48, 40), seeded())
     dense = [layer for layer in network.modules() if isinstance(layer, SliceLinear)]
     convolutions = [layer for layer in network.modules() if isinstance(layer, SliceConv2d)]
-    assert [tuple(layer.weight.shape[1:]) for layer in dense] == [(60 * 48, 128), (128, 128), (128, 128), (128, 48 * 40)]
+    assert [tuple(layer.weight.shape[1:]) for layer in dense] == [
+        (60 * 48, 128),
+        (128, 128),
+        (128, 128),
+        (128, 48 * 40),
+    ]
     assert [layer.weight.shape[-1] for layer in convolutions] == [5, 5, 3, 5, 5, 3, 5, 5, 3]
     assert [layer.weight.shape[0] for layer in convolutions] == [32] * 8 + [1]
 
@@ -176,7 +194,9 @@ def test_paper_generator_makes_a_normalised_slice():
     network = PaperGenerator(2, (10, 24), (20, 21), seeded())
     images = network(random(2, 1, 10, 24))
     assert images.shape == (2, 1, 20, 21)
-    torch.testing.assert_close(images.mean((1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-5)  # the layer normalisation at its end
+    torch.testing.assert_close(
+        images.mean((1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-5
+    )  # the layer normalisation at its end
     torch.testing.assert_close(images.var((1, 2, 3), correction=0), torch.ones(2), rtol=1e-3, atol=0)
 
 

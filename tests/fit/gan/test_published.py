@@ -28,24 +28,32 @@ def result(small_case):
 
 
 def test_residual_falls(small_case, result):
-    first = float((small_case.model.forward_project(result.start) - small_case.sinogram).norm() / small_case.sinogram.norm())
+    first = float(
+        (small_case.model.forward_project(result.start) - small_case.sinogram).norm() / small_case.sinogram.norm()
+    )
     assert result.info[0]["residual"] < 0.5 * first
     assert result.history["objective"].min() < 0.25 * result.history["objective"][0, 0]  # a sixth measured
 
 
 def test_residual_reported_is_that_of_the_image(small_case, result):
-    residual = float((small_case.model.forward_project(result.image) - small_case.sinogram).norm() / small_case.sinogram.norm())
+    residual = float(
+        (small_case.model.forward_project(result.image) - small_case.sinogram).norm() / small_case.sinogram.norm()
+    )
     assert result.info[0]["residual"] == pytest.approx(residual, rel=1e-4)  # float32
 
 
 def test_image_is_in_attenuation_units(small_case, result):
     assert float(result.image.mean()) == pytest.approx(float(small_case.truth.mean()), rel=0.05)  # the requirement
     total = small_case.model.forward_project(result.image).sum()
-    assert float(total) == pytest.approx(float(small_case.sinogram.sum()), rel=0.02)  # the attenuation that was measured
+    assert float(total) == pytest.approx(
+        float(small_case.sinogram.sum()), rel=0.02
+    )  # the attenuation that was measured
 
 
 def test_image_is_like_the_truth(small_case, result):
-    assert mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) + 0.2  # from .1 to .5 or more
+    assert (
+        mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) + 0.2
+    )  # from .1 to .5 or more
 
 
 def test_nothing_lies_outside_the_field_of_view(small_case, result):
@@ -66,19 +74,25 @@ def test_negative_values_need_nonnegative_off(small_case):
 def test_scale_free_to_the_last_bit_for_powers_of_two(small_case, factor):
     expected = run(small_case, num_iter=10)
     scaled = run(rescaled(small_case, factor), num_iter=10)
-    torch.testing.assert_close(scaled.image, factor * expected.image, rtol=1e-5, atol=0)  # the same fit; lstsq rounds on its own
+    torch.testing.assert_close(
+        scaled.image, factor * expected.image, rtol=1e-5, atol=0
+    )  # the same fit; lstsq rounds on its own
 
 
 @pytest.mark.parametrize("factor", (1e-3, 1e3))
 def test_scale_free(small_case, result, factor):
     expected = factor * run(small_case, num_iter=0).image
-    assert (run(rescaled(small_case, factor), num_iter=0).image - expected).norm() <= 1e-3 * expected.norm()  # the requirement
+    assert (
+        run(rescaled(small_case, factor), num_iter=0).image - expected
+    ).norm() <= 1e-3 * expected.norm()  # the requirement
     if factor < 1:
         return
     # Other factors round the data, and rounding decides which pixel is a slice's lowest or highest, which the normalisation's gradient goes
     # through: the fits part ways, to images that are as good as each other (.46 to .56 measured over seeds).
     scaled = run(rescaled(small_case, factor), num_iter=100)
-    assert mssim(small_case.truth[0], scaled.image[0] / factor) == pytest.approx(mssim(small_case.truth[0], result.image[0]), abs=0.15)
+    assert mssim(small_case.truth[0], scaled.image[0] / factor) == pytest.approx(
+        mssim(small_case.truth[0], result.image[0]), abs=0.15
+    )
     assert float(scaled.image.mean()) == pytest.approx(factor * float(result.image.mean()), rel=0.02)
 
 
@@ -94,12 +108,16 @@ def test_a_batch_begins_with_what_its_slices_begin_with(small_case):
     together = run(batch, num_iter=0)
     for k in range(2):
         alone = run(batch._replace(sinogram=batch.sinogram[k : k + 1]), num_iter=0)
-        assert (together.image[k] - alone.image[0]).abs().max() <= 1e-4 * alone.image.max()  # float32 sums in another order
+        assert (
+            together.image[k] - alone.image[0]
+        ).abs().max() <= 1e-4 * alone.image.max()  # float32 sums in another order
 
 
 def test_slices_of_a_batch_do_not_see_each_other(small_case):
     first, second, third = small_case.sinogram, small_case.sinogram.flip(2), 3 * small_case.sinogram.flip(1)
-    one, other = (run(small_case._replace(sinogram=torch.cat(pair)), num_iter=10) for pair in ((first, second), (first, third)))
+    one, other = (
+        run(small_case._replace(sinogram=torch.cat(pair)), num_iter=10) for pair in ((first, second), (first, third))
+    )
     assert torch.equal(one.image[0], other.image[0])
     assert np.array_equal(one.history["objective"][:, 0], other.history["objective"][:, 0])
 
@@ -172,7 +190,9 @@ def test_standardized():
 
 def test_the_two_step_normalisation_forgets_scale_and_offset(small_case):
     x = small_case.sinogram
-    torch.testing.assert_close(unit_range(standardized(3 * x + 7)), unit_range(standardized(x)), rtol=0, atol=1e-5)  # float32
+    torch.testing.assert_close(
+        unit_range(standardized(3 * x + 7)), unit_range(standardized(x)), rtol=0, atol=1e-5
+    )  # float32
 
 
 def test_scale_and_offset_are_found_again(small_case):

@@ -37,13 +37,17 @@ def test_white_noise_is_found(sigma, wedge):
     theta = degrees(wedge)
     sinogram = clean(theta)
     # Levels of 0.4, 1.4 and 4 % of the largest line integral, 1e5 to 1e3 photons. 30 % is what the choice of settings bears; 5 % is measured.
-    assert estimate_noise(sinogram + white(sinogram.shape, sigma), theta, COLUMNS / 2).item() == pytest.approx(sigma, rel=0.3)
+    assert estimate_noise(sinogram + white(sinogram.shape, sigma), theta, COLUMNS / 2).item() == pytest.approx(
+        sigma, rel=0.3
+    )
 
 
 @pytest.mark.parametrize("angles, columns", [(180, 128), (120, 256), (400, 100)])
 def test_white_noise_alone(angles, columns):
     # No object leaks: what is left is the statistics of a median over some thousand dependent powers, about 2 %.
-    assert estimate_noise(white((1, angles, columns), 0.7), degrees(angles) * 180 / angles, columns / 2).item() == pytest.approx(0.7, rel=0.06)
+    assert estimate_noise(
+        white((1, angles, columns), 0.7), degrees(angles) * 180 / angles, columns / 2
+    ).item() == pytest.approx(0.7, rel=0.06)
 
 
 @pytest.mark.parametrize("wedge", [180, 120, 60])
@@ -59,7 +63,9 @@ def test_noise_of_the_simulation():
     theta = degrees(180)
     sinogram = clean(theta)
     noisy = torch.from_numpy(protocol.add_noise(sinogram.numpy(), 1e4))
-    true = float((noisy - sinogram).square().mean().sqrt())  # Poisson noise varies over the sinogram; the median sees its middle
+    true = float(
+        (noisy - sinogram).square().mean().sqrt()
+    )  # Poisson noise varies over the sinogram; the median sees its middle
     assert estimate_noise(noisy, theta, COLUMNS / 2).item() == pytest.approx(true, rel=0.3)
 
 
@@ -67,22 +73,30 @@ def test_noise_of_the_simulation():
 def test_axis_off_the_middle(center):
     theta = degrees(180)
     sinogram = clean(theta, size=96, center=center)
-    assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, center).item() == pytest.approx(1.0, rel=0.3)  # as above
+    assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, center).item() == pytest.approx(
+        1.0, rel=0.3
+    )  # as above
 
 
 def test_full_turn_and_other_steps():
     for theta in (degrees(0, 360, 2), degrees(-30, 90, 0.5), degrees(180).flip(0)):
         sinogram = clean(theta)
-        assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, COLUMNS / 2).item() == pytest.approx(1.0, rel=0.3)  # as above
+        assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, COLUMNS / 2).item() == pytest.approx(
+            1.0, rel=0.3
+        )  # as above
 
 
 def test_each_slice_has_its_own():
     theta = degrees(120)
-    sinograms = torch.cat([clean(theta, seed=0) + white((1, 120, COLUMNS), 0.5), clean(theta, seed=1) + white((1, 120, COLUMNS), 2.0, 1)])
+    sinograms = torch.cat(
+        [clean(theta, seed=0) + white((1, 120, COLUMNS), 0.5), clean(theta, seed=1) + white((1, 120, COLUMNS), 2.0, 1)]
+    )
     both = estimate_noise(sinograms, theta, COLUMNS / 2)
     assert tuple(both.shape) == (2, 1, 1) and both.dtype == torch.float32
     for k in range(2):
-        torch.testing.assert_close(both[k : k + 1], estimate_noise(sinograms[k : k + 1], theta, COLUMNS / 2))  # float32 rounding of the FFT
+        torch.testing.assert_close(
+            both[k : k + 1], estimate_noise(sinograms[k : k + 1], theta, COLUMNS / 2)
+        )  # float32 rounding of the FFT
 
 
 def test_shuffled_angles_change_nothing():
@@ -90,7 +104,9 @@ def test_shuffled_angles_change_nothing():
     sinogram = clean(theta) + white((1, 180, COLUMNS), 1.0)
     order = torch.randperm(180, generator=torch.Generator().manual_seed(0))
     # They are sorted first: the same numbers, bit for bit.
-    assert torch.equal(estimate_noise(sinogram[:, order], theta[order], COLUMNS / 2), estimate_noise(sinogram, theta, COLUMNS / 2))
+    assert torch.equal(
+        estimate_noise(sinogram[:, order], theta[order], COLUMNS / 2), estimate_noise(sinogram, theta, COLUMNS / 2)
+    )
 
 
 def test_it_scales_with_the_data():
@@ -109,14 +125,20 @@ def irregular():
     return torch.from_numpy(np.random.default_rng(0).uniform(0, np.pi, 60))
 
 
-@pytest.mark.parametrize("theta", [irregular(), degrees(0, 180, 30), degrees(1), torch.zeros(20)], ids=["irregular", "six", "one", "all the same"])
+@pytest.mark.parametrize(
+    "theta",
+    [irregular(), degrees(0, 180, 30), degrees(1), torch.zeros(20)],
+    ids=["irregular", "six", "one", "all the same"],
+)
 def test_without_an_empty_region_it_falls_back(theta):
     noise = white((2, len(theta), COLUMNS), 2.0)
     estimate = estimate_noise(noise, theta, COLUMNS / 2)
     assert tuple(estimate.shape) == (2, 1, 1)
     # The median over 126 second differences, five points dependent, varies by about 15 %; by much less for more angles.
     assert estimate[0].item() == pytest.approx(2.0, rel=0.5)
-    assert float(estimate_noise(clean(theta), theta, COLUMNS / 2)) <= 0.05 * COLUMNS  # fine structure counts, and is finite
+    assert (
+        float(estimate_noise(clean(theta), theta, COLUMNS / 2)) <= 0.05 * COLUMNS
+    )  # fine structure counts, and is finite
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 15])
@@ -191,4 +213,6 @@ def test_uneven_angles_in_any_order_and_unit(kind):
 def test_squares_do_not_overflow(angles, factor):
     theta = degrees(angles)
     sinogram = white((2, angles, COLUMNS), 1.0)
-    assert torch.equal(estimate_noise(sinogram * factor, theta, COLUMNS / 2), estimate_noise(sinogram, theta, COLUMNS / 2) * factor)
+    assert torch.equal(
+        estimate_noise(sinogram * factor, theta, COLUMNS / 2), estimate_noise(sinogram, theta, COLUMNS / 2) * factor
+    )

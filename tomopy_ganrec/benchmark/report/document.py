@@ -4,7 +4,19 @@ from typing import NamedTuple
 
 from . import tables
 
-__all__ = ["DIGITS", "LEGEND", "SCAN_LEGEND", "document", "failures", "machines", "method_notes", "scan_table", "sections", "summary_line", "title"]
+__all__ = [
+    "DIGITS",
+    "LEGEND",
+    "SCAN_LEGEND",
+    "document",
+    "failures",
+    "machines",
+    "method_notes",
+    "scan_table",
+    "sections",
+    "summary_line",
+    "title",
+]
 
 DIGITS = {"mssim": 4, "mssim_7x7": 4, "rmse": 4, "time": 2, "seconds": 2}
 LEGEND = (
@@ -17,7 +29,13 @@ SCAN_LEGEND = (
     "to the same method's slice from the full range. Lower is better, but a low residual alone is no proof of a good image."
 )
 _SEEDS = {"object_seed": "object seed", "seed": "seed"}
-_SCAN_VALUES = {"mssim": "MSSIM", "residual": "residual", "residual_heldout": "held out", "distance": "distance", "seconds": "seconds"}
+_SCAN_VALUES = {
+    "mssim": "MSSIM",
+    "residual": "residual",
+    "residual_heldout": "held out",
+    "distance": "distance",
+    "seconds": "seconds",
+}
 
 
 def title(extra) -> str:
@@ -27,8 +45,14 @@ def title(extra) -> str:
 def summary_line(rows) -> str:
     """How much there is."""
     failed = sum(row["status"] != "ok" for row in rows)
-    counts = [(len({row["case"] for row in rows}), "case"), (len({row["method"] for row in rows}), "method"), (len(rows), "reconstruction")]
-    return ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts) + (f", {failed} of them failed." if failed else ".")
+    counts = [
+        (len({row["case"] for row in rows}), "case"),
+        (len({row["method"] for row in rows}), "method"),
+        (len(rows), "reconstruction"),
+    ]
+    return ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for n, noun in counts) + (
+        f", {failed} of them failed." if failed else "."
+    )
 
 
 def sections(rows) -> list[tuple[str, str, str]]:
@@ -41,7 +65,9 @@ def sections(rows) -> list[tuple[str, str, str]]:
         ("RMSE", "rmse", "Root mean square error, in units of the object; lower is better."),
         ("MSSIM, 7 × 7 window", "mssim_7x7", "Mean structural similarity with a uniform window of 7 × 7 pixels."),
     ]
-    peer = next((row["label"] or row["method"] for row in simulated if row["method"] == tables.peer_of(simulated)), None)
+    peer = next(
+        (row["label"] or row["method"] for row in simulated if row["method"] == tables.peer_of(simulated)), None
+    )
     if peer:
         remark = f"Seconds of a reconstruction relative to those of {peer} on the same slices; where each ran stands under Methods."
         return [*found, (f"Time per slice relative to {peer}", "time", remark)]
@@ -67,7 +93,9 @@ def method_notes(rows, order, extra) -> list[MethodNote]:
         parameters = list(dict.fromkeys(row["parameters"] for row in group if row["parameters"]))
         devices = list(dict.fromkeys(row["device"] for row in group if row["device"]))
         oracle = any(row["oracle"] for row in group)
-        notes.append(MethodNote(method, group[0]["label"] or method, oracle, descriptions.get(method) or "", parameters, devices))
+        notes.append(
+            MethodNote(method, group[0]["label"] or method, oracle, descriptions.get(method) or "", parameters, devices)
+        )
     return notes
 
 
@@ -76,7 +104,9 @@ def failures(rows) -> list[tuple[str, str]]:
     found = []
     for row in rows:
         if row["status"] != "ok":
-            numbers = [f"slice {row['slice']}"] + [f"{what} {row[name]}" for name, what in _SEEDS.items() if row[name] is not None]
+            numbers = [f"slice {row['slice']}"] + [
+                f"{what} {row[name]}" for name, what in _SEEDS.items() if row[name] is not None
+            ]
             where = f"{row['label'] or row['method']}: {tables.case_name(row)}, {', '.join(numbers)}"
             found.append((where, row["error"] or "no reason was kept"))
     return found
@@ -101,14 +131,30 @@ def scan_table(rows, order) -> ScanTable | None:
         return None
     rank = {case: k for k, case in enumerate(dict.fromkeys(s["case"] for s in summaries))}
     summaries.sort(key=lambda s: (rank[s["case"]], order.index(s["method"])))
-    values = {name: head for name, head in _SCAN_VALUES.items() if name != "mssim" or any(s["mssim"] is not None for s in summaries)}
+    values = {
+        name: head
+        for name, head in _SCAN_VALUES.items()
+        if name != "mssim" or any(s["mssim"] is not None for s in summaries)
+    }
     numbers = {name: tables.cells(summaries, name, DIGITS.get(name, 3)) for name in values}
     lines = []
     for s in summaries:
         parts = tables.case_parts(s)
         slices = str(s["slices"]) if s["seconds_n"] == s["slices"] else f"{s['seconds_n']} of {s['slices']}"
         texts = [numbers[name][s["case"], s["method"]].text for name in values]
-        lines.append((s, [parts["object"], parts["size"], parts["wedge"], s["label"] + (" †" if s["oracle"] else ""), slices, *texts]))
+        lines.append(
+            (
+                s,
+                [
+                    parts["object"],
+                    parts["size"],
+                    parts["wedge"],
+                    s["label"] + (" †" if s["oracle"] else ""),
+                    slices,
+                    *texts,
+                ],
+            )
+        )
     return ScanTable(["scan", "size", "wedge", "method", "slices", *values.values()], lines)
 
 
@@ -130,7 +176,10 @@ def document(rows, extra, format) -> str:
     def code(text):
         text = " ".join(text.split())
         if format == "md":
-            fence = "`" * (max((len(run) for run in text.replace("`", " `").split() if set(run) == {"`"}), default=text.count("`")) + 1)
+            fence = "`" * (
+                max((len(run) for run in text.replace("`", " `").split() if set(run) == {"`"}), default=text.count("`"))
+                + 1
+            )
             return f"{fence} {text} {fence}" if "`" in text else f"`{text}`"
         return f"``{text}``" if "`" not in text and text else tables.escape(text, format)
 
@@ -164,7 +213,10 @@ def document(rows, extra, format) -> str:
         parts.append(plain(f"Versions: {machines(rows)}."))
     unavailable = extra.get("unavailable") or {}
     if unavailable:
-        lines = [f"* **{tables.escape(name, format)}**: {tables.escape(reason, format)}" for name, reason in unavailable.items()]
+        lines = [
+            f"* **{tables.escape(name, format)}**: {tables.escape(reason, format)}"
+            for name, reason in unavailable.items()
+        ]
         parts += [heading("Unavailable methods", 1), "\n".join(lines) + "\n"]
     failed = failures(rows)
     if failed:

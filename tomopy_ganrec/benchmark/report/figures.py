@@ -60,7 +60,9 @@ def gray_window(results, kept) -> tuple[float, float]:
     names = dict.fromkeys(row["reference"] for row in kept.rows if row["reference"])
     if kept.measured or not names:
         names = names or dict.fromkeys(row["image"] for row in kept.rows)
-        low, high = np.median([np.quantile(np.nan_to_num(results.image(name)), (0.005, 0.995)) for name in names], axis=0)
+        low, high = np.median(
+            [np.quantile(np.nan_to_num(results.image(name)), (0.005, 0.995)) for name in names], axis=0
+        )
     else:
         truth = results.image(next(iter(names)))
         low, high = truth.min(), truth.max()
@@ -72,7 +74,11 @@ def mssim_vs_angle(rows, order) -> Figure | None:
 
     Beside each plot stands 1 − MSSIM on a logarithmic axis, which tells methods near 1 apart.
     """
-    summaries = [s for s in tables.summarize(rows) if s["protocol"] != "measured" and "/" not in s["wedge"] and s["mssim"] is not None]
+    summaries = [
+        s
+        for s in tables.summarize(rows)
+        if s["protocol"] != "measured" and "/" not in s["wedge"] and s["mssim"] is not None
+    ]
     panels: dict[str, list] = {}
     for s in summaries:
         panels.setdefault(tables.case_name(s, ("object", "protocol", "size", "noise")), []).append(s)
@@ -126,7 +132,9 @@ def _title(row) -> str:
 
 def _heading(kept) -> str:
     row = kept.rows[0]
-    return f"{tables.case_name(row)}, slice {row['slice']}" + ("" if row["object_seed"] is None else f", object seed {row['object_seed']}")
+    return f"{tables.case_name(row)}, slice {row['slice']}" + (
+        "" if row["object_seed"] is None else f", object seed {row['object_seed']}"
+    )
 
 
 def _columns(panels, most) -> int:
@@ -180,19 +188,30 @@ def slices(results, kept, style=None) -> Figure:
     style = styles([row["method"] for row in kept.rows]) if style is None else style
     rows = _first_seeds(kept)
     low, high = gray_window(results, kept)
-    references = {row["method"]: results.image(row["reference"]) for row in rows if row["reference"] and row["reference"] != row["image"]}
+    references = {
+        row["method"]: results.image(row["reference"])
+        for row in rows
+        if row["reference"] and row["reference"] != row["image"]
+    }
     truth = None if kept.measured or not references else next(iter(references.values()))
     full = references if kept.measured else {}
-    panels = [("truth", None, truth)] * (truth is not None) + [(_title(row), row["method"], results.image(row["image"])) for row in rows]
+    panels = [("truth", None, truth)] * (truth is not None) + [
+        (_title(row), row["method"], results.image(row["image"])) for row in rows
+    ]
     guide = truth if truth is not None else np.median(list(full.values()) or [panels[0][2]], axis=0)
     top, left, side, line = _region(guide)
     detail = np.s_[top : top + side, left : left + side]
-    across, kinds = _columns(len(panels), 6), ["full range", "wedge", "full range, detail", "detail"] if full else ["slice", "detail"]
+    across, kinds = (
+        _columns(len(panels), 6),
+        ["full range", "wedge", "full range, detail", "detail"] if full else ["slice", "detail"],
+    )
     blocks, inches = math.ceil(len(panels) / across), max(2.1, 7 / across)
     titles = 0.1 + 0.15 * max(name.count("\n") + 1 for name, _, _ in panels)
     heights = [inches] * (blocks * len(kinds)) + [2.8]
     legend = 0.7 + 0.2 * math.ceil((len(panels) + 1) / min(4, across))
-    figure = Figure(figsize=(across * (inches + 0.04) + 0.5, sum(heights) + 0.06 * len(heights) + blocks * titles + legend))
+    figure = Figure(
+        figsize=(across * (inches + 0.04) + 0.5, sum(heights) + 0.06 * len(heights) + blocks * titles + legend)
+    )
     figure.set_layout_engine("constrained", h_pad=0.03, w_pad=0.02, hspace=0, wspace=0)
     grid = figure.add_gridspec(len(heights), across, height_ratios=heights)
 
@@ -210,7 +229,12 @@ def slices(results, kept, style=None) -> Figure:
                 continue
             axis = figure.add_subplot(grid[k // across * len(kinds) + j, k % across])
             whole = "detail" not in kind
-            show(axis, picture if whole else picture[detail], name if j == 0 or (j == 1 and stack[0] is None) else "", whole)
+            show(
+                axis,
+                picture if whole else picture[detail],
+                name if j == 0 or (j == 1 and stack[0] is None) else "",
+                whole,
+            )
             if not whole:
                 axis.axhline(line - top, color=_REGION, linewidth=0.9, linestyle=(0, (4, 4)))
             if k % across == 0:
@@ -220,14 +244,20 @@ def slices(results, kept, style=None) -> Figure:
     if truth is not None:
         axis.plot(where, truth[line, detail[1]], color="black", linewidth=2.4, label="truth")
     elif full:
-        axis.plot(where, guide[line, detail[1]], color="black", linewidth=2.4, label="full range, median of the methods")
+        axis.plot(
+            where, guide[line, detail[1]], color="black", linewidth=2.4, label="full range, median of the methods"
+        )
     for row in rows:
         values = results.image(row["image"])[line, detail[1]]
-        axis.plot(where, values, linewidth=1.1, markersize=3.5, label=row["label"] or row["method"], **style[row["method"]])
+        axis.plot(
+            where, values, linewidth=1.1, markersize=3.5, label=row["label"] or row["method"], **style[row["method"]]
+        )
     axis.set_xlabel(f"column (row {line})")
     axis.set_ylabel("value")
     axis.margins(x=0.01)
     axis.grid(alpha=0.3)
-    figure.legend(*axis.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncols=min(4, across))
+    figure.legend(
+        *axis.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside lower center", ncols=min(4, across)
+    )
     figure.suptitle(_heading(kept), fontsize=10)
     return figure

@@ -54,23 +54,35 @@ def page(results, rows, order, extra, plot=None) -> str:
         "data": re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(viewer, separators=(",", ":"))),
     }
     template = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template)  # once: what is put in is not looked at again
+    return re.sub(
+        r"\{\{(\w+)\}\}", lambda found: parts[found[1]], template
+    )  # once: what is put in is not looked at again
 
 
 def _filters(rows) -> str:
     """A choice for each part of a case of which there are several, of those that make a table long."""
     found = []
     for part, head in (("object", "Object"), ("noise", "Noise")):
-        names = list(dict.fromkeys(tables.case_parts(s)[part] for s in tables.summarize(rows) if part == "object" or s["protocol"] != "measured"))
+        names = list(
+            dict.fromkeys(
+                tables.case_parts(s)[part]
+                for s in tables.summarize(rows)
+                if part == "object" or s["protocol"] != "measured"
+            )
+        )
         if len(names) > 1:
             options = "".join(f'<option value="{html.escape(name)}">{html.escape(name)}</option>' for name in names)
-            found.append(f'<label>{head} <select data-filter="{part}"><option value="">all</option>{options}</select></label>')
+            found.append(
+                f'<label>{head} <select data-filter="{part}"><option value="">all</option>{options}</select></label>'
+            )
     return f'<div class="filters">{"".join(found)}</div>' if found else ""
 
 
 def _table(caption, header, lines) -> str:
     """A table whose columns can be sorted; a line is (attributes, [(html, sort key), …])."""
-    heads = "".join(f'<th scope="col" aria-sort="none"><button type="button">{html.escape(head)}</button></th>' for head in header)
+    heads = "".join(
+        f'<th scope="col" aria-sort="none"><button type="button">{html.escape(head)}</button></th>' for head in header
+    )
     body = []
     for attributes, line in lines:
         data = "".join(f' data-{name}="{html.escape(value)}"' for name, value in attributes.items())
@@ -85,9 +97,16 @@ def _table(caption, header, lines) -> str:
 def _cell(cell) -> tuple[str, object]:
     if cell is None:
         return "", ""
-    value = f"<b>{cell.text}</b>" if cell.best else f'<span class="{"failed" if cell.text == "failed" else "value"}">{cell.text}</span>'
+    value = (
+        f"<b>{cell.text}</b>"
+        if cell.best
+        else f'<span class="{"failed" if cell.text == "failed" else "value"}">{cell.text}</span>'
+    )
     small = (f"± {cell.std}" if cell.std else "") + (f" ({cell.std_seeds})" if cell.std_seeds else "")
-    notes = [f"<small>{small.strip()}</small>" if small else "", f'<small class="failed">{html.escape(cell.note)}</small>' if cell.note else ""]
+    notes = [
+        f"<small>{small.strip()}</small>" if small else "",
+        f'<small class="failed">{html.escape(cell.note)}</small>' if cell.note else "",
+    ]
     return value + "".join(notes), "" if cell.number is None else cell.number
 
 
@@ -106,14 +125,27 @@ def _section_tables(rows, order, sections) -> str:
         lines = []
         for case, s in cases.items():
             parts = tables.case_parts(s)
-            keys = parts | {"size": s["size"], "noise": -math.inf if s["photons"] is None else -s["photons"], "wedge": s["degrees"]}
+            keys = parts | {
+                "size": s["size"],
+                "noise": -math.inf if s["photons"] is None else -s["photons"],
+                "wedge": s["degrees"],
+            }
             line = [(html.escape(parts[part]), keys[part]) for part in different]
-            lines.append(({"object": parts["object"], "noise": parts["noise"]}, line + [_cell(cells.get((case, method))) for method in methods]))
+            lines.append(
+                (
+                    {"object": parts["object"], "noise": parts["noise"]},
+                    line + [_cell(cells.get((case, method))) for method in methods],
+                )
+            )
         constant = f" In all cases: {html.escape(tables.case_name(next(iter(cases.values())), same))}." if same else ""
         header = [*different, *(labels[method] + (" †" if method in oracle else "") for method in methods)]
-        table = _table(heading, header, lines).replace("<table>", f'<table class="wide" style="--fixed:{len(different)}">')
+        table = _table(heading, header, lines).replace(
+            "<table>", f'<table class="wide" style="--fixed:{len(different)}">'
+        )
         legend = f'<p class="legend">{html.escape(document.LEGEND)}</p>' if value == "mssim" else ""
-        found.append(f"<section><h2>{html.escape(heading)}</h2><p>{html.escape(remark)}{constant}</p>{table}{legend}</section>")
+        found.append(
+            f"<section><h2>{html.escape(heading)}</h2><p>{html.escape(remark)}{constant}</p>{table}{legend}</section>"
+        )
     return "".join(found)
 
 
@@ -154,7 +186,9 @@ def _methods(rows, order, extra) -> str:
     parts.append("</section>")
     unavailable = extra.get("unavailable") or {}
     if unavailable:
-        items = "".join(f"<dt>{text(name)}</dt><dd><p>{text(str(reason))}</p></dd>" for name, reason in unavailable.items())
+        items = "".join(
+            f"<dt>{text(name)}</dt><dd><p>{text(str(reason))}</p></dd>" for name, reason in unavailable.items()
+        )
         parts.append(f"<section><h2>Unavailable methods</h2><dl>{items}</dl></section>")
     failed = document.failures(rows)
     if failed:
@@ -188,7 +222,9 @@ def _gray(image, low, high):
 def _map(truth, image):
     levels = (np.clip(_small(metrics.ssim_map(truth, image)), 0, 1) * (_MAP_COLORS - 1)).round().astype(np.uint8)
     picture = Image.fromarray(levels).convert("P")
-    picture.putpalette((colormaps["viridis"](np.linspace(0, 1, _MAP_COLORS))[:, :3] * 255).round().astype(np.uint8).tobytes())
+    picture.putpalette(
+        (colormaps["viridis"](np.linspace(0, 1, _MAP_COLORS))[:, :3] * 255).round().astype(np.uint8).tobytes()
+    )
     return picture
 
 
@@ -202,12 +238,23 @@ def _viewer(results, rows, order) -> dict:
         if references and not kept.measured:
             picture = pictures.add(_gray(results.image(references[0]["reference"]), low, high))
             choices.append({"key": "truth", "label": "truth", "value": "", "picture": picture})
-        several = {row["method"] for row in kept.rows if sum(other["method"] == row["method"] for other in kept.rows) > 1}
+        several = {
+            row["method"] for row in kept.rows if sum(other["method"] == row["method"] for other in kept.rows) > 1
+        }
         for row in kept.rows:
-            label = (row["label"] or row["method"]) + (" †" if row["oracle"] else "") + (f", seed {row['seed']}" if row["method"] in several else "")
+            label = (
+                (row["label"] or row["method"])
+                + (" †" if row["oracle"] else "")
+                + (f", seed {row['seed']}" if row["method"] in several else "")
+            )
             image, key = results.image(row["image"]), f"{row['method']}|{row['seed'] or 0}"
             value = f"MSSIM {'with its full range ' if kept.measured else ''}{tables.format_number(row['mssim'], 'mssim', 4)}"
-            choice = {"key": key, "label": label, "value": "" if row["mssim"] is None else value, "picture": pictures.add(_gray(image, low, high))}
+            choice = {
+                "key": key,
+                "label": label,
+                "value": "" if row["mssim"] is None else value,
+                "picture": pictures.add(_gray(image, low, high)),
+            }
             if row in references and kept.measured:
                 full = pictures.add(_gray(results.image(row["reference"]), low, high))
                 choices.append({"key": f"full|{key}", "label": f"{label}, full range", "value": "", "picture": full})
@@ -216,7 +263,9 @@ def _viewer(results, rows, order) -> dict:
             choices.append(choice)
         # The wedge first: a narrow screen cuts the end off.
         case = tables.case_name(first, ("wedge", "object", "protocol", "size", "noise"))
-        name = f"{case}, slice {first['slice']}" + ("" if first["object_seed"] is None else f", object {first['object_seed']}")
+        name = f"{case}, slice {first['slice']}" + (
+            "" if first["object_seed"] is None else f", object {first['object_seed']}"
+        )
         rows_, columns = results.image(first["image"]).shape
         found.append({"name": name, "ratio": columns / rows_, "choices": choices, "window": f"{low:.3g} to {high:.3g}"})
     return {"cases": found, "pictures": {name: source for source, name in pictures.items()}}

@@ -60,13 +60,20 @@ def read_csv(path) -> list[dict]:
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if list(reader.fieldnames or ()) != list(COLUMNS):
-            raise ValueError(f"{path} is not a table of results: its columns are {reader.fieldnames}, not {list(COLUMNS)}")
+            raise ValueError(
+                f"{path} is not a table of results: its columns are {reader.fieldnames}, not {list(COLUMNS)}"
+            )
         rows = []
         for row in reader:
             if None in row or None in row.values():
                 raise ValueError(f"{path}, line {reader.line_num}: it has too few or too many fields")
             try:
-                rows.append({name: text if name not in _TYPES else _TYPES[name](text) if text else None for name, text in row.items()})
+                rows.append(
+                    {
+                        name: text if name not in _TYPES else _TYPES[name](text) if text else None
+                        for name, text in row.items()
+                    }
+                )
             except (ValueError, KeyError) as error:
                 raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     return rows
@@ -75,7 +82,16 @@ def read_csv(path) -> list[dict]:
 def _case_key(row) -> tuple:
     """Scans last, little noise first, wide wedges first."""
     photons = -math.inf if row["photons"] is None else -row["photons"]
-    return (row["protocol"] == "measured", row["object"], row["protocol"], row["size"], photons, -row["degrees"], "/" in row["wedge"], row["case"])
+    return (
+        row["protocol"] == "measured",
+        row["object"],
+        row["protocol"],
+        row["size"],
+        photons,
+        -row["degrees"],
+        "/" in row["wedge"],
+        row["case"],
+    )
 
 
 def case_parts(row) -> dict[str, str]:
@@ -85,7 +101,9 @@ def case_parts(row) -> dict[str, str]:
         noise = "measured"
     elif row["photons"] is not None:
         exponent = math.floor(math.log10(row["photons"]))
-        noise = f"{row['photons']:g} photons" if exponent < 4 else f"{row['photons'] / 10**exponent:g}e{exponent} photons"
+        noise = (
+            f"{row['photons']:g} photons" if exponent < 4 else f"{row['photons'] / 10**exponent:g}e{exponent} photons"
+        )
     if "/" in wedge:
         wedge = "{} over {}°".format(*wedge.split("/", 1))
     elif ":" in wedge:
@@ -155,14 +173,30 @@ def summarize(rows) -> list[dict]:
         slices = len({_slice(row) for group in methods.values() for row in group})
         peer = _by_slice(methods.get(of_time, ()), "seconds")
         for method, group in methods.items():
-            summary = {name: group[0][name] for name in ("case", "object", "protocol", "size", "wedge", "degrees", "projections", "photons")}
-            summary |= {"method": method, "label": group[0]["label"] or method, "oracle": any(row["oracle"] for row in group), "slices": slices}
-            summary |= {"seeds": len({row["seed"] for row in group}), "cells": len(group), "failed": sum(row["status"] != "ok" for row in group)}
+            summary = {
+                name: group[0][name]
+                for name in ("case", "object", "protocol", "size", "wedge", "degrees", "projections", "photons")
+            }
+            summary |= {
+                "method": method,
+                "label": group[0]["label"] or method,
+                "oracle": any(row["oracle"] for row in group),
+                "slices": slices,
+            }
+            summary |= {
+                "seeds": len({row["seed"] for row in group}),
+                "cells": len(group),
+                "failed": sum(row["status"] != "ok" for row in group),
+            }
             for value in VALUES:
                 found = _by_slice(group, value)
                 means = [float(np.mean(values)) for values in found.values()]
                 seeds = [_deviation(values) for values in found.values() if len(values) > 1]
-                summary |= {value: float(np.mean(means)) if means else None, f"{value}_n": len(means), f"{value}_std": _deviation(means)}
+                summary |= {
+                    value: float(np.mean(means)) if means else None,
+                    f"{value}_n": len(means),
+                    f"{value}_std": _deviation(means),
+                }
                 summary[f"{value}_std_seeds"] = float(np.mean(seeds)) if seeds else None
             own = _by_slice(group, "seconds")
             shared = own.keys() & peer.keys()
@@ -207,12 +241,21 @@ def cells(summaries, value="mssim", digits=3) -> dict[tuple[str, str], Cell]:
         lacking = f"{s['failed']} failed" if s["failed"] else ""
         if s[f"{value}_n"] < s["slices"] and not lacking:
             lacking = f"{s[f'{value}_n']} of {s['slices']} slices"
-        std, seeds = (format_number(s[name], value, digits) if s[name] is not None else "" for name in (f"{value}_std", f"{value}_std_seeds"))
-        table[s["case"], s["method"]] = Cell(format_number(s[value], value, digits), std, seeds, lacking, number=s[value])
+        std, seeds = (
+            format_number(s[name], value, digits) if s[name] is not None else ""
+            for name in (f"{value}_std", f"{value}_std_seeds")
+        )
+        table[s["case"], s["method"]] = Cell(
+            format_number(s[value], value, digits), std, seeds, lacking, number=s[value]
+        )
         if not lacking and not s["oracle"]:
             candidates.setdefault(s["case"], []).append(s[value])
     if value in _COMPARED:
-        best = {case: format_number(_COMPARED[value](numbers), value, digits) for case, numbers in candidates.items() if len(numbers) > 1}
+        best = {
+            case: format_number(_COMPARED[value](numbers), value, digits)
+            for case, numbers in candidates.items()
+            if len(numbers) > 1
+        }
         for s in summaries:
             key = s["case"], s["method"]
             if not s["oracle"] and not table[key].note and table[key].text == best.get(s["case"]):
@@ -226,7 +269,10 @@ def cell_text(cell: Cell | None) -> str:
         return ""
     text = f"**{cell.text}**" if cell.best else cell.text
     return (
-        text + (f" ± {cell.std}" if cell.std else "") + (f" ({cell.std_seeds})" if cell.std_seeds else "") + (f"; {cell.note}" if cell.note else "")
+        text
+        + (f" ± {cell.std}" if cell.std else "")
+        + (f" ({cell.std_seeds})" if cell.std_seeds else "")
+        + (f"; {cell.note}" if cell.note else "")
     )
 
 
@@ -286,11 +332,16 @@ def method_table(rows, methods=None, value="mssim", format="rst", digits=3, by="
     names = [escape(labels[method], format) + (" †" if method in oracle else "") for method in wanted]
     texts = [[cell_text(found.get((case, method))) for method in wanted] for case in cases]
     if by == "case":
-        body = [[*(escape(part, format) for part in case_parts(s).values()), *line] for s, line in zip(cases.values(), texts, strict=True)]
+        body = [
+            [*(escape(part, format) for part in case_parts(s).values()), *line]
+            for s, line in zip(cases.values(), texts, strict=True)
+        ]
         return markup_table([*_CASE, *names], body, format)
     different = varying(cases.values()) or ["wedge"]
     header = ["method", *(escape(case_name(s, different), format) for s in cases.values())]
-    return markup_table(header, [[name, *line] for name, line in zip(names, zip(*texts, strict=True), strict=True)], format)
+    return markup_table(
+        header, [[name, *line] for name, line in zip(names, zip(*texts, strict=True), strict=True)], format
+    )
 
 
 def varying(rows) -> list[str]:
@@ -313,7 +364,10 @@ def kept(rows, order=()) -> list[Kept]:
     """Slices with images, in the order of the tables."""
     rank = {name: k for k, name in enumerate(method_order(rows, order))}
     groups: dict[tuple, list] = {}
-    for row in sorted(rows, key=lambda row: (_case_key(row), row["object_seed"] or 0, row["slice"], rank[row["method"]], row["seed"] or 0)):
+    for row in sorted(
+        rows,
+        key=lambda row: (_case_key(row), row["object_seed"] or 0, row["slice"], rank[row["method"]], row["seed"] or 0),
+    ):
         if row["status"] == "ok" and row["image"]:
             groups.setdefault((row["case"], *_slice(row)), []).append(row)
     return [Kept(group) for group in groups.values()]

@@ -46,9 +46,16 @@ def write_report(results: Results, extra: dict | None = None) -> list[Path]:
     """
     rows, extra = results.rows(), dict(extra or {})
     if not rows:
-        raise ValueError(f"{results.folder} has no finished cell, so there is nothing to report; run the benchmark into this folder first")
+        raise ValueError(
+            f"{results.folder} has no finished cell, so there is nothing to report; run the benchmark into this folder first"
+        )
     order = tables.method_order(rows, extra.get("descriptions") or ())
-    content = {"columns": COLUMNS, "unavailable": extra.get("unavailable") or {}, "command": extra.get("command"), "rows": rows}
+    content = {
+        "columns": COLUMNS,
+        "unavailable": extra.get("unavailable") or {},
+        "command": extra.get("command"),
+        "rows": rows,
+    }
     written = [
         results.write("results.csv", tables.csv_text(rows)),
         results.write("results.json", json.dumps(_strict(content), indent=1, allow_nan=False) + "\n"),
@@ -68,7 +75,9 @@ def _without_what_is_not_drawn(results: Results, rows) -> None:
         if len(shapes) > 1 or min(min(shapes)) < SMALLEST:
             sizes = ", ".join(f"{height}×{width}" for height, width in sorted(shapes))
             name = f"{kept.rows[0]['case']}, slice {kept.rows[0]['slice']}"
-            logger.warning("%s is not drawn: its images have %s pixels; one size of at least %d is needed", name, sizes, SMALLEST)
+            logger.warning(
+                "%s is not drawn: its images have %s pixels; one size of at least %d is needed", name, sizes, SMALLEST
+            )
             for row in kept.rows:
                 row["image"] = row["reference"] = ""
 

@@ -52,7 +52,9 @@ class Game:
         self._optimizer = _adam(list(parameters))
         self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
         self.discriminator = discriminator
-        self._judge = None if discriminator is None else _adam([dict(params=discriminator.parameters(), lr=discriminator_rate)])
+        self._judge = (
+            None if discriminator is None else _adam([dict(params=discriminator.parameters(), lr=discriminator_rate)])
+        )
 
     def verdict(self, model_sinogram: torch.Tensor) -> torch.Tensor:
         """The adversarial loss of model sinograms (B, angles, columns), differentiable with respect to them alone: (B,)."""

@@ -19,7 +19,9 @@ class SliceConv2d(nn.Module):
     """A square convolution with ``slices`` sets of weights: (B, in, H, W) or (n, B, in, H, W) to (…, B, out, H', W'), padded to keep the size at
     stride 1."""
 
-    def __init__(self, slices: int, inputs: int, outputs: int, kernel: int, generator: torch.Generator, stride=1, zero=False):
+    def __init__(
+        self, slices: int, inputs: int, outputs: int, kernel: int, generator: torch.Generator, stride=1, zero=False
+    ):
         super().__init__()
         bound = 0.0 if zero else math.sqrt(3.0 / (inputs * kernel * kernel))
         weight = (torch.rand(outputs, inputs, kernel, kernel, generator=generator, dtype=torch.float32) * 2 - 1) * bound
@@ -29,7 +31,9 @@ class SliceConv2d(nn.Module):
 
     def forward(self, x):
         merged = x.flatten(-4, -3)
-        return F.conv2d(merged, self.weight, self.bias, self._stride, self._padding, groups=self._slices).unflatten(-3, (self._slices, -1))
+        return F.conv2d(merged, self.weight, self.bias, self._stride, self._padding, groups=self._slices).unflatten(
+            -3, (self._slices, -1)
+        )
 
 
 class SliceLinear(nn.Module):
@@ -87,8 +91,13 @@ class UNet(nn.Module):
     def __init__(self, slices: int, generator: torch.Generator, widths=(8, 16, 32)):
         super().__init__()
         inputs = (BLOCK**2, *widths[:-1])
-        self.down = nn.ModuleList(_Block(slices, i, o, generator, 1 if k == 0 else 2) for k, (i, o) in enumerate(zip(inputs, widths, strict=True)))
-        self.up = nn.ModuleList(_Block(slices, widths[k] + widths[k - 1], widths[k - 1], generator) for k in range(len(widths) - 1, 0, -1))
+        self.down = nn.ModuleList(
+            _Block(slices, i, o, generator, 1 if k == 0 else 2)
+            for k, (i, o) in enumerate(zip(inputs, widths, strict=True))
+        )
+        self.up = nn.ModuleList(
+            _Block(slices, widths[k] + widths[k - 1], widths[k - 1], generator) for k in range(len(widths) - 1, 0, -1)
+        )
         self.out = SliceConv2d(slices, widths[0], BLOCK**2, 1, generator, zero=True)
 
     def forward(self, x):
@@ -101,7 +110,9 @@ class UNet(nn.Module):
         skips.pop()
         for block in self.up:
             skip = skips.pop()
-            x = block(torch.cat([F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False), skip], 1))
+            x = block(
+                torch.cat([F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False), skip], 1)
+            )
         return F.pixel_shuffle(self.out(x), BLOCK)[..., :rows, :cols]
 
 
@@ -112,7 +123,9 @@ class Discriminator(nn.Module):
     def __init__(self, slices: int, generator: torch.Generator, widths=(8, 16, 32)):
         super().__init__()
         channels = (1, *widths, 1)
-        self.layers = nn.ModuleList(SliceConv2d(slices, i, o, 3, generator, stride=2) for i, o in zip(channels, channels[1:], strict=False))
+        self.layers = nn.ModuleList(
+            SliceConv2d(slices, i, o, 3, generator, stride=2) for i, o in zip(channels, channels[1:], strict=False)
+        )
 
     def forward(self, x):
         for layer in self.layers[:-1]:
@@ -139,14 +152,25 @@ class PaperGenerator(nn.Module):
         Source of the initial weights.
     """
 
-    def __init__(self, slices: int, shape: tuple[int, int], size: tuple[int, int], generator: torch.Generator, units=128, channels=32):
+    def __init__(
+        self,
+        slices: int,
+        shape: tuple[int, int],
+        size: tuple[int, int],
+        generator: torch.Generator,
+        units=128,
+        channels=32,
+    ):
         super().__init__()
         widths = (shape[0] * shape[1], units, units, units, size[0] * size[1])
         self.size = size
-        self.dense = nn.ModuleList(SliceLinear(slices, i, o, generator) for i, o in zip(widths, widths[1:], strict=False))
+        self.dense = nn.ModuleList(
+            SliceLinear(slices, i, o, generator) for i, o in zip(widths, widths[1:], strict=False)
+        )
         channels = (1, *[channels] * 8, 1)
         self.convolutions = nn.ModuleList(
-            SliceConv2d(slices, i, o, k, generator) for i, o, k in zip(channels, channels[1:], (5, 5, 3) * 3, strict=False)
+            SliceConv2d(slices, i, o, k, generator)
+            for i, o, k in zip(channels, channels[1:], (5, 5, 3) * 3, strict=False)
         )
 
     def forward(self, x):
@@ -165,7 +189,9 @@ class PaperDiscriminator(nn.Module):
     def __init__(self, slices: int, generator: torch.Generator, channels=32):
         super().__init__()
         widths = (1, channels, 2 * channels, 4 * channels, 8 * channels)
-        self.layers = nn.ModuleList(SliceConv2d(slices, i, o, 3, generator, stride=2) for i, o in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(
+            SliceConv2d(slices, i, o, 3, generator, stride=2) for i, o in zip(widths, widths[1:], strict=False)
+        )
 
     def forward(self, x):
         for layer in self.layers:

@@ -31,7 +31,9 @@ class Objective:
         self._residual_scale = 2.0 / columns
         self._half_ramp = torch.sqrt(ramp_filter(2 * columns, 0.01, data.device).to(data.dtype) * columns / 6)
         self._strength = torch.tensor([s.strength for s in settings]).to(data)
-        self._epsilon = torch.tensor([s.epsilon for s in settings]).to(data)[:, None, None] * top.clamp(min=0.1)  # a start may be empty
+        self._epsilon = torch.tensor([s.epsilon for s in settings]).to(data)[:, None, None] * top.clamp(
+            min=0.1
+        )  # a start may be empty
         pixels = model.domain_shape[0] * model.domain_shape[1]
         self._l2_weight = 4.0 / operator_norm(model, data) * data[0].numel() / pixels / self._strength.clamp(min=1e-12)
         self._weight = torch.ones(len(data), *model.domain_shape).to(data)
@@ -45,7 +47,9 @@ class Objective:
         residual = model_sinogram - self._data
         if self._settings.loss == "l1":
             return self._settings.data_weight * losses.data_l1(self._residual_scale * residual, self._half_ramp)
-        return self._l2_weight * losses.data_l2(residual if self._spectrum is None else filtered(residual, self._spectrum))
+        return self._l2_weight * losses.data_l2(
+            residual if self._spectrum is None else filtered(residual, self._spectrum)
+        )
 
     def variation(self, image: torch.Tensor) -> torch.Tensor:
         return losses.weighted_variation(image, self._weight)
@@ -84,7 +88,9 @@ class Best:
         lowest = torch.where(share > 0, torch.minimum(level, self._lowest), self._lowest)
         before = torch.where(self._weight > 0, ((lowest - self._lowest) / FLATNESS).exp(), 0.0)
         weight = torch.where(share > 0, share * ((lowest - level) / FLATNESS).exp(), 0.0)
-        self.iteration.copy_(torch.where(level < self._lowest, torch.where(share > 0, iteration, self.iteration), self.iteration))
+        self.iteration.copy_(
+            torch.where(level < self._lowest, torch.where(share > 0, iteration, self.iteration), self.iteration)
+        )
         self._lowest.copy_(lowest)
         self._weight.mul_(before).add_(weight)
         counts = weight.to(image)[:, None, None]

@@ -29,17 +29,25 @@ def unit_range(x: torch.Tensor) -> torch.Tensor:
 def standardized(x: torch.Tensor) -> torch.Tensor:
     """Each slice of (B, …) to mean 0 and variance 1."""
     dims = tuple(range(1, x.ndim))
-    return (x - x.mean(dims, keepdim=True)) / x.std(dims, keepdim=True, unbiased=False).clamp(min=torch.finfo(x.dtype).tiny)
+    return (x - x.mean(dims, keepdim=True)) / x.std(dims, keepdim=True, unbiased=False).clamp(
+        min=torch.finfo(x.dtype).tiny
+    )
 
 
-def _least_squares(projected: torch.Tensor, view: torch.Tensor, sinogram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _least_squares(
+    projected: torch.Tensor, view: torch.Tensor, sinogram: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     columns = torch.stack([projected.flatten(1), view.expand_as(projected).flatten(1)], 2).double().cpu()
     # gelsd: an image without contrast leaves the two columns dependent
-    solution = torch.linalg.lstsq(columns, sinogram.flatten(1)[..., None].double().cpu(), driver="gelsd").solution.to(sinogram)
+    solution = torch.linalg.lstsq(columns, sinogram.flatten(1)[..., None].double().cpu(), driver="gelsd").solution.to(
+        sinogram
+    )
     return solution[:, 0, :, None], solution[:, 1, :, None]
 
 
-def scale_and_offset(model: ForwardModel, image: torch.Tensor, sinogram: torch.Tensor, view: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def scale_and_offset(
+    model: ForwardModel, image: torch.Tensor, sinogram: torch.Tensor, view: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The a and b, (B, 1, 1) each, for which a·image + b·view fits the sinograms best in the least-squares sense."""
     return _least_squares(model.forward_project(image), model.forward_project(view.expand_as(image)), sinogram)
 
@@ -63,7 +71,11 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
     measured one does. The generator minimises the cross entropy of the discriminator's verdict plus λ times the L1 distance; the iterate of
     lowest L1 distance is kept and its grey values are mapped to attenuation by a least-squares scale and offset.
     """
-    began, batch, total = time.perf_counter(), sinogram.shape[0], options.warm_iterations if state else options.iterations
+    began, batch, total = (
+        time.perf_counter(),
+        sinogram.shape[0],
+        options.warm_iterations if state else options.iterations,
+    )
     unit = power_of_two(sinogram)
     unit = torch.where((unit > HUGE) | (unit < 1 / HUGE), unit, 1.0)  # squares and sums that float32 can hold
     sinogram = sinogram / unit
@@ -77,7 +89,10 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
         load_slice_states(generator, [s["generator"] for s in state])
         if judge is not None:
             load_slice_states(judge, [s["judge"] for s in state])
-    rates = options.learning_rate or AUTHORS_RATES["generator"], options.discriminator_rate or AUTHORS_RATES["discriminator"]
+    rates = (
+        options.learning_rate or AUTHORS_RATES["generator"],
+        options.discriminator_rate or AUTHORS_RATES["discriminator"],
+    )
     game = Game([dict(params=generator.parameters(), lr=rates[0])], judge, rates[1])
     norm = sinogram.flatten(1).norm(dim=1) + torch.finfo(sinogram.dtype).tiny
     view_projected = model.forward_project(mask.expand(batch, *mask.shape).contiguous())
@@ -96,13 +111,25 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
         image = attenuation(best_image, best_projected)
         residual = (model.forward_project(image) - sinogram).flatten(1).norm(dim=1) / norm
         info = [
-            dict(iteration=int(i), objective=float(d), residual=float(r), loss="l1", levels=None, stopped=stopped, warm=bool(state))
+            dict(
+                iteration=int(i),
+                objective=float(d),
+                residual=float(r),
+                loss="l1",
+                levels=None,
+                stopped=stopped,
+                warm=bool(state),
+            )
             for i, d, r in zip(best_iteration, best_distance, residual, strict=True)
         ]
         curves = {k: np.stack(v) for k, v in history.items() if v}
-        weights = [slice_states(network, batch) if network is not None else [None] * batch for network in (generator, judge)]
+        weights = [
+            slice_states(network, batch) if network is not None else [None] * batch for network in (generator, judge)
+        ]
         states = [dict(generator=g, judge=d) for g, d in zip(*weights, strict=True)]
-        return FitResult(image * unit, start * unit, info, curves, dict(start=0.0, fit=time.perf_counter() - began), states)
+        return FitResult(
+            image * unit, start * unit, info, curves, dict(start=0.0, fit=time.perf_counter() - began), states
+        )
 
     for iteration in range(total + 1):
         image = unit_range(generator(measured[:, None])[:, 0]) * mask
@@ -124,7 +151,11 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
             best_distance = torch.where(better, distance, best_distance)
             best_iteration = torch.where(better, iteration, best_iteration)
         history["objective"].append(distance.detach().cpu().numpy())
-        if callback is not None and iteration > 0 and callback(Status("fit", iteration, total, float(distance.detach().max()))):
+        if (
+            callback is not None
+            and iteration > 0
+            and callback(Status("fit", iteration, total, float(distance.detach().max())))
+        ):
             stopped = "callback"
         if stopped != "finished" or iteration == total:
             break

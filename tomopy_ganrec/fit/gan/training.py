@@ -80,7 +80,11 @@ class _Play:
         self._m, self._options, self.total = measurement, options, options.iterations
         data, tv_start = measurement.data, options.init == "tv"
         self.generator = Generator(start, options, mask)
-        judge = Discriminator(len(data), torch.Generator().manual_seed(options.seed + 1)).to(data) if options.adversarial > 0 else None
+        judge = (
+            Discriminator(len(data), torch.Generator().manual_seed(options.seed + 1)).to(data)
+            if options.adversarial > 0
+            else None
+        )
         pixel_rate = options.pixel_rate or (1e-2 if not tv_start else 2e-3 if options.levels is None else 5e-3)
         # The gradient of a pixel is of order 1 / pixels; below a hundredth of that Adam does not turn rounding into full steps.
         groups = [dict(params=[self.generator.pixels], lr=pixel_rate, eps=0.16 / start[0].numel())]
@@ -138,7 +142,9 @@ class _Play:
             self.best.offer(*self._last, self._count - 1)
         image = self.best.image
         model_sinogram = self._m.model.forward_project(image)
-        measures = self._measures(image, model_sinogram, self.objective.data_term(model_sinogram), self._level_loss(image))
+        measures = self._measures(
+            image, model_sinogram, self.objective.data_term(model_sinogram), self._level_loss(image)
+        )
         return Outcome(image, *measures, self.best.iteration)
 
     def step(self) -> None:
@@ -199,7 +205,9 @@ def play(measurement: Measurement, start, scale, options: GanrecOptions, mask, n
             break
     history = {name: curve.numpy() for name, curve in players.curves(0, iteration).items()}
     if "discriminator" in history:
-        history["discriminator"] = history["discriminator"][:iteration]  # of the iterations that another one has followed
+        history["discriminator"] = history["discriminator"][
+            :iteration
+        ]  # of the iterations that another one has followed
     return players.outcome(), players.levels, history, stopped
 
 

@@ -62,7 +62,10 @@ class Measurement:
     def noise(self, owner: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Noise and model error such as `data` have, afresh, for slices `owner`, by their place in this measurement: (len(owner), *range_shape)."""
         sigma = column((self.settings[k].level for k in owner.tolist()), self.data) * self.data.shape[2] / 2
-        noise = torch.randn((len(owner), *self.data.shape[1:]), generator=generator, dtype=torch.float32).to(self.data) * sigma
+        noise = (
+            torch.randn((len(owner), *self.data.shape[1:]), generator=generator, dtype=torch.float32).to(self.data)
+            * sigma
+        )
         if self.response is None:
             return noise
         spectrum = self.spectrum if len(self.spectrum) == 1 else self.spectrum[owner]

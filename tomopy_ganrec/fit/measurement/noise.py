@@ -48,7 +48,9 @@ def estimate_noise(sinogram: torch.Tensor, theta: torch.Tensor, center: float) -
     """
     # A power of two takes nothing from the numbers, and squares of what is left neither overflow nor vanish.
     unit, like = power_of_two(sinogram), sinogram
-    sinogram = (sinogram / unit).double()  # weights follow from what is found: sums of float32 would make them depend on the processor
+    sinogram = (
+        sinogram / unit
+    ).double()  # weights follow from what is found: sums of float32 would make them depend on the processor
     angles, columns = sinogram.shape[1:]
     found = None
     if angles >= 16 and columns >= 16:
@@ -108,7 +110,9 @@ def _uneven(sinogram: torch.Tensor, theta: torch.Tensor, radius: float) -> torch
             left = free @ free.T
             kept = left.diagonal() > DETERMINED
             left = left[kept] / left.diagonal()[kept].sqrt()[:, None]
-            power.append(torch.view_as_real(torch.einsum("bn,kn->bk", lines[:, block, j], left.to(lines))).square().sum(-1))
+            power.append(
+                torch.view_as_real(torch.einsum("bn,kn->bk", lines[:, block, j], left.to(lines))).square().sum(-1)
+            )
     if count < LEAST:
         return None
     return (torch.cat(power, 1).median(1).values / math.log(2) / window.square().sum()).sqrt()

@@ -16,7 +16,10 @@ __all__ = ["Settings", "carried", "choose_settings", "refine_settings"]
 
 CLEAN = 1e-3  # relative noise below which data count as noise-free
 LOW_NOISE = 9e-3  # below which structure under the pixel, and edges along the missing frequencies, can be told from noise: about 3e4 photons
-ALONG, NARROW = 0.7, math.radians(80)  # weight of the derivative along the missing frequencies, and the range below which it stays 1
+ALONG, NARROW = (
+    0.7,
+    math.radians(80),
+)  # weight of the derivative along the missing frequencies, and the range below which it stays 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Settings:
     low: float
 
 
-def choose_settings(model: ForwardModel, sinogram: torch.Tensor, scale: torch.Tensor, options: GanrecOptions) -> list[Settings]:
+def choose_settings(
+    model: ForwardModel, sinogram: torch.Tensor, scale: torch.Tensor, options: GanrecOptions
+) -> list[Settings]:
     """Settings for each slice of a batch.
 
     The noise of a back-projected residual grows with σ·√angles while the data term of `TotalVariation` is normalised by ‖A‖² ∝
@@ -59,7 +64,9 @@ def choose_settings(model: ForwardModel, sinogram: torch.Tensor, scale: torch.Te
     theta = getattr(model, "theta", None)
     if options.noise == "auto":
         center = float(np.mean(getattr(model, "center", columns / 2)))
-        angle_positions = torch.arange(angles, dtype=torch.float64) * math.pi / angles if theta is None else torch.as_tensor(theta)
+        angle_positions = (
+            torch.arange(angles, dtype=torch.float64) * math.pi / angles if theta is None else torch.as_tensor(theta)
+        )
         noise = estimate_noise(sinogram, angle_positions, center).flatten().tolist()
     else:
         noise = [float(options.noise)] * sinogram.shape[0]
@@ -68,13 +75,23 @@ def choose_settings(model: ForwardModel, sinogram: torch.Tensor, scale: torch.Te
     for sigma, unit in zip(noise, scale.flatten().tolist(), strict=True):
         relative = sigma / (unit * columns / 2)
         clean = relative < CLEAN
-        strength = options.strength if options.strength is not None else max(5e-4 * 128 / columns, 4 * relative / math.sqrt(angles))
-        epsilon = options.epsilon if options.epsilon is not None else min(max(0.05 * (relative / 5e-3) ** 0.3, 0.04), 0.12)
+        strength = (
+            options.strength
+            if options.strength is not None
+            else max(5e-4 * 128 / columns, 4 * relative / math.sqrt(angles))
+        )
+        epsilon = (
+            options.epsilon if options.epsilon is not None else min(max(0.05 * (relative / 5e-3) ** 0.3, 0.04), 0.12)
+        )
         loss = ("l1" if clean and options.rounds else "l2") if options.loss == "auto" else options.loss
         data_weight = math.sqrt(128 / columns)
         along = options.along if options.along is not None else ALONG if relative < LOW_NOISE and wedge else 1.0
         rho = 100.0 if clean else 30.0
-        settings.append(Settings(sigma, relative, strength, epsilon, rho, options.rounds, loss, data_weight, relative, along, relative))
+        settings.append(
+            Settings(
+                sigma, relative, strength, epsilon, rho, options.rounds, loss, data_weight, relative, along, relative
+            )
+        )
     return settings
 
 
@@ -95,9 +112,20 @@ def refine_settings(settings: Settings, low: float, reference: float, theta, opt
         What is given there stands.
     """
     share = min(1.0, measured_range(theta) / math.radians(120))
-    strength = options.strength if options.strength is not None else max(1e-4, 10 * share**1.3 * reference / math.sqrt(len(theta)))
+    strength = (
+        options.strength
+        if options.strength is not None
+        else max(1e-4, 10 * share**1.3 * reference / math.sqrt(len(theta)))
+    )
     epsilon = options.epsilon if options.epsilon is not None else min(max(0.02 * math.sqrt(low / 5e-3), 0.02), 0.04)
-    return replace(settings, strength=strength, epsilon=epsilon, loss="l2" if options.loss == "auto" else options.loss, level=reference, low=low)
+    return replace(
+        settings,
+        strength=strength,
+        epsilon=epsilon,
+        loss="l2" if options.loss == "auto" else options.loss,
+        level=reference,
+        low=low,
+    )
 
 
 NOISE = 2.0  # ratio of the noise of two slices above which they do not share their weights
