@@ -17,10 +17,10 @@ import torch
 from speed import problem, processor, show, synchronize, versions
 
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector
-from tomopy_ganrec.fit.gan.training import _Play
+from tomopy_ganrec.fit.gan.training import TrainingState
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
-from tomopy_ganrec.fit.measurement.regularization import choose_settings
+from tomopy_ganrec.fit.measurement.regularization import initial_weights
 from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view
 from tomopy_ganrec.solvers.operators import divergence, edge_weights, gradient
 from tomopy_ganrec.solvers.total_variation import TotalVariation
@@ -99,7 +99,7 @@ def main() -> None:
     options, sinogram = GanrecOptions(patience=0), torch.from_numpy(data).to(device)
     mask = field_of_view(model, device)
     scale = data_scale(model, sinogram, mask)
-    settings, sinogram = choose_settings(model, sinogram, scale, options), sinogram / scale
+    settings, sinogram = initial_weights(model, sinogram, scale, options), sinogram / scale
     start = torch.from_numpy(truth).to(device) / scale
     image_bytes, sinogram_bytes = start.nbytes, sinogram.nbytes
 
@@ -142,7 +142,7 @@ def main() -> None:
             ],
         )  # fmt: skip
 
-    players = _Play(
+    players = TrainingState(
         Measurement(torch.arange(batch, device=device), model, sinogram, None, None, settings), start, options, mask
     )
     players.objective.refresh(start)
@@ -164,7 +164,7 @@ def main() -> None:
         [
             ("projector", descend(lambda: model.forward_project(leaf)), sparse_work(model, batch)),
             ("generator", descend(lambda: network(start[:, None])), (0, network_operations(network, (batch, 1, size, size)))),
-            ("discriminator, verdict", descend(lambda: players.game.verdict(2.0 / size * grid)),
+            ("discriminator, verdict", descend(lambda: players.game.adversarial_loss(2.0 / size * grid)),
              (0, network_operations(judge, (batch, 1, *sinogram.shape[1:])))),
             ("discriminator, lesson", lambda: players.game.step_discriminator(view, view),
              (0, 2 * network_operations(judge, (batch, 1, *sinogram.shape[1:])))),

@@ -117,8 +117,8 @@ def breaking():
 @pytest.fixture
 def begun():
     """A function (case, **options) that gives a `Measurement`, its start image, the options and the mask: where the learning of a fit begins."""
-    from tomopy_ganrec.fit.measurement.regularization import choose_settings
-    from tomopy_ganrec.fit.start_image import measurements, start_image
+    from tomopy_ganrec.fit.measurement.regularization import initial_weights
+    from tomopy_ganrec.fit.start_image import select_pixel_model, start_image
     from tomopy_ganrec.options import GanrecOptions
     from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view
 
@@ -126,9 +126,9 @@ def begun():
         options = GanrecOptions(**options)
         mask = field_of_view(case.model) if options.mask else None
         scale = data_scale(case.model, case.sinogram, mask)
-        settings = choose_settings(case.model, case.sinogram, scale, options)
+        settings = initial_weights(case.model, case.sinogram, scale, options)
         with torch.no_grad():
-            parts = measurements(case.model, case.sinogram / scale, options, settings, mask, None, lambda: False)
+            parts = select_pixel_model(case.model, case.sinogram / scale, options, settings, mask, None, lambda: False)
             image, measurement = start_image(parts[0], options, mask)
         return measurement, image, options, mask
 

@@ -531,15 +531,15 @@ def never_recorded(monkeypatch):
 
 def recordings(monkeypatch):
     """How often an iteration is recorded, and what could not be."""
-    from tomopy_ganrec.solvers.cuda_graph import Replay
+    from tomopy_ganrec.solvers.cuda_graph import CudaGraphStep
 
-    made, record = [], Replay._record
+    made, record = [], CudaGraphStep._record
 
     def counted(self):
         record(self)
         made.append(self._graph is not None)
 
-    monkeypatch.setattr(Replay, "_record", counted)
+    monkeypatch.setattr(CudaGraphStep, "_record", counted)
     return made
 
 

@@ -14,7 +14,7 @@ try:
 except PackageNotFoundError:  # used from a source tree that was not installed
     __version__ = "0.0.0"
 
-_HOMES = {
+_LAZY_EXPORTS = {
     "ganrec": "api",
     "recon": "api",
     "register": "tomopy_registry",
@@ -30,15 +30,15 @@ _HOMES = {
 }
 _MODULES = ("phantoms", "metrics", "io")
 
-__all__ = [*_HOMES, *_MODULES, "__version__"]
+__all__ = [*_LAZY_EXPORTS, *_MODULES, "__version__"]
 
 
 def __getattr__(name):
     # torch takes seconds to import; it is loaded when the first thing that needs it is asked for
     if name in _MODULES:
         return import_module(f".{name}", __name__)
-    if name in _HOMES:
-        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _LAZY_EXPORTS:
+        value = getattr(import_module(f".{_LAZY_EXPORTS[name]}", __name__), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

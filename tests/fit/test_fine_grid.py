@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit import fit, wedge_learning
-from tomopy_ganrec.fit.fine_grid import FinerGrid, finer_steps, refinement
+from tomopy_ganrec.fit.fine_grid import FineGrid, fine_grid_steps, refinement
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
@@ -44,7 +44,7 @@ def test_finer_grid_is_nearer_to_the_truth(subpixel):
 def test_the_mean_is_over_each_pixel(small_case, begun):
     measurement, image, options, mask = begun(small_case, **FINER)
     with torch.no_grad():
-        grid = FinerGrid.begin(measurement, image, 2, options, lambda: False)
+        grid = FineGrid.begin(measurement, image, 2, options, lambda: False)
     assert tuple(grid.image.shape) == (1, 64, 64) and grid.mean().shape == image.shape
     expected = sum(grid.image[:, i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4
     torch.testing.assert_close(grid.mean(), expected, rtol=0, atol=1e-6)  # float32
@@ -60,12 +60,12 @@ def test_the_mean_is_over_each_pixel(small_case, begun):
 
 def test_finer_data_are_the_same_data_to_the_detector(small_case, begun):
     """With the response put back they are those of the scan, on any grid; and a model error is weighed alike."""
-    from tomopy_ganrec.solvers.operators import filtered
+    from tomopy_ganrec.solvers.operators import filter_projections
 
     measurement, image, options, mask = begun(small_case, **FINER)
     with torch.no_grad():
-        fine = FinerGrid.begin(measurement, image, 2, options, lambda: True).measurement
-    seen, expected = (filtered(m.data, m.response) for m in (fine, measurement))
+        fine = FineGrid.begin(measurement, image, 2, options, lambda: True).measurement
+    seen, expected = (filter_projections(m.data, m.response) for m in (fine, measurement))
     torch.testing.assert_close(
         seen, expected, rtol=0, atol=1e-5 * float(expected.abs().max())
     )  # float32, H between 1/4 and 4
@@ -116,11 +116,11 @@ def test_units_do_not_matter(small_case):
 
 def test_residual_is_that_of_the_image(small_case, begun):
     from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
-    from tomopy_ganrec.solvers.operators import filtered
+    from tomopy_ganrec.solvers.operators import filter_projections
 
     result = run(small_case, **FINER)
     model = small_case.model.resampled(rays_per_bin=2)
-    seen = filtered(model.forward_project(result.image), pixel_response(model.theta, 32))
+    seen = filter_projections(model.forward_project(result.image), pixel_response(model.theta, 32))
     # Relative to the data without the response, which differ from the data by a percent or so.
     expected = float((seen - small_case.sinogram).norm() / small_case.sinogram.norm())
     assert result.info[0]["residual"] == pytest.approx(expected, rel=0.05)
@@ -130,7 +130,7 @@ def test_callback_sees_each_iteration(small_case, begun):
     seen = []
     run(small_case, callback=seen.append, **FINER)
     finer = [s for s in seen if s.stage == "learn"]
-    total = finer_steps(begun(small_case, **FINER)[0])
+    total = fine_grid_steps(begun(small_case, **FINER)[0])
     assert (
         total == 42 + 28
         and [s.iteration for s in finer] == list(range(1, total + 1))

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit import Status, fit
-from tomopy_ganrec.fit.gan.objective import Best, Objective, Plateau
+from tomopy_ganrec.fit.gan.objective import BestIterate, Objective, PlateauDetector
 from tomopy_ganrec.fit.gan.training import NonNegative
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
-from tomopy_ganrec.fit.measurement.regularization import choose_settings
+from tomopy_ganrec.fit.measurement.regularization import initial_weights
 from tomopy_ganrec.metrics import mssim, ssim_map
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.phantoms import shale
@@ -21,7 +21,7 @@ from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.results import NonFiniteError
 from tomopy_ganrec.solvers.classical import mlem
 from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view, operator_norm
-from tomopy_ganrec.solvers.operators import filtered
+from tomopy_ganrec.solvers.operators import filter_projections
 
 INITS = ("tv", "sirt", "fbp", "none")
 SHALE_LEVELS = (0, 1 / 3, 2 / 3, 1)
@@ -266,7 +266,7 @@ def test_noise_given_is_used_and_estimated_noise_does_as_well(default_fit, case)
 
 def settings_of(case, **options):
     scale = data_scale(case.model, case.sinogram, field_of_view(case.model))
-    return choose_settings(case.model, case.sinogram, scale, GanrecOptions(**options))
+    return initial_weights(case.model, case.sinogram, scale, GanrecOptions(**options))
 
 
 def test_settings_follow_the_noise(shale_case):
@@ -376,7 +376,9 @@ def test_a_batch_of_means_gives_what_its_slices_give_alone(shale_case):
 def test_residuals_of_means_are_those_the_detector_sees(shale_case):
     case = shale_case(oversample=4)
     result = run(case, num_iter=0, pixels="mean")
-    seen = filtered(case.model.resampled(rays_per_bin=2).forward_project(result.image), pixel_response(case.theta, 64))
+    seen = filter_projections(
+        case.model.resampled(rays_per_bin=2).forward_project(result.image), pixel_response(case.theta, 64)
+    )
     expected = float((seen - case.sinogram).norm() / case.sinogram.norm())
     # The norm it refers to is that of the data without the pixel's response, which differs by 0.07 %.
     assert result.info[0]["residual"] == pytest.approx(expected, rel=2e-3)
@@ -853,7 +855,7 @@ def test_a_pixel_at_zero_moves_the_same_on_either_side_of_it():
 
 def test_best_takes_the_lowest_admissible_objective():
     images = torch.arange(5.0)[:, None, None, None].expand(5, 2, 1, 1)
-    best = Best(images[0], torch.tensor([1.0, 1.0]), 1.6)
+    best = BestIterate(images[0], torch.tensor([1.0, 1.0]), 1.6)
     offers = (
         ([9.0, 9.0], [1.0, 1.0]),
         ([5.0, 9.5], [1.4, 1.0]),
@@ -862,15 +864,15 @@ def test_best_takes_the_lowest_admissible_objective():
         ([4.5, 8.5], [1.0, 1.0]),
     )
     for iteration, (objective, residual) in enumerate(offers):
-        best.offer(images[iteration], torch.tensor(objective), torch.tensor(residual), iteration)
+        best.update(images[iteration], torch.tensor(objective), torch.tensor(residual), iteration)
     assert best.iteration.tolist() == [3, 2] and best.image.flatten().tolist() == [3, 2]
 
 
 def test_best_is_the_mean_of_iterates_of_equal_objective():
     images = torch.tensor([1.0, 3.0, 100.0])[:, None, None, None]
-    best = Best(images[0], torch.ones(1), 1.6)
+    best = BestIterate(images[0], torch.ones(1), 1.6)
     for iteration, objective in enumerate((2.0, 2.0, 2.01)):
-        best.offer(images[iteration], torch.tensor([objective]), torch.ones(1), iteration)
+        best.update(images[iteration], torch.tensor([objective]), torch.ones(1), iteration)
     assert best.image.item() == pytest.approx(2.0, rel=1e-6)  # the third is .5 % above the others: a weight of e^-50
 
 
@@ -880,9 +882,9 @@ def test_best_weighs_iterates_by_their_objective_in_any_order(order):
         torch.tensor([1.0, 2.0, 5.0])[:, None, None, None],
         torch.tensor([3.0, 3.0003, 3.0006], dtype=torch.float64),
     )
-    best = Best(images[0], torch.ones(1), 1.6)
+    best = BestIterate(images[0], torch.ones(1), 1.6)
     for k in order:
-        best.offer(images[k], objective[k : k + 1], torch.ones(1), 1)
+        best.update(images[k], objective[k : k + 1], torch.ones(1), 1)
     weight = (3.0 / objective) ** 1e4
     expected = (weight * images.flatten()).sum() / weight.sum()
     assert best.image.item() == pytest.approx(float(expected), rel=1e-5)  # float32
@@ -893,9 +895,9 @@ def test_best_does_not_jump_where_a_threshold_is(residual):
     """Rounding of the residual, 1e-6 of it, moves the mean by as little wherever it lies."""
 
     def found(value):
-        best = Best(torch.zeros(1, 1, 1), torch.ones(1), 1.6)
-        best.offer(torch.zeros(1, 1, 1), torch.ones(1), torch.ones(1), 0)
-        best.offer(torch.ones(1, 1, 1), torch.ones(1), torch.tensor([value], dtype=torch.float64), 1)
+        best = BestIterate(torch.zeros(1, 1, 1), torch.ones(1), 1.6)
+        best.update(torch.zeros(1, 1, 1), torch.ones(1), torch.ones(1), 0)
+        best.update(torch.ones(1, 1, 1), torch.ones(1), torch.tensor([value], dtype=torch.float64), 1)
         return best.image.item()
 
     assert abs(found(residual * (1 + 1e-6)) - found(residual * (1 - 1e-6))) < 5e-5
@@ -903,28 +905,28 @@ def test_best_does_not_jump_where_a_threshold_is(residual):
 
 
 def test_best_always_takes_the_start():
-    best = Best(torch.full((1, 1, 1), 7.0), torch.tensor([1.0]), 0.5)
-    best.offer(torch.full((1, 1, 1), 7.0), torch.tensor([3.0]), torch.tensor([1.0]), 0)
-    best.offer(torch.zeros(1, 1, 1), torch.tensor([2.0]), torch.tensor([1.0]), 1)
+    best = BestIterate(torch.full((1, 1, 1), 7.0), torch.tensor([1.0]), 0.5)
+    best.update(torch.full((1, 1, 1), 7.0), torch.tensor([3.0]), torch.tensor([1.0]), 0)
+    best.update(torch.zeros(1, 1, 1), torch.tensor([2.0]), torch.tensor([1.0]), 1)
     assert best.image.item() == 7 and best.iteration.tolist() == [0]
 
 
 def test_best_does_not_take_what_is_not_finite():
-    best = Best(torch.ones(1, 1, 1), torch.ones(1), 1.6)
-    best.offer(torch.full((1, 1, 1), math.nan), torch.tensor([math.nan]), torch.tensor([math.nan]), 0)
+    best = BestIterate(torch.ones(1, 1, 1), torch.ones(1), 1.6)
+    best.update(torch.full((1, 1, 1), math.nan), torch.tensor([math.nan]), torch.tensor([math.nan]), 0)
     assert best.image.item() == 1  # nothing was offered that counts: the start
-    best.offer(torch.full((1, 1, 1), 2.0), torch.ones(1), torch.ones(1), 1)
-    best.offer(torch.full((1, 1, 1), math.inf), torch.tensor([math.inf]), torch.ones(1), 2)
+    best.update(torch.full((1, 1, 1), 2.0), torch.ones(1), torch.ones(1), 1)
+    best.update(torch.full((1, 1, 1), math.inf), torch.tensor([math.inf]), torch.ones(1), 2)
     assert best.image.item() == 2
 
 
 def test_plateau_ends_where_the_objective_has_not_fallen():
-    plateau = Plateau(2)
+    plateau = PlateauDetector(2)
     falls = torch.tensor([[1.0, 1.0], [0.9, 0.9], [0.8998, 0.5], [0.8997, 0.4999], [0.8, 0.4999], [0.7, 0.1]])
     open_ = [plateau(values).tolist() for values in falls]
     assert [a for a, _ in open_] == [1, 1, 1, 0, 0, 0]  # once settled, settled
     assert [b for _, b in open_] == [1, 1, 1, 1, 0, 0]
-    never = Plateau(0)
+    never = PlateauDetector(0)
     assert all(never(torch.ones(1)).all() for _ in range(10))
 
 
@@ -932,7 +934,7 @@ def test_plateau_does_not_jump():
     """A fall of 0.05 %, between the two limits, leaves what follows half its weight."""
     found = []
     for fall in (3e-4, 4.5e-4, 5e-4, 5.5e-4, 7e-4):
-        plateau = Plateau(1)
+        plateau = PlateauDetector(1)
         plateau(torch.ones(1, dtype=torch.float64))
         found.append(plateau(torch.full((1,), 1 - fall, dtype=torch.float64)).item())
     assert found == pytest.approx([0, 0.25, 0.5, 0.75, 1])

@@ -8,8 +8,8 @@ import torch
 
 from tomopy_ganrec import recon
 from tomopy_ganrec.fit import fit
-from tomopy_ganrec.fit.uncertainty import spread as spread_of
-from tomopy_ganrec.fit.uncertainty import spread_steps
+from tomopy_ganrec.fit.uncertainty import bootstrap_std as spread_of
+from tomopy_ganrec.fit.uncertainty import bootstrap_steps
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.forward_model import field_of_view
@@ -137,7 +137,7 @@ def test_callback_sees_each_iteration(noisy, brief):
     seen = []
     run(noisy, callback=seen.append, **QUICK)
     spreads = [s for s in seen if s.stage == "spread"]
-    assert seen[-len(spreads) :] == spreads and spread_steps() == 40
+    assert seen[-len(spreads) :] == spreads and bootstrap_steps() == 40
     assert [s.iteration for s in spreads] == list(range(1, 41)) and {s.total for s in spreads} == {40}
 
 
@@ -166,7 +166,7 @@ def test_spread_of_a_measurement(noisy, begun, brief):
     with torch.no_grad():
         calls = []
         found = spread_of(measurement, 0, options, mask, 4, lambda: calls.append(1))
-    assert tuple(found.shape) == (32, 32) and len(calls) == spread_steps()
+    assert tuple(found.shape) == (32, 32) and len(calls) == bootstrap_steps()
 
 
 def test_the_default_dtype_does_not_matter(noisy, brief):

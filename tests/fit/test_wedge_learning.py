@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit import fit, wedge_learning
-from tomopy_ganrec.fit.wedge_learning import learn, lessons_steps, turned, turns
+from tomopy_ganrec.fit.wedge_learning import learn_wedge, learning_steps, random_rotations, rotate
 from tomopy_ganrec.fit.wedge_network import WedgeNetwork
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.forward_model import field_of_view
-from tomopy_ganrec.solvers.operators import smooth
+from tomopy_ganrec.solvers.operators import gaussian_blur
 from tomopy_ganrec.solvers.wedge import has_missing_wedge, measured_frequencies
 
 BRIEF = dict(pixels="mean", reweight=1, learn=1)  # where behaviour matters, not quality
@@ -43,8 +43,8 @@ def kept(x, frequencies):
 def smooth_noise(rows, cols, count=1, sigma=2.0):
     """Noise without the highest frequencies, zero towards the corners: what turning leaves whole."""
     y, x = grid(rows, cols)
-    disc = smooth((torch.hypot(y, x) < 0.35 * min(rows, cols)).float()[None], 2.0)
-    return smooth(torch.randn(1, rows, cols, generator=generator()), sigma).expand(count, -1, -1) * disc
+    disc = gaussian_blur((torch.hypot(y, x) < 0.35 * min(rows, cols)).float()[None], 2.0)
+    return gaussian_blur(torch.randn(1, rows, cols, generator=generator()), sigma).expand(count, -1, -1) * disc
 
 
 def differences(a, b):
@@ -63,7 +63,7 @@ def brief(monkeypatch):
 
 @pytest.mark.parametrize("count", (1, 2, 7, 8))
 def test_turns_are_rotations_and_mirrors(count):
-    matrices = turns(count, generator())
+    matrices = random_rotations(count, generator())
     assert tuple(matrices.shape) == (count, 2, 2)
     torch.testing.assert_close(matrices @ matrices.mT, torch.eye(2).expand(count, 2, 2), rtol=0, atol=1e-6)  # float32
     # Every second one is mirrored.
@@ -71,7 +71,7 @@ def test_turns_are_rotations_and_mirrors(count):
 
 
 def test_rotations_stay_away_from_the_scans_own_wedge():
-    found = torch.cat([turns(8, generator(seed))[::2] for seed in range(50)])
+    found = torch.cat([random_rotations(8, generator(seed))[::2] for seed in range(50)])
     angle = torch.rad2deg(torch.atan2(found[:, 1, 0], found[:, 0, 0]))
     assert float((angle % 180).min()) >= 25 - 1e-3 and float((angle % 180).max()) <= 155 + 1e-3  # float32
     assert 0.3 < float((angle < 0).float().mean()) < 0.7  # half turns at random: 200 coins, .035 is one deviation
@@ -80,8 +80,8 @@ def test_rotations_stay_away_from_the_scans_own_wedge():
 
 
 def test_turns_repeat_for_a_seed():
-    assert torch.equal(turns(8, generator(3)), turns(8, generator(3))) and not torch.equal(
-        turns(8, generator(3)), turns(8, generator(4))
+    assert torch.equal(random_rotations(8, generator(3)), random_rotations(8, generator(3))) and not torch.equal(
+        random_rotations(8, generator(3)), random_rotations(8, generator(4))
     )
 
 
@@ -96,11 +96,11 @@ def test_no_rotation_is_of_the_scans_own_wedge(shale_case, brief, begun, monkeyp
     measurement, image, options, mask = begun(case, **BRIEF)
     for name in ("PLAIN", "ITERATIONS"):
         monkeypatch.setattr(wedge_learning, name, 1)
-    teacher = wedge_learning._Teacher(measurement, options, mask, 0)
+    teacher = wedge_learning.WedgeTrainer(measurement, options, mask, 0)
     missing = 1 - measured_frequencies(theta, (32, 32))
     shares = []
     for _ in range(10):
-        believed = teacher.lesson(image, lambda: False)[2]
+        believed = teacher.training_pairs(image, lambda: False)[2]
         shares.append(((missing * (1 - believed)).sum((1, 2)) / missing.sum())[::2])
     assert float(torch.stack(shares).max()) < 0.7  # .58 and the soft borders; .61 is the most seen of rotations
 
@@ -115,7 +115,7 @@ def test_turned_by_a_quarter_is_rot90(shape):
     x[(0, *middle)] = torch.rand(side, side, generator=generator())
     expected = torch.zeros(1, *shape)
     expected[(0, *middle)] = torch.rot90(x[(0, *middle)])
-    found = turned(x, torch.tensor([[[0.0, -1.0], [1.0, 0.0]]]))
+    found = rotate(x, torch.tensor([[[0.0, -1.0], [1.0, 0.0]]]))
     assert found.shape == x.shape
     torch.testing.assert_close(
         found, expected, rtol=0, atol=1e-5
@@ -128,23 +128,23 @@ def test_mirrors_flip(shape):
     x = torch.rand(3, *shape, generator=generator())
     matrices = torch.stack([torch.diag(torch.tensor(d)) for d in ((1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0))])
     expected = torch.stack([x[0].flip(0), x[1].flip(1), x[2].flip(0, 1)])
-    torch.testing.assert_close(turned(x, matrices), expected, rtol=0, atol=1e-5)  # float32 positions
+    torch.testing.assert_close(rotate(x, matrices), expected, rtol=0, atol=1e-5)  # float32 positions
 
 
 @pytest.mark.parametrize("shape", ((64, 64), (65, 65), (64, 48), (41, 64)))
 def test_turning_there_and_back(shape):
-    x, matrices = smooth_noise(*shape, 8), turns(8, generator())
-    back = turned(turned(x, matrices), matrices.mT)
+    x, matrices = smooth_noise(*shape, 8), random_rotations(8, generator())
+    back = rotate(rotate(x, matrices), matrices.mT)
     assert back.shape == x.shape
     assert (
         float(differences(back, x).max()) < 0.05
     )  # .02 to .03 measured, of bicubic interpolation twice; turned once, it is above 1
-    assert float(differences(turned(x, matrices), x).min()) > 0.5
+    assert float(differences(rotate(x, matrices), x).min()) > 0.5
 
 
 def test_what_lies_outside_is_zero():
     x = torch.ones(1, 32, 32)
-    found = turned(x, turns(1, generator(1)))
+    found = rotate(x, random_rotations(1, generator(1)))
     y, x = grid(32, 32)
     far = torch.hypot(y, x) < 13
     torch.testing.assert_close(found[0][far], torch.ones_like(found[0][far]), rtol=0, atol=1e-5)  # float32
@@ -204,16 +204,16 @@ def test_frequencies_by_the_fourier_slice_theorem(first):
 
 def test_frequencies_of_turned_images():
     """What is kept, then turned, is what is turned and then kept by the turned mask."""
-    theta, matrices = degrees(0, 90), turns(8, generator())
+    theta, matrices = degrees(0, 90), random_rotations(8, generator())
     x = smooth_noise(64, 64, 8)
     plain, frequencies = measured_frequencies(theta, (64, 64)), measured_frequencies(theta, (64, 64), matrices)
     assert tuple(frequencies.shape) == (8, 64, 33)
-    found, expected = turned(kept(x, plain), matrices), kept(turned(x, matrices), frequencies)
+    found, expected = rotate(kept(x, plain), matrices), kept(rotate(x, matrices), frequencies)
     assert (
         float(differences(found, expected).max()) < 0.12
     )  # .06 to .07 measured: interpolation, corners, borders of the mask
     for wrong in (plain, measured_frequencies(theta, (64, 64), matrices.mT)):
-        rotations = differences(found, kept(turned(x, matrices), wrong))[::2]  # a mirror is its own inverse
+        rotations = differences(found, kept(rotate(x, matrices), wrong))[::2]  # a mirror is its own inverse
         assert float(rotations.min()) > 0.3  # .38 to 1.01 measured
 
 
@@ -281,7 +281,7 @@ def test_all_weights_learn():
 
 def test_learning_repeats_for_a_seed(small_case, brief, begun):
     measurement, image, options, mask = begun(small_case, **BRIEF)
-    first, again, other = (learn(measurement, image, options, mask, seed, lambda: False) for seed in (0, 0, 1))
+    first, again, other = (learn_wedge(measurement, image, options, mask, seed, lambda: False) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert float((first - other).abs().max()) > 1e-5  # another network, other copies
     assert float((first - image).abs().max()) > 1e-4 and first.isfinite().all()
@@ -291,20 +291,20 @@ def test_learning_repeats_for_a_seed(small_case, brief, begun):
 def test_random_states_are_left_alone(small_case, brief, begun):
     measurement, image, options, mask = begun(small_case, **BRIEF)
     kept_image, torch_state, numpy_state = image.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    expected = learn(measurement, image, options, mask, 0, lambda: False)
+    expected = learn_wedge(measurement, image, options, mask, 0, lambda: False)
     assert torch.equal(torch.get_rng_state(), torch_state) and np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
     assert torch.equal(image, kept_image)
     torch.manual_seed(123)
-    assert torch.equal(learn(measurement, image, options, mask, 0, lambda: False), expected)
+    assert torch.equal(learn_wedge(measurement, image, options, mask, 0, lambda: False), expected)
 
 
 @pytest.mark.parametrize("lessons", (1, 2))
 def test_learning_tells_each_step(small_case, brief, begun, lessons):
     measurement, image, options, mask = begun(small_case, **BRIEF | dict(learn=lessons))
     calls = []
-    learn(measurement, image, options, mask, 0, lambda: calls.append(1))
+    learn_wedge(measurement, image, options, mask, 0, lambda: calls.append(1))
     # To a copy: 10 iterations and a round of 5; 6 steps of training; 80 of the solve.
-    assert len(calls) == lessons_steps(options) == lessons * (10 + 5 + 6 + wedge_learning.SOLVE)
+    assert len(calls) == learning_steps(options) == lessons * (10 + 5 + 6 + wedge_learning.SOLVE)
 
 
 @pytest.mark.parametrize("stop", (1, 12, 18, 40, 101 + 12, 101 + 18))
@@ -312,7 +312,7 @@ def test_learning_stops_where_it_is_told(small_case, brief, begun, stop):
     """While the copies are reconstructed, while the network learns, while its answer is solved for, and in the second lesson."""
     measurement, image, options, mask = begun(small_case, **BRIEF | dict(learn=2))
     calls = []
-    found = learn(measurement, image, options, mask, 0, lambda: calls.append(1) or len(calls) >= stop)
+    found = learn_wedge(measurement, image, options, mask, 0, lambda: calls.append(1) or len(calls) >= stop)
     assert found.shape == image.shape and found.isfinite().all()
     # Where two solvers take turns each asks on its own, but it's no more than a handful of calls.
     assert stop <= len(calls) <= stop + 5
@@ -328,7 +328,7 @@ def test_the_solve_may_be_the_callers_own(small_case, brief, begun):
         seen.append((answer.clone(), so_far))
         return so_far + 1
 
-    found = learn(measurement, image, options, mask, 0, lambda: False, solve)
+    found = learn_wedge(measurement, image, options, mask, 0, lambda: False, solve)
     assert (
         len(seen) == 2
         and torch.equal(seen[0][1], image)
@@ -422,7 +422,7 @@ def test_callback_sees_each_step_of_learning(small_case, brief):
         "start",
         "learn",
     }  # no fit, unless it is asked for
-    total = lessons_steps(GanrecOptions(**BRIEF))
+    total = learning_steps(GanrecOptions(**BRIEF))
     assert [s.iteration for s in lessons] == list(range(1, total + 1)) and {s.total for s in lessons} == {total}
 
 
@@ -484,7 +484,9 @@ def test_slices_of_a_batch_learn_each_on_its_own(shale_case, brief, monkeypatch)
 def test_slices_of_a_stack_share_their_network(shale_case, brief, monkeypatch):
     case, seen = three(shale_case), []
     monkeypatch.setattr(
-        import_module("tomopy_ganrec.fit.pipeline"), "learn", lambda measurement, x, *rest: seen.append(len(x)) or x
+        import_module("tomopy_ganrec.fit.pipeline"),
+        "learn_wedge",
+        lambda measurement, x, *rest: seen.append(len(x)) or x,
     )
     run(case, **BRIEF, stack=3)
     assert seen == [3]

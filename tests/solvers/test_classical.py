@@ -11,7 +11,15 @@ from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.classical import fbp, mlem, sirt
 from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view, operator_norm
-from tomopy_ganrec.solvers.operators import divergence, edge_weights, filtered, gradient, ramp_filter, smooth, top_level
+from tomopy_ganrec.solvers.operators import (
+    divergence,
+    edge_weights,
+    filter_projections,
+    gaussian_blur,
+    gradient,
+    ramp_filter,
+    upper_quantile,
+)
 from tomopy_ganrec.solvers.total_variation import TotalVariation, total_variation
 from tomopy_ganrec.solvers.wedge import angular_weights, middle_angle
 
@@ -34,7 +42,7 @@ def disk_sinogram(columns, theta, r, value=1.0):
 def blobs(n, seed=0, slices=1):
     """Smooth positive images with some structure: (slices, n, n)."""
     noise = torch.rand(slices, n, n, generator=torch.Generator().manual_seed(seed))
-    return smooth(noise, 2.0) * torch.from_numpy(radius(n) < 0.4 * n).float()
+    return gaussian_blur(noise, 2.0) * torch.from_numpy(radius(n) < 0.4 * n).float()
 
 
 def relative_residual(model, image, sinogram):
@@ -239,7 +247,7 @@ def test_total_variation_finds_the_minimum_of_its_objective(weighted):
     model, matrix, data, strength, weight = dense_problem()
     weight = weight if weighted else torch.ones_like(weight)
     reference = plain_primal_dual(matrix, data, strength, weight, 12)
-    image = TotalVariation(model, data, rho=3.0).run(strength, 3000, weight)
+    image = TotalVariation(model, data, step_ratio=3.0).run(strength, 3000, weight)
     norm = np.linalg.norm(matrix, 2)
     lowest, found = (stated_objective(x, model, norm, data, strength, weight) for x in (reference, image))
     assert found == pytest.approx(lowest, rel=1e-5)  # both within about 1e-6 of the minimum
@@ -249,14 +257,14 @@ def test_total_variation_finds_the_minimum_of_its_objective(weighted):
 def test_rho_changes_the_path_and_not_the_goal():
     model, matrix, data, strength, weight = dense_problem()
     norm = np.linalg.norm(matrix, 2)
-    images = [TotalVariation(model, data, rho=rho).run(strength, 2000, weight) for rho in (1.0, 10.0)]
+    images = [TotalVariation(model, data, step_ratio=rho).run(strength, 2000, weight) for rho in (1.0, 10.0)]
     values = [stated_objective(x, model, norm, data, strength, weight) for x in images]
     assert values[0] == pytest.approx(values[1], rel=1e-4)  # what is left of the path after 2000 iterations
 
 
 def test_total_variation_is_lower_than_all_around(model, sinograms):
     data, strength = sinograms[:1] / data_scale(model, sinograms[:1]), 2e-3
-    image = TotalVariation(model, data, rho=30.0).run(strength, 1000)
+    image = TotalVariation(model, data, step_ratio=30.0).run(strength, 1000)
     exact, norm = model.to(torch.float64), math.sqrt(operator_norm(model, data))
 
     def value(x):
@@ -265,7 +273,7 @@ def test_total_variation_is_lower_than_all_around(model, sinograms):
     generator = torch.Generator().manual_seed(0)
     for size in (1e-3, 1e-2, 0.1):
         for blur in (0.5, 2.0):
-            step = smooth(torch.randn(1, N, N, generator=generator), blur)
+            step = gaussian_blur(torch.randn(1, N, N, generator=generator), blur)
             for sign in (-1, 1):
                 assert value(image) < value((image + sign * size * step / step.abs().max()).clamp(min=0))
     assert value(image) < value(1.01 * image) and value(image) < value(0.99 * image)
@@ -289,7 +297,7 @@ def test_three_times_ten_iterations_equal_thirty(model, sinograms):
 
 def test_reweighting_resumed_is_the_same(model, sinograms):
     resumed, whole = TotalVariation(model, sinograms), TotalVariation(model, sinograms)
-    epsilon = 0.05 * top_level(resumed.run(1e-3, 30))
+    epsilon = 0.05 * upper_quantile(resumed.run(1e-3, 30))
     for _ in range(2):
         resumed.run(1e-3, 10, edge_weights(resumed.x, epsilon))
     whole.run(1e-3, 30)
@@ -356,10 +364,10 @@ def test_edge_weights():
 
 
 def test_smooth_keeps_the_mean_and_spreads_by_sigma():
-    torch.testing.assert_close(smooth(torch.full((2, 9, 9), 3.0), 0.7), torch.full((2, 9, 9), 3.0))
+    torch.testing.assert_close(gaussian_blur(torch.full((2, 9, 9), 3.0), 0.7), torch.full((2, 9, 9), 3.0))
     point = torch.zeros(1, 31, 31)
     point[0, 15, 15] = 1
-    blurred = smooth(point, 2.0)[0]
+    blurred = gaussian_blur(point, 2.0)[0]
     assert float(blurred.sum()) == pytest.approx(1, rel=1e-5)
     variance = float((blurred.sum(0) * (torch.arange(31) - 15.0) ** 2).sum())
     assert variance == pytest.approx(4, rel=0.03)  # the kernel is cut at 3 sigma: 2.7 % of the variance
@@ -367,7 +375,7 @@ def test_smooth_keeps_the_mean_and_spreads_by_sigma():
 
 def test_top_level_is_a_quantile_of_each_image():
     images = torch.arange(1000.0).reshape(1, 25, 40) * torch.tensor([1.0, -2.0])[:, None, None]
-    assert top_level(images, 0.998).flatten().tolist() == [997.0, 1994.0]
+    assert upper_quantile(images, 0.998).flatten().tolist() == [997.0, 1994.0]
 
 
 # Weights of frequencies
@@ -387,23 +395,23 @@ def test_spectrum_weighs_the_frequencies_of_the_residual():
     ratio = (
         np.linalg.norm(matrix, 2) / np.linalg.norm(weighed, 2)
     ) ** 2  # the data term is normalised by ‖A‖, whatever the weights
-    reference = plain_primal_dual(weighed, filtered(data, spectrum), ratio * strength, weight, 12)
-    image = TotalVariation(model, data, rho=3.0, spectrum=spectrum).run(strength, 3000, weight)
+    reference = plain_primal_dual(weighed, filter_projections(data, spectrum), ratio * strength, weight, 12)
+    image = TotalVariation(model, data, step_ratio=3.0, spectrum=spectrum).run(strength, 3000, weight)
     assert (
         image - reference
     ).norm() < 1e-2 * reference.norm()  # as without a spectrum: the minimum is flatter than it is deep
     assert (
-        TotalVariation(model, data, rho=3.0).run(strength, 3000, weight) - reference
+        TotalVariation(model, data, step_ratio=3.0).run(strength, 3000, weight) - reference
     ).norm() > 5e-2 * reference.norm()
 
 
 @pytest.mark.parametrize("factor", (0.5, 2.0))
 def test_a_constant_spectrum_is_another_strength(factor):
     model, _, data, strength, weight = dense_problem()
-    weighed = TotalVariation(model, data, rho=3.0, spectrum=torch.full((7,), factor, dtype=torch.float64)).run(
+    weighed = TotalVariation(model, data, step_ratio=3.0, spectrum=torch.full((7,), factor, dtype=torch.float64)).run(
         strength, 3000, weight
     )
-    plain = TotalVariation(model, data, rho=3.0).run(strength / factor**2, 3000, weight)
+    plain = TotalVariation(model, data, step_ratio=3.0).run(strength / factor**2, 3000, weight)
     assert (weighed - plain).norm() < 1e-2 * plain.norm()  # both as near to the minimum as above
     assert torch.equal(
         TotalVariation(model, data, spectrum=torch.ones(7)).run(strength, 20),
@@ -416,12 +424,13 @@ def test_spectrum_may_differ_by_slice_and_angle_and_be_changed(model, sinograms)
     spectrum = 0.5 + torch.rand(3, len(model.theta), N // 2 + 1, generator=generator)
     together = TotalVariation(model, data, spectrum=spectrum).run(1e-3, 50)
     later = TotalVariation(model, data)
-    assert torch.equal(later.weigh(spectrum).run(1e-3, 50), together)
+    assert torch.equal(later.set_residual_weights(spectrum).run(1e-3, 50), together)
     for k in range(3):
         alone = TotalVariation(model, data[k : k + 1], spectrum=spectrum[k : k + 1]).run(1e-3, 50)
         assert (together[k] - alone[0]).abs().max() <= 1e-5 * alone.max()  # float32 sums in another order
     assert torch.equal(
-        TotalVariation(model, data).weigh(spectrum).weigh(None).run(1e-3, 20), TotalVariation(model, data).run(1e-3, 20)
+        TotalVariation(model, data).set_residual_weights(spectrum).set_residual_weights(None).run(1e-3, 20),
+        TotalVariation(model, data).run(1e-3, 20),
     )
 
 
@@ -449,25 +458,26 @@ def test_along_weighs_the_derivative_in_the_missing_direction(along):
     reference = plain_primal_dual(
         matrix, data, strength, weight, 12, turned=lambda gx, gy: (along * (c * gx + d * gy), c * gy - d * gx)
     )
-    image = TotalVariation(model, data, rho=3.0, along=along).run(strength, 3000, weight)
+    image = TotalVariation(model, data, step_ratio=3.0, along=along).run(strength, 3000, weight)
     assert (image - reference).norm() < 1e-2 * reference.norm()  # as without: the minimum is flatter than it is deep
     assert (
-        TotalVariation(model, data, rho=3.0).run(strength, 3000, weight) - reference
+        TotalVariation(model, data, step_ratio=3.0).run(strength, 3000, weight) - reference
     ).norm() > 5e-2 * reference.norm()
 
 
 def test_along_is_the_same_for_a_scan_mirrored_or_turned():
     model, strength = wedge_model(N, dtype=torch.float32), 0.02
     data = model.forward_project(blobs(N)) / 10
-    image = TotalVariation(model, data, rho=30.0, along=0.3).run(strength, 1500)
+    image = TotalVariation(model, data, step_ratio=30.0, along=0.3).run(strength, 1500)
     # At −θ − 90° rows and columns change places: the same sums and differences.
     mirrored = ParallelBeamProjector(N, -model.theta - math.pi / 2, N)
-    transposed = TotalVariation(mirrored, data, rho=30.0, along=0.3).run(strength, 1500)
+    transposed = TotalVariation(mirrored, data, step_ratio=30.0, along=0.3).run(strength, 1500)
     assert (transposed.mT - image).norm() <= 1e-4 * image.norm()  # float32 sums in another order
     # A quarter turn makes forward differences backward ones: the same but for the discretisation.
     turned = ParallelBeamProjector(N, model.theta + math.pi / 2, N)
     quarter, plain = (
-        torch.rot90(TotalVariation(turned, data, rho=30.0, along=a).run(strength, 1500), -1, (1, 2)) for a in (0.3, 1.0)
+        torch.rot90(TotalVariation(turned, data, step_ratio=30.0, along=a).run(strength, 1500), -1, (1, 2))
+        for a in (0.3, 1.0)
     )
     assert (quarter - image).norm() < 0.4 * (
         plain - image
@@ -499,7 +509,9 @@ def test_across_zero_leaves_slices_independent_and_one_does_not(model, sinograms
 def test_across_changes_nothing_for_identical_slices():
     model, matrix, data, strength, weight = dense_problem()
     reference = plain_primal_dual(matrix, data, strength, weight, 12)
-    stack = TotalVariation(model, data.expand(3, -1, -1).contiguous(), rho=3.0, across=1.0).run(strength, 3000, weight)
+    stack = TotalVariation(model, data.expand(3, -1, -1).contiguous(), step_ratio=3.0, across=1.0).run(
+        strength, 3000, weight
+    )
     assert (stack - stack[:1]).abs().max() <= 1e-12 * stack.max()  # float64, the same operations
     assert (stack[0] - reference[0]).norm() < 1e-2 * reference.norm()  # as for a single slice
 
@@ -508,7 +520,7 @@ def test_across_is_the_minimum_of_its_objective():
     model, matrix, data, strength, weight = dense_problem()
     noise = torch.randn(3, *model.range_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     data, norm, across = data + 0.2 * noise, np.linalg.norm(matrix, 2), 0.7
-    image = TotalVariation(model, data, rho=3.0, across=across).run(strength, 3000, weight)
+    image = TotalVariation(model, data, step_ratio=3.0, across=across).run(strength, 3000, weight)
 
     def value(x):
         gx, gy = gradient(x)
@@ -520,7 +532,7 @@ def test_across_is_the_minimum_of_its_objective():
     generator = torch.Generator().manual_seed(0)
     for size in (1e-2, 0.1):
         for blur in (0.5, 2.0):
-            step = smooth(torch.randn(3, 12, 12, generator=generator, dtype=torch.float64), blur)
+            step = gaussian_blur(torch.randn(3, 12, 12, generator=generator, dtype=torch.float64), blur)
             for sign in (-1, 1):
                 assert value(image) < value((image + sign * size * step / step.abs().max()).clamp(min=0))
     mean = image.mean(0, keepdim=True)
@@ -534,7 +546,7 @@ def test_across_lowers_the_noise_of_identical_slices(model):
     data = data + 2.0 * torch.randn(data.shape, generator=torch.Generator().manual_seed(0))
     alone, stacked = (
         min(
-            float((TotalVariation(model, data, rho=10.0, across=across).run(strength, 200) - truth).norm())
+            float((TotalVariation(model, data, step_ratio=10.0, across=across).run(strength, 200) - truth).norm())
             for strength in (0.03, 0.1)
         )
         for across in (0.0, 2.0)
@@ -568,7 +580,10 @@ def test_take_goes_on_as_the_whole_batch_would(model, sinograms, options):
 def test_no_pull_changes_nothing(model, sinograms):
     data = sinograms / data_scale(model, sinograms)
     pull = torch.zeros(1, N, N // 2 + 1), torch.ones(3, N, N)
-    pulled, free = TotalVariation(model, data).run(1e-3, 50, pull=pull), TotalVariation(model, data).run(1e-3, 50)
+    pulled, free = (
+        TotalVariation(model, data).run(1e-3, 50, prior_image=pull),
+        TotalVariation(model, data).run(1e-3, 50),
+    )
     assert (pulled - free).abs().max() <= 1e-4 * free.max()  # a Fourier transform and back at each step, in float32
 
 
@@ -579,8 +594,8 @@ def test_a_strong_pull_fixes_its_frequencies(n):
     data, goal = model.forward_project(blobs(n).double()), blobs(n, seed=1).double() - 0.2
     strong = torch.fft.fftfreq(n, dtype=torch.float64)[:, None].abs() > 0.3
     mu = strong.double().expand(n, n // 2 + 1)[None] * 1e9
-    image = TotalVariation(model, data, rho=3.0, nonnegative=False).run(1e-3, 300, pull=(mu, goal))
-    free = TotalVariation(model, data, rho=3.0, nonnegative=False).run(1e-3, 300)
+    image = TotalVariation(model, data, step_ratio=3.0, nonnegative=False).run(1e-3, 300, prior_image=(mu, goal))
+    free = TotalVariation(model, data, step_ratio=3.0, nonnegative=False).run(1e-3, 300)
     spectrum, expected, untouched = (torch.fft.rfft2(x)[:, strong[:, 0]] for x in (image, goal, free))
     assert (spectrum - expected).norm() < 1e-6 * expected.norm()  # 1/μ
     assert (untouched - expected).norm() > 0.1 * expected.norm()
@@ -593,7 +608,9 @@ def test_a_pulled_image_is_the_minimum_of_its_objective():
     full = (
         torch.fft.fftfreq(12).abs()[:, None].double() + torch.fft.fftfreq(12).abs().double()
     )  # the same, of all frequencies
-    image = TotalVariation(model, data, rho=3.0, nonnegative=False).run(strength, 3000, weight, pull=(mu, goal))
+    image = TotalVariation(model, data, step_ratio=3.0, nonnegative=False).run(
+        strength, 3000, weight, prior_image=(mu, goal)
+    )
 
     def value(x):
         pulled = full * torch.fft.fft2(x - goal, norm="ortho").abs().square()
@@ -602,7 +619,7 @@ def test_a_pulled_image_is_the_minimum_of_its_objective():
     generator = torch.Generator().manual_seed(0)
     for size in (1e-2, 0.1):
         for blur in (0.5, 2.0):
-            step = smooth(torch.randn(1, 12, 12, generator=generator, dtype=torch.float64), blur)
+            step = gaussian_blur(torch.randn(1, 12, 12, generator=generator, dtype=torch.float64), blur)
             for sign in (-1, 1):
                 assert value(image) < value(image + sign * size * step / step.abs().max())
     for share in (0.02, -0.02):  # nearer to the goal, further from it
@@ -615,10 +632,10 @@ def test_a_pulled_image_is_the_minimum_of_its_objective():
 def test_operator_norm_is_the_largest_singular_value_squared():
     model, matrix, data, _, _ = dense_problem()
     assert operator_norm(model, data) == pytest.approx(np.linalg.norm(matrix, 2) ** 2, rel=1e-3)  # 20 power iterations
-    filtered = np.fft.irfft(
+    filter_projections = np.fft.irfft(
         np.fft.rfft(matrix.reshape(-1, 12, 144), axis=1) * ramp_filter(12).numpy()[:, None], n=12, axis=1
     )
-    expected = np.linalg.eigvalsh(matrix.T @ filtered.reshape(-1, 144)).max()
+    expected = np.linalg.eigvalsh(matrix.T @ filter_projections.reshape(-1, 144)).max()
     assert operator_norm(model, data, ramp_filter(12).double()) == pytest.approx(
         expected, rel=0.05
     )  # its largest values lie close together
@@ -689,10 +706,10 @@ class Blur:
     widths: list = field(default_factory=lambda: [1.0])
 
     def forward_project(self, x):
-        return smooth(x, self.widths[0])
+        return gaussian_blur(x, self.widths[0])
 
     def back_project(self, y):  # symmetric but for the mirrored edge, where the object is zero
-        return smooth(y, self.widths[0])
+        return gaussian_blur(y, self.widths[0])
 
 
 def test_a_model_need_not_be_hashable():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tomopy_ganrec.solvers import cuda_graph
-from tomopy_ganrec.solvers.cuda_graph import WARM_UP, Replay
+from tomopy_ganrec.solvers.cuda_graph import WARM_UP, CudaGraphStep
 
 
 class Steps:
@@ -67,14 +67,14 @@ def on_a_gpu(log, recordable=True):
         results.append(log.steps())
         return results[-1]
 
-    log.replay = Replay(step, SimpleNamespace(type="cuda"), SimpleNamespace(recordable=recordable))
+    log.replay = CudaGraphStep(step, SimpleNamespace(type="cuda"), SimpleNamespace(recordable=recordable))
     log.replay._result_of_recording = lambda: results[-1]
     return log.replay
 
 
 def test_on_a_cpu_every_step_is_run():
     steps = Steps()
-    run = Replay(steps, torch.device("cpu"), SimpleNamespace(recordable=True))
+    run = CudaGraphStep(steps, torch.device("cpu"), SimpleNamespace(recordable=True))
     results = [run() for _ in range(5)]
     assert steps.calls == 5 and [float(r[0]) for r in results] == [10, 20, 30, 40, 50]
     assert run.own(results[-1]) is results[-1]  # nothing is written again

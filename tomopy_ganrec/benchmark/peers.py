@@ -15,7 +15,7 @@ from scipy.ndimage import shift
 
 from tomopy_ganrec.projector.astra_common import import_astra
 
-__all__ = ["astra_algorithm", "missing", "midas_gridrec", "tomopy_gridrec", "tomopy_iterative"]
+__all__ = ["astra_algorithm", "midas_gridrec", "missing", "tomopy_gridrec", "tomopy_iterative"]
 
 
 def missing(package: str) -> str | None:

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 
-from tomopy_ganrec.fit.measurement.measurement import Measurement, column
-from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, unblurred
+from tomopy_ganrec.fit.measurement.measurement import Measurement, per_slice
+from tomopy_ganrec.fit.measurement.pixel_response import compensate_response, pixel_response
 from tomopy_ganrec.fit.measurement.regularization import LOW_NOISE
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.forward_model import field_of_view
-from tomopy_ganrec.solvers.operators import filtered
+from tomopy_ganrec.solvers.operators import filter_projections
 from tomopy_ganrec.solvers.wedge import measured_frequencies
 
-from .reweighted_tv import ROUND_ITERATIONS, agree, solver_of
+from .reweighted_tv import ROUND_ITERATIONS, fill_missing_wedge, tv_solver
 
-__all__ = ["FinerGrid", "finer_steps", "refinement"]
+__all__ = ["FineGrid", "fine_grid_steps", "refinement"]
 
 STRENGTH = 0.7  # of λ on a grid twice as fine, by which total variations of the same image are about twice as large and s² four times
 WARM = 42  # iterations before the first reweighting
@@ -34,13 +34,13 @@ def refinement(measurement: Measurement, options: GanrecOptions) -> int:
     return 2 if options.quality == "best" and low else 1
 
 
-def finer_steps(measurement: Measurement) -> int:
+def fine_grid_steps(measurement: Measurement) -> int:
     """How many times `FinerGrid.begin` calls `notify`."""
     return WARM + measurement.settings[0].rounds * ROUND_ITERATIONS
 
 
 @dataclass
-class FinerGrid:
+class FineGrid:
     """Slices on a grid `factor` times finer.
 
     Attributes
@@ -59,20 +59,20 @@ class FinerGrid:
     @classmethod
     def begin(
         cls, measurement: Measurement, image: torch.Tensor, factor: int, options: GanrecOptions, notify
-    ) -> "FinerGrid":
+    ) -> "FineGrid":
         """Edge-reweighted total variation from `image`, (B, rows, cols)."""
         model = measurement.model.resampled(pixel_size=measurement.model.pixel_size / factor, rays_per_bin=2)
         columns = measurement.data.shape[2]
         response = pixel_response(model.theta, columns, model.pixel_size, 2).to(image)
-        data = unblurred(filtered(measurement.data, measurement.response), response)
+        data = compensate_response(filter_projections(measurement.data, measurement.response), response)
         settings = [replace(s, strength=STRENGTH * s.strength) for s in measurement.settings]
         fine = replace(
             measurement, model=model, data=data, response=response, settings=settings, solver=None,
             spectrum=measurement.spectrum / measurement.response * response,
         )  # fmt: skip
         mask = field_of_view(model, image.device).to(image) if options.mask else None
-        solver = solver_of(fine, options, mask, _up(image, factor))
-        strength, epsilon = (column((getattr(s, name) for s in settings), image) for name in ("strength", "epsilon"))
+        solver = tv_solver(fine, options, mask, _up(image, factor))
+        strength, epsilon = (per_slice((getattr(s, name) for s in settings), image) for name in ("strength", "epsilon"))
         solver.run(strength, WARM, on_iteration=notify)
         solver.reweight(strength, epsilon, settings[0].rounds, ROUND_ITERATIONS, notify)
         return cls(factor, fine, options, mask, solver.x)
@@ -85,7 +85,7 @@ class FinerGrid:
         """The mean over each pixel once the image has taken from a network's answer, (B, rows, cols), what the scan has not measured."""
         missing = 1 - measured_frequencies(self.measurement.model.theta, answer.shape[1:]).to(answer)
         news = torch.fft.irfft2(torch.fft.rfft2(answer - self.mean()) * missing, s=answer.shape[1:])
-        self.image = agree(
+        self.image = fill_missing_wedge(
             self.measurement, self.image + _up(news, self.factor), self.image, self.options, self.mask, notify
         )
         return self.mean()

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import torch
 
-from tomopy_ganrec.fit.measurement.regularization import carried, choose_settings
+from tomopy_ganrec.fit.measurement.regularization import initial_weights, weights_of_neighbour
 from tomopy_ganrec.options import GanrecOptions
 
 __all__ = []
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Slices of a batch that share ρ, rounds and loss, in units of `scale`; with `near`, the records of their neighbours, `init` is the neighbours'
     image, and `own` the settings that the slices have by themselves."""
 
@@ -24,23 +24,30 @@ class _Group:
     near: list | None = None
     own: list | None = None
 
-    def take(self, chosen: torch.Tensor) -> "_Group":
+    def take(self, chosen: torch.Tensor) -> "Group":
         """Some of the slices, from nothing."""
-        return _Group(
+        return Group(
             self.index[chosen], self.data[chosen], self.scale[chosen], [self.own[k] for k in chosen.tolist()], None
         )
 
 
-def _groups(model, sinogram, scale, options: GanrecOptions, init, near) -> list[_Group]:
-    settings = choose_settings(model, sinogram, scale, options)
+def groups_of(model, sinogram, scale, options: GanrecOptions, init, near) -> list[Group]:
+    settings = initial_weights(model, sinogram, scale, options)
     if options.stack > 1:  # one regularisation for all, by the slice of middle noise
         settings = [sorted(settings, key=lambda s: s.relative_noise)[len(settings) // 2]] * len(settings)
     groups = defaultdict(list)
     for k, own in enumerate(settings):
-        warm = None if near is None or near[k] is None else carried(own, near[k], options)
+        warm = None if near is None or near[k] is None else weights_of_neighbour(own, near[k], options)
         s = warm or own
         groups[
-            s.rho, s.rounds, s.loss, s.along, own.rho, own.loss, own.along, near[k]["pixels"] if warm else None
+            s.step_ratio,
+            s.rounds,
+            s.loss,
+            s.along,
+            own.step_ratio,
+            own.loss,
+            own.along,
+            near[k]["pixels"] if warm else None,
         ].append((k, s))
     found = []
     for (*_, pixels), members in groups.items():
@@ -48,7 +55,7 @@ def _groups(model, sinogram, scale, options: GanrecOptions, init, near) -> list[
         index = torch.tensor(places, device=sinogram.device)
         given = init is not None and (near is None or pixels)
         found.append(
-            _Group(
+            Group(
                 index,
                 sinogram[index] / scale[index],
                 scale[index],

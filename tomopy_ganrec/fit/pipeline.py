@@ -8,23 +8,23 @@ import numpy as np
 import torch
 
 from tomopy_ganrec.fit.gan.published import fit_paper
-from tomopy_ganrec.fit.gan.training import Outcome, play
+from tomopy_ganrec.fit.gan.training import Outcome, train
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.results import FitResult, NonFiniteError, Status
 from tomopy_ganrec.solvers.forward_model import ForwardModel, data_scale, field_of_view
 from tomopy_ganrec.solvers.wedge import has_missing_wedge
 
-from .fine_grid import FinerGrid, finer_steps, refinement
-from .grouping import _Group, _groups
-from .reweighted_tv import agree
+from .fine_grid import FineGrid, fine_grid_steps, refinement
+from .grouping import Group, groups_of
+from .reweighted_tv import fill_missing_wedge
 from .stage_progress import _StartSteps, _Steps
-from .start_image import _cold_starts
-from .uncertainty import spread, spread_steps
-from .warm_start import _warm_start
-from .wedge_learning import learn, lessons_steps
+from .start_image import cold_starts
+from .uncertainty import bootstrap_std, bootstrap_steps
+from .warm_start import warm_start
+from .wedge_learning import learn_wedge, learning_steps
 
-__all__ = ["FitResult", "Status", "finish", "fit", "spreads"]
+__all__ = ["FitResult", "Status", "bootstrap_stds", "finish", "fit"]
 
 
 def _describe(
@@ -34,23 +34,24 @@ def _describe(
     return dict(
         pixels="box" if measurement.response is None else "mean",
         noise=settings.noise, relative_noise=settings.relative_noise, strength=settings.strength, epsilon=settings.epsilon, rounds=settings.rounds,
-        loss=settings.loss, level=settings.level, low=settings.low, along=settings.along, warm=warm is not None, warm_rounds=warm or 0,
+        loss=settings.loss,
+        level=settings.residual_level, low=settings.noise_level, along=settings.along, warm=warm is not None, warm_rounds=warm or 0,
         iteration=int(best.iteration[k]), objective=float(best.objective[k]), residual=float(best.residual[k]),
         start_objective=float(history["objective"][0, k]), start_residual=float(history["residual"][0, k]),
         levels=None if levels is None else [v * unit for v in levels[k].tolist() if not math.isnan(v)], stopped=stopped,
     )  # fmt: skip
 
 
-def _starts(model, groups: list[_Group], options: GanrecOptions, mask, steps: _StartSteps):
+def _starts(model, groups: list[Group], options: GanrecOptions, mask, steps: _StartSteps):
     """The start images of all groups, slices whose neighbours cannot help among those from nothing: (starts, whether they are warm)."""
     for group in groups:
         if group.near is not None:
-            found, left = _warm_start(model, group, options, mask, steps)
+            found, left = warm_start(model, group, options, mask, steps)
             if found is not None:
                 yield found
             group = group.take(torch.nonzero(left)[:, 0]) if left.any() else None
         if group is not None:
-            yield from _cold_starts(model, group, options, mask, steps)
+            yield from cold_starts(model, group, options, mask, steps)
 
 
 def _improve(part: Measurement, start, unit, options: GanrecOptions, mask, notify: Callable, ended: bool, rounds):
@@ -66,7 +67,7 @@ def _improve(part: Measurement, start, unit, options: GanrecOptions, mask, notif
         if rounds is not None
         else options
     )
-    best, levels, history, stopped = play(part, start, unit, chosen, mask, in_fit)
+    best, levels, history, stopped = train(part, start, unit, chosen, mask, in_fit)
     if not ended and stopped != "callback":
         best.image, ended = finish(part, best.image, options, mask, notify)
         with torch.no_grad():
@@ -76,7 +77,7 @@ def _improve(part: Measurement, start, unit, options: GanrecOptions, mask, notif
     rounds = [None] * len(units) if rounds is None else rounds.tolist()
     info = [_describe(part, best, k, units[k], levels, history, stopped, rounds[k]) for k in range(len(units))]
     if not ended:
-        for entry, deviation, value in zip(info, spreads(part, options, mask, notify), units, strict=False):
+        for entry, deviation, value in zip(info, bootstrap_stds(part, options, mask, notify), units, strict=False):
             entry["spread"] = (deviation * value).cpu().numpy()
     return best.image, info, history
 
@@ -157,7 +158,7 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback, near, state) -
     # Of the start images; the fit is in float32.
     exact = torch.float64 if getattr(model, "dtype", None) == torch.float64 else sinogram.dtype
     view = None if mask is None else mask.to(exact)
-    groups = _groups(
+    groups = groups_of(
         model, sinogram.to(exact), scale.to(exact), options, None if init is None else init.to(exact), near
     )
     for index, part, begun, rounds in _starts(model, groups, options, view, steps):
@@ -205,7 +206,7 @@ def finish(
     )
     factors = [refinement(body, options) for body in bodies]
     total = sum(
-        (lessons_steps(options) if lessons else 0) + (finer_steps(part) if factor > 1 else 0) for factor in factors
+        (learning_steps(options) if lessons else 0) + (fine_grid_steps(part) if factor > 1 else 0) for factor in factors
     )
     tell, done, image = _Steps("learn", total, notify), 0, image.clone()
     for body, factor in zip(bodies, factors, strict=True):
@@ -221,7 +222,7 @@ def _improved(
     body: Measurement, image: torch.Tensor, options: GanrecOptions, factor: int, mask, tell: _Steps
 ) -> torch.Tensor:
     with torch.no_grad():
-        grid = FinerGrid.begin(body, image, factor, options, tell) if factor > 1 else None
+        grid = FineGrid.begin(body, image, factor, options, tell) if factor > 1 else None
     if tell.ended:
         return image
     if not options.lessons:
@@ -233,18 +234,18 @@ def _improved(
         given += 1
         if grid and given == options.lessons:
             return grid.agree(answer, tell)
-        return agree(body, answer, image, options, mask, tell)
+        return fill_missing_wedge(body, answer, image, options, mask, tell)
 
-    learned = learn(body, image, options, mask, options.seed, tell, solve)
+    learned = learn_wedge(body, image, options, mask, options.seed, tell, solve)
     return grid.mean() if grid and tell.ended else learned
 
 
-def spreads(part: Measurement, options: GanrecOptions, mask, notify: Callable):
+def bootstrap_stds(part: Measurement, options: GanrecOptions, mask, notify: Callable):
     """The spread of each slice, until the caller ends it."""
-    tell = _Steps("spread", spread_steps() * len(part.settings), notify)
+    tell = _Steps("spread", bootstrap_steps() * len(part.settings), notify)
     for k in range(len(part.settings) if options.spread else 0):
         with torch.no_grad():
-            found = spread(part, k, options, mask, options.spread, tell)
+            found = bootstrap_std(part, k, options, mask, options.spread, tell)
         if tell.ended:
             return
         yield found

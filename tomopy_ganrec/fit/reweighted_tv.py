@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import torch
 
-from tomopy_ganrec.fit.measurement.measurement import Measurement, column
+from tomopy_ganrec.fit.measurement.measurement import Measurement, per_slice
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.solvers.operators import edge_weights, top_level
+from tomopy_ganrec.solvers.operators import edge_weights, upper_quantile
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 from tomopy_ganrec.solvers.wedge import measured_frequencies
 
-__all__ = ["ROUND_ITERATIONS", "agree", "between", "solver_of"]
+__all__ = ["ROUND_ITERATIONS", "fill_missing_wedge", "linear_step", "tv_solver"]
 
 TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS = 170, 28, 30, 105
 # ‖change‖/‖image‖ in a round at and below which a slice has no more rounds, and from which on it has another one for certain. In between the image
@@ -18,13 +18,13 @@ TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS = 170, 28, 30
 SETTLED, MOVING = 2.5e-3, 3.5e-3
 
 
-def solver_of(measurement: Measurement, options: GanrecOptions, mask, init) -> TotalVariation:
+def tv_solver(measurement: Measurement, options: GanrecOptions, mask, init) -> TotalVariation:
     """Total variation of the data as the measurement explains them, at `init` or at zero."""
     first = measurement.settings[0]
     solver = TotalVariation(
         measurement.model,
         measurement.data,
-        first.rho,
+        first.step_ratio,
         options.nonnegative,
         mask,
         measurement.spectrum,
@@ -34,12 +34,12 @@ def solver_of(measurement: Measurement, options: GanrecOptions, mask, init) -> T
     return solver if init is None else solver.start(init)
 
 
-def between(value: torch.Tensor, low: float, high: float) -> torch.Tensor:
+def linear_step(value: torch.Tensor, low: float, high: float) -> torch.Tensor:
     """0 up to `low`, 1 from `high` on, linear in between: a threshold at which rounding does not decide."""
     return ((value - low) / (high - low)).clamp(0, 1)
 
 
-def reweighted(
+def reweighted_tv(
     solver: TotalVariation, measurement: Measurement, strength, epsilon, notify: Callable | None
 ) -> torch.Tensor:
     """The images after the rounds of reweighting; a slice that has settled takes no more part. Neighbours of a stack stay together."""
@@ -50,7 +50,7 @@ def reweighted(
         torch.zeros_like(solver.x),
         torch.ones(len(open_)).to(solver.x),
     )  # what of each image is still to come
-    epsilon, ended = epsilon * top_level(solver.x) + torch.finfo(image.dtype).tiny, False
+    epsilon, ended = epsilon * upper_quantile(solver.x) + torch.finfo(image.dtype).tiny, False
 
     def tell():
         nonlocal ended
@@ -61,7 +61,7 @@ def reweighted(
         before = solver.x
         solver.run(strength, ROUND_ITERATIONS, edge_weights(before, epsilon, across=solver.across), tell)
         norm = solver.x.flatten(1).norm(dim=1) + torch.finfo(image.dtype).tiny
-        goes_on = between((solver.x - before).flatten(1).norm(dim=1) / norm, SETTLED, MOVING)
+        goes_on = linear_step((solver.x - before).flatten(1).norm(dim=1) / norm, SETTLED, MOVING)
         if done == rounds or ended:
             goes_on = torch.zeros_like(goes_on)
         elif solver.across:
@@ -82,7 +82,7 @@ SOLVE = 56  # iterations of the solve after each round
 PULL = 3.0  # of the network's image in the missing frequencies, in units of λ
 
 
-def agree(
+def fill_missing_wedge(
     measurement: Measurement,
     answer: torch.Tensor,
     first: torch.Tensor,
@@ -93,8 +93,12 @@ def agree(
 ):
     """The image nearest to a network's answer in the frequencies that nobody has measured, and to the data in the others: edge-reweighted total
     variation with the edges of the answer."""
-    strength, epsilon = (column((getattr(s, n) for s in measurement.settings), answer) for n in ("strength", "epsilon"))
-    solver = solver_of(measurement, options, mask, answer.clamp(min=0) if options.nonnegative else answer)
+    strength, epsilon = (
+        per_slice((getattr(s, n) for s in measurement.settings), answer) for n in ("strength", "epsilon")
+    )
+    solver = tv_solver(measurement, options, mask, answer.clamp(min=0) if options.nonnegative else answer)
     missing = 1 - measured_frequencies(measurement.model.theta, answer.shape[1:]).to(answer)
-    weight = edge_weights(answer, epsilon * top_level(first) + torch.finfo(answer.dtype).tiny, across=options.across)
+    weight = edge_weights(
+        answer, epsilon * upper_quantile(first) + torch.finfo(answer.dtype).tiny, across=options.across
+    )
     return solver.run(strength, iterations, weight, notify, (PULL * strength * missing, answer))

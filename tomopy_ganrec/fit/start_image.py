@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import torch
 
-from tomopy_ganrec.fit.measurement.measurement import Measurement, column, constrained, learn_noise
+from tomopy_ganrec.fit.measurement.measurement import Measurement, constrained, learn_noise, per_slice
 from tomopy_ganrec.fit.measurement.noise import HIGH, MIDDLE, residual_level
-from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, unblurred
-from tomopy_ganrec.fit.measurement.regularization import Settings
+from tomopy_ganrec.fit.measurement.pixel_response import compensate_response, pixel_response
+from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.classical import fbp, sirt
 from tomopy_ganrec.solvers.forward_model import ForwardModel
 
-from .grouping import _Group
-from .reweighted_tv import ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS, TV_ITERATIONS, reweighted, solver_of
+from .grouping import Group
+from .reweighted_tv import ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS, TV_ITERATIONS, reweighted_tv, tv_solver
 from .stage_progress import _StartSteps
 
-__all__ = ["measurements", "start_image", "start_iterations", "trial_iterations"]
+__all__ = ["select_pixel_model", "start_image", "start_iterations", "trial_iterations"]
 
 MEAN_ITERATIONS = 120  # of total variation before the noise is read off its residual
 # Ratio of the residuals of 'mean' and 'box' above which an object counts as made of square pixels: with little noise between 0.1 and 0.2 cycles per
@@ -25,7 +25,7 @@ MEAN_ITERATIONS = 120  # of total variation before the noise is read off its res
 QUIET, BOX_QUIET, BOX = 3e-3, 0.98, 0.97
 
 
-def pixels_of(model: ForwardModel, options: GanrecOptions) -> str:
+def known_pixel_model(model: ForwardModel, options: GanrecOptions) -> str:
     """'mean', 'box', or 'auto' where a trial has to show it."""
     known = hasattr(model, "resampled")
     if options.pixels == "mean" and not known:
@@ -35,8 +35,8 @@ def pixels_of(model: ForwardModel, options: GanrecOptions) -> str:
     return "box" if not known or options.pixels == "auto" and options.init != "tv" else options.pixels
 
 
-def measurements(
-    model, sinogram, options: GanrecOptions, settings: list[Settings], mask, init, notify
+def select_pixel_model(
+    model, sinogram, options: GanrecOptions, settings: list[RegularizationWeights], mask, init, notify
 ) -> list[Measurement]:
     """A batch whose settings share ρ, split by what its pixels are.
 
@@ -46,19 +46,19 @@ def measurements(
     """
     index = torch.arange(len(settings), device=sinogram.device)
     plain = Measurement(index, model, sinogram, None, None, [replace(s, along=options.along or 1.0) for s in settings])
-    kind = pixels_of(model, options)
+    kind = known_pixel_model(model, options)
     if kind == "box":
         return [plain]
     fine = model.resampled(rays_per_bin=2)
     response = pixel_response(model.theta, sinogram.shape[2], model.pixel_size, 2).to(sinogram)
-    mean = Measurement(index, fine, unblurred(sinogram, response), response, response[None], settings)
+    mean = Measurement(index, fine, compensate_response(sinogram, response), response, response[None], settings)
     if kind == "mean":
         return [mean]
-    strength, levels = column((s.strength for s in settings), sinogram), []
+    strength, levels = per_slice((s.strength for s in settings), sinogram), []
     quiet = torch.tensor([s.relative_noise < QUIET for s in settings], device=sinogram.device)
     tried = []
     for one in (mean, plain):
-        solver = solver_of(one, options, mask, init)
+        solver = tv_solver(one, options, mask, init)
         solver.run(strength, TRIAL_ITERATIONS, on_iteration=notify)
         residual = one.residual(one.model.forward_project(solver.x))
         levels.append(torch.where(quiet, residual_level(residual, MIDDLE), residual_level(residual, HIGH)))
@@ -95,17 +95,17 @@ def start_image(
     learning = measurement.response is not None and settings[0].rounds > 0
     solver, iterations = measurement.solver, MEAN_ITERATIONS if learning else TV_ITERATIONS
     if solver is None:
-        solver = solver_of(measurement, options, mask, init)
+        solver = tv_solver(measurement, options, mask, init)
     else:
         iterations -= TRIAL_ITERATIONS
-    solver.run(column((s.strength for s in settings), sinogram), iterations, on_iteration=notify)
+    solver.run(per_slice((s.strength for s in settings), sinogram), iterations, on_iteration=notify)
     if learning:
         measurement = learn_noise(measurement, solver.x, options)
         settings = measurement.settings
-        solver.weigh(measurement.spectrum)
-    strength, epsilon = (column((getattr(s, name) for s in settings), sinogram) for name in ("strength", "epsilon"))
+        solver.set_residual_weights(measurement.spectrum)
+    strength, epsilon = (per_slice((getattr(s, name) for s in settings), sinogram) for name in ("strength", "epsilon"))
     measurement = replace(measurement, solver=None)
-    return reweighted(solver, measurement, strength, epsilon, notify), measurement
+    return reweighted_tv(solver, measurement, strength, epsilon, notify), measurement
 
 
 def start_iterations(measurement: Measurement, options: GanrecOptions) -> int:
@@ -119,17 +119,17 @@ def start_iterations(measurement: Measurement, options: GanrecOptions) -> int:
 
 def trial_iterations(model: ForwardModel, options: GanrecOptions) -> tuple[int, int]:
     """How many times `notify` is called by `measurements`, and what `start_image` may add to it at most."""
-    if pixels_of(model, options) != "auto":
+    if known_pixel_model(model, options) != "auto":
         return 0, 0
     return 2 * TRIAL_ITERATIONS, TV_ITERATIONS - TRIAL_ITERATIONS + options.rounds * ROUND_ITERATIONS
 
 
-def _cold_starts(model, group: _Group, options: GanrecOptions, mask, steps: "_StartSteps"):
+def cold_starts(model, group: Group, options: GanrecOptions, mask, steps: "_StartSteps"):
     """(slices of the batch, measurement, start image, None) of slices that begin at nothing or at the image given."""
     trial, more = trial_iterations(model, options)
     steps.total = steps.count + trial + more
     with torch.no_grad():
-        parts = measurements(model, group.data, options, group.settings, mask, group.init, steps)
+        parts = select_pixel_model(model, group.data, options, group.settings, mask, group.init, steps)
     steps.total = steps.count + sum(start_iterations(part, options) for part in parts)
     for part in parts:
         with torch.no_grad():

@@ -4,21 +4,21 @@ import math
 
 import torch
 
-from tomopy_ganrec.fit.measurement.measurement import Measurement, column
+from tomopy_ganrec.fit.measurement.measurement import Measurement, per_slice
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 
-__all__ = ["spread", "spread_steps"]
+__all__ = ["bootstrap_std", "bootstrap_steps"]
 
 PLAIN, ROUNDS, ITERATIONS = 84, 5, 21
 
 
-def spread_steps() -> int:
+def bootstrap_steps() -> int:
     """How many times `spread` calls `notify` for a slice."""
     return PLAIN + ROUNDS * ITERATIONS
 
 
-def spread(measurement: Measurement, k: int, options: GanrecOptions, mask, count: int, notify) -> torch.Tensor:
+def bootstrap_std(measurement: Measurement, k: int, options: GanrecOptions, mask, count: int, notify) -> torch.Tensor:
     """Standard deviation of slice `k` over `count` reconstructions of its data with fresh noise added, each with λ and ε of its own.
 
     A bootstrap (B. Efron, Ann. Statist. 7, 1–26, 1979) over the noise and over what nobody knows: λ and ε are up to twice and down to half of
@@ -37,13 +37,15 @@ def spread(measurement: Measurement, k: int, options: GanrecOptions, mask, count
     settings = measurement.settings[k]
     jitter = 2 ** (2 * torch.rand(2, count, generator=generator, dtype=torch.float32) - 1)
     strength, epsilon = (
-        column((value * factor).tolist(), data)
+        per_slice((value * factor).tolist(), data)
         for value, factor in zip((settings.strength, settings.epsilon), jitter, strict=True)
     )
     spectrum = measurement.spectrum
     if spectrum is not None and len(spectrum) > 1:
         spectrum = spectrum[k : k + 1]
-    solver = TotalVariation(measurement.model, data, settings.rho, options.nonnegative, mask, spectrum, settings.along)
+    solver = TotalVariation(
+        measurement.model, data, settings.step_ratio, options.nonnegative, mask, spectrum, settings.along
+    )
     solver.run(strength, PLAIN, on_iteration=notify)
     if settings.rounds:
         solver.reweight(strength, epsilon, ROUNDS, ITERATIONS, notify)

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import torch
 
-from tomopy_ganrec.fit.measurement.measurement import Measurement, column, constrained, known_measurement
+from tomopy_ganrec.fit.measurement.measurement import Measurement, constrained, known_measurement, per_slice
 from tomopy_ganrec.options import GanrecOptions
 
-from .grouping import _Group
-from .reweighted_tv import ROUND_ITERATIONS, between, solver_of
+from .grouping import Group
+from .reweighted_tv import ROUND_ITERATIONS, linear_step, tv_solver
 from .stage_progress import _StartSteps
 
 __all__ = ["CLOSE", "FAR", "distance", "warm_image", "warm_steps"]
@@ -59,10 +59,10 @@ def warm_image(
     lost = torch.zeros(count, dtype=torch.bool, device=image.device)
     if options.init != "tv":
         return image, rounds, lost
-    far = between(distance(part, image, target), CLOSE, 1.1 * CLOSE)  # 0: few rounds will do, 1: all are needed
+    far = linear_step(distance(part, image, target), CLOSE, 1.1 * CLOSE)  # 0: few rounds will do, 1: all are needed
     found, share, open_ = torch.zeros_like(image), torch.ones(count).to(image), torch.arange(count, device=image.device)
     body = part
-    solver, ended = solver_of(body, options, mask, image), False
+    solver, ended = tv_solver(body, options, mask, image), False
 
     def tell():
         nonlocal ended
@@ -71,7 +71,7 @@ def warm_image(
 
     for done in range(1, MOST + 1):
         strength, epsilon = (
-            column((getattr(s, name) for s in body.settings), body.data) for name in ("strength", "epsilon")
+            per_slice((getattr(s, name) for s in body.settings), body.data) for name in ("strength", "epsilon")
         )
         if body.settings[0].rounds:
             solver.reweight(strength, epsilon, 1, ROUND_ITERATIONS, tell)
@@ -79,7 +79,7 @@ def warm_image(
             solver.run(strength, ROUND_ITERATIONS, on_iteration=tell)
         residual = body.relative_residual(solver.x)
         goes_on = torch.maximum(
-            far[open_], between(residual / (target[open_] + torch.finfo(image.dtype).tiny), *SETTLED)
+            far[open_], linear_step(residual / (target[open_] + torch.finfo(image.dtype).tiny), *SETTLED)
         )
         if done < FEW:
             goes_on = torch.ones_like(goes_on)
@@ -100,7 +100,7 @@ def warm_image(
 
 
 @torch.no_grad()
-def _warm_start(model, group: _Group, options: GanrecOptions, mask, steps: "_StartSteps"):
+def warm_start(model, group: Group, options: GanrecOptions, mask, steps: "_StartSteps"):
     """As `_cold_starts`, with the rounds of each in the end, those that their neighbours' image serves, or None; and which it does not serve."""
     steps.total = steps.count + warm_steps(options)
     part = known_measurement(model, group.data, group.settings, group.near[0]["pixels"])

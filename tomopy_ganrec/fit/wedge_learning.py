@@ -15,17 +15,17 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from tomopy_ganrec.fit.measurement.measurement import Measurement, column
+from tomopy_ganrec.fit.measurement.measurement import Measurement, per_slice
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.classical import fbp
-from tomopy_ganrec.solvers.operators import filtered, top_level
+from tomopy_ganrec.solvers.operators import filter_projections, upper_quantile
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 from tomopy_ganrec.solvers.wedge import measured_frequencies
 
-from .reweighted_tv import SOLVE, agree
+from .reweighted_tv import SOLVE, fill_missing_wedge
 from .wedge_network import WedgeNetwork
 
-__all__ = ["learn", "lessons_steps", "turned", "turns"]
+__all__ = ["learn_wedge", "learning_steps", "random_rotations", "rotate"]
 
 COPIES = 8  # turned slices a round
 PLAIN, ROUNDS, ITERATIONS = 42, 4, 21  # of the reconstruction of a copy
@@ -33,7 +33,7 @@ STEPS, RATE, PIXELS = 300, 3e-3, 128 * 128  # of the network's training in a rou
 NEAREST = math.radians(25)  # a copy turned by less shows the network its own wedge (a mirrored one still may)
 
 
-def turns(count: int, generator: torch.Generator) -> torch.Tensor:
+def random_rotations(count: int, generator: torch.Generator) -> torch.Tensor:
     """Rotations between 25° and 155°, one in each of `count`/2 equal parts, plus half turns at random, every second one mirrored:
     (count, 2, 2) orthogonal matrices."""
     k = torch.arange(count)
@@ -45,7 +45,7 @@ def turns(count: int, generator: torch.Generator) -> torch.Tensor:
     return torch.stack([torch.stack([c, -s * mirror], 1), torch.stack([s, c * mirror], 1)], 1)
 
 
-def turned(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
+def rotate(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     """Images (n, rows, cols) at matrices (n, 2, 2) times the position (column, row) from the middle; zero outside. Bicubic."""
     rows, cols = x.shape[-2:]
     half = torch.tensor([cols / 2, rows / 2]).to(x)
@@ -54,7 +54,7 @@ def turned(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(x[:, None], grid, mode="bicubic", padding_mode="zeros", align_corners=False)[:, 0]
 
 
-class _Teacher:
+class WedgeTrainer:
     """Pairs of a damaged and an undamaged slice, and the network that learns from them."""
 
     def __init__(self, measurement: Measurement, options: GanrecOptions, mask, seed: int):
@@ -80,21 +80,27 @@ class _Teacher:
         back = fbp(self._m.model if sinogram is self._m.data else self._model, sinogram, self._m.model.theta)
         return torch.stack([image, back if self._mask is None else back * self._mask], 1)
 
-    def lesson(self, x: torch.Tensor, notify: Callable):
+    def training_pairs(self, x: torch.Tensor, notify: Callable):
         """Turned slices as they are and as the scan shows them, and where the former can be believed."""
         owner = torch.arange(COPIES) % len(x)
-        matrices = turns(COPIES, self._generator)
-        truth = turned(x[owner], matrices)
+        matrices = random_rotations(COPIES, self._generator)
+        truth = rotate(x[owner], matrices)
         truth = truth.clamp(min=0) if self._options.nonnegative else truth
         truth = truth if self._mask is None else truth * self._mask
         sinogram = self._model.forward_project(truth)
         noise = self._m.noise(owner, self._generator)  # with what the model leaves unexplained
-        sinogram = sinogram + (noise if self._m.response is None else filtered(noise, self._m.response))
+        sinogram = sinogram + (noise if self._m.response is None else filter_projections(noise, self._m.response))
         settings = [self._m.settings[k] for k in owner.tolist()]
-        strength, epsilon = (column((getattr(s, n) for s in settings), x) for n in ("strength", "epsilon"))
+        strength, epsilon = (per_slice((getattr(s, n) for s in settings), x) for n in ("strength", "epsilon"))
         spectrum = self._of(owner)
         solver = TotalVariation(
-            self._model, sinogram, settings[0].rho, self._options.nonnegative, self._mask, spectrum, settings[0].along
+            self._model,
+            sinogram,
+            settings[0].step_ratio,
+            self._options.nonnegative,
+            self._mask,
+            spectrum,
+            settings[0].along,
         )
         solver.run(strength, PLAIN, on_iteration=notify)
         solver.reweight(strength, epsilon, ROUNDS, ITERATIONS, notify)
@@ -124,12 +130,12 @@ class _Teacher:
                 return
 
 
-def lessons_steps(options: GanrecOptions) -> int:
+def learning_steps(options: GanrecOptions) -> int:
     """How many times `learn` calls `notify` for a slice or a stack."""
     return options.lessons * (PLAIN + ROUNDS * ITERATIONS + STEPS + SOLVE)
 
 
-def learn(
+def learn_wedge(
     measurement: Measurement,
     x: torch.Tensor,
     options: GanrecOptions,
@@ -165,15 +171,15 @@ def learn(
         ended = ended or bool(notify())
         return ended
 
-    teacher = _Teacher(measurement, options, mask, seed)
+    teacher = WedgeTrainer(measurement, options, mask, seed)
     first = x
-    delta = 0.1 * float(top_level(x).mean()) + torch.finfo(x.dtype).tiny
+    delta = 0.1 * float(upper_quantile(x).mean()) + torch.finfo(x.dtype).tiny
     with torch.no_grad():
         real = teacher.inputs(first, measurement.data)
     before = None
     for lesson_number in range(options.lessons):
         with torch.no_grad():
-            lesson = teacher.lesson(x, tell)
+            lesson = teacher.training_pairs(x, tell)
         if ended:
             break
         teacher.train(*lesson, delta, RATE * (1 - 0.5 * lesson_number / options.lessons), tell)
@@ -185,7 +191,7 @@ def learn(
             last = lesson_number == options.lessons - 1
             mixed = (answer + before) / 2 if last and before is not None else answer  # what two lessons agree on
             before, answer = answer, mixed
-            x = solve(answer, x, tell) if solve else agree(measurement, answer, first, options, mask, tell)
+            x = solve(answer, x, tell) if solve else fill_missing_wedge(measurement, answer, first, options, mask, tell)
         if ended:
             break
     return x

@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import torch
 
-__all__ = ["Replay"]
+__all__ = ["CudaGraphStep"]
 
 logger = logging.getLogger(__name__)
 
 WARM_UP = 2  # steps before the recording, in which libraries make their plans and buffers
 
 
-class Replay:
+class CudaGraphStep:
     """A step without arguments that changes its tensors in place, and may return one.
 
     On a CUDA GPU the first steps run as they are, the next one is recorded as a CUDA graph, and from then on the graph is replayed. The tensors must

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-__all__ = ["edge_weights", "filtered", "gradient", "ramp_filter", "smooth", "top_level"]
+__all__ = ["edge_weights", "filter_projections", "gaussian_blur", "gradient", "ramp_filter", "upper_quantile"]
 
 
 def power_of_two(sinogram: torch.Tensor) -> torch.Tensor:
@@ -31,7 +31,7 @@ def divergence(px: torch.Tensor, py: torch.Tensor) -> torch.Tensor:
     return px[..., 1:] - px[..., :-1] + py[..., 1:, :] - py[..., :-1, :]
 
 
-def smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
+def gaussian_blur(x: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian blur of (B, rows, cols) images, mirrored at the edges."""
     reach = max(1, math.ceil(3 * sigma))
     n = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
@@ -41,7 +41,7 @@ def smooth(x: torch.Tensor, sigma: float) -> torch.Tensor:
     return F.conv2d(F.conv2d(x, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))[:, 0]
 
 
-def top_level(x: torch.Tensor, quantile=0.998) -> torch.Tensor:
+def upper_quantile(x: torch.Tensor, quantile=0.998) -> torch.Tensor:
     """The value below which `quantile` of |x| lies, for each image: (B, 1, 1)."""
     flat = x.abs().flatten(1)
     rank = max(1, int(round(quantile * flat.shape[1])))
@@ -57,15 +57,15 @@ def edge_weights(x: torch.Tensor, epsilon: torch.Tensor, sigma: float = 0.7, acr
     gx, gy = gradient(x)
     squared = gx * gx + gy * gy
     if across:
-        squared = squared + (across * _forward_across(x)).square()
-    return epsilon / torch.sqrt(smooth(squared, sigma) + epsilon**2)
+        squared = squared + (across * difference_across(x)).square()
+    return epsilon / torch.sqrt(gaussian_blur(squared, sigma) + epsilon**2)
 
 
-def _forward_across(x: torch.Tensor) -> torch.Tensor:
+def difference_across(x: torch.Tensor) -> torch.Tensor:
     """Forward differences along the batch, 0 for the last slice."""
     return F.pad(x[1:] - x[:-1], (0, 0, 0, 0, 0, 1))
 
 
-def filtered(sinogram: torch.Tensor, spectrum: torch.Tensor) -> torch.Tensor:
+def filter_projections(sinogram: torch.Tensor, spectrum: torch.Tensor) -> torch.Tensor:
     """Each projection of (B, angles, columns) times a real `spectrum` along the detector."""
     return torch.fft.irfft(torch.fft.rfft(sinogram) * spectrum, n=sinogram.shape[-1])

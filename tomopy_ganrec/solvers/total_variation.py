@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 
-from .cuda_graph import Replay
+from .cuda_graph import CudaGraphStep
 from .forward_model import ForwardModel, data_scale, operator_norm
-from .operators import _forward_across, divergence, edge_weights, gradient, ramp_filter, top_level
+from .operators import difference_across, divergence, edge_weights, gradient, ramp_filter, upper_quantile
 from .wedge import middle_angle
 
 __all__ = ["TotalVariation", "total_variation"]
@@ -51,7 +51,7 @@ class TotalVariation:
         self,
         model: ForwardModel,
         sinogram: torch.Tensor,
-        rho=100.0,
+        step_ratio=100.0,
         nonnegative=True,
         mask=None,
         spectrum=None,
@@ -64,8 +64,8 @@ class TotalVariation:
         self._s = math.sqrt(8.0 / operator_norm(model, sinogram))
         preconditioned = self._s**2 * operator_norm(model, sinogram, ramp)
         bound = 8.0 * max(along, 1.0) ** 2 + 4.0 * across**2  # of the squared norm of the gradient
-        self._tau, self._sigma_gradient = rho, 0.5 / (rho * bound)
-        self._sigma_data = 0.5 / (rho * preconditioned) * ramp
+        self._tau, self._sigma_gradient = step_ratio, 0.5 / (step_ratio * bound)
+        self._sigma_data = 0.5 / (step_ratio * preconditioned) * ramp
         self._along, self.across = along, across
         if along != 1:
             turn = middle_angle(model.theta) + math.pi / 2
@@ -74,9 +74,9 @@ class TotalVariation:
         # What the iteration goes on from: the image, the duals of the data term (as spectra along the detector) and of the gradient.
         self._z, self._p = self.x.clone(), torch.zeros_like(torch.fft.rfft(sinogram))
         self._q = [torch.zeros_like(self.x) for _ in range(3 if across else 2)]
-        self.weigh(spectrum)
+        self.set_residual_weights(spectrum)
 
-    def weigh(self, spectrum: torch.Tensor | None) -> "TotalVariation":
+    def set_residual_weights(self, spectrum: torch.Tensor | None) -> "TotalVariation":
         """Other weights of the residual's frequencies from now on."""
         self._damping = 1 / (1 + self._sigma_data / (1.0 if spectrum is None else spectrum.square()))
         self._replay = None
@@ -99,10 +99,10 @@ class TotalVariation:
             self._p[index],
             [q[index] for q in self._q],
         )
-        return other.weigh(spectrum)
+        return other.set_residual_weights(spectrum)
 
     def run(
-        self, strength, iterations: int, weight=1.0, on_iteration: Callable | None = None, pull=None
+        self, strength, iterations: int, weight=1.0, on_iteration: Callable | None = None, prior_image=None
     ) -> torch.Tensor:
         """Iterate on from where the last call ended.
 
@@ -120,21 +120,21 @@ class TotalVariation:
             proximal step is taken before the constraints', which is exact where they do not bind.
         """
         radius = torch.as_tensor(strength * weight, dtype=self.x.dtype, device=self.x.device).clamp(min=1e-12)
-        if pull is None and self._replay is not None and self._radius.shape == radius.shape:
+        if prior_image is None and self._replay is not None and self._radius.shape == radius.shape:
             self._radius.copy_(radius)
         else:
             self._radius = radius.clone()
             held = None
-            if pull is not None:
-                hold = self._tau * pull[0]
-                held = torch.fft.rfft2(pull[1]) * hold, 1 / (1 + hold)
-            self._replay = Replay(lambda: self._step(held), self._b.device, self._model)
+            if prior_image is not None:
+                hold = self._tau * prior_image[0]
+                held = torch.fft.rfft2(prior_image[1]) * hold, 1 / (1 + hold)
+            self._replay = CudaGraphStep(lambda: self._step(held), self._b.device, self._model)
         for _ in range(iterations):
             self.x = self._replay()
             if on_iteration is not None and on_iteration():
                 break
         self.x = self._replay.own(self.x)
-        if pull is not None:
+        if prior_image is not None:
             self._replay = None
         return self.x
 
@@ -165,7 +165,7 @@ class TotalVariation:
             gx, gy = self._along * (c * gx + d * gy), c * gy - d * gx
         changes = [gx, gy]
         if self.across:
-            changes.append(self.across * _forward_across(self._z))
+            changes.append(self.across * difference_across(self._z))
         for change, q in zip(changes, self._q, strict=True):
             change.mul_(self._sigma_gradient).add_(q)
         norm = changes[0].square()
@@ -191,7 +191,7 @@ class TotalVariation:
         self, strength, epsilon, rounds=8, iterations=40, on_iteration: Callable | None = None
     ) -> torch.Tensor:
         """Rounds of `run`, each with the edge weights of the image so far; `epsilon` is relative to the image's 99.8th percentile at the start."""
-        epsilon = epsilon * top_level(self.x) + torch.finfo(self.x.dtype).tiny
+        epsilon = epsilon * upper_quantile(self.x) + torch.finfo(self.x.dtype).tiny
         for _ in range(rounds):
             self.run(strength, iterations, edge_weights(self.x, epsilon, across=self.across), on_iteration)
         return self.x
@@ -204,12 +204,12 @@ def total_variation(
     iterations=250,
     rounds=0,
     epsilon=0.03,
-    rho=100.0,
+    step_ratio=100.0,
     nonnegative=True,
     mask=None,
 ) -> torch.Tensor:
     """`TotalVariation` from zero: plain for ``rounds=0``, else edge-reweighted. `strength` is relative to the scale of the data (`data_scale`)."""
     scale = data_scale(model, sinogram, mask)
-    solver = TotalVariation(model, sinogram / scale, rho, nonnegative, mask)
+    solver = TotalVariation(model, sinogram / scale, step_ratio, nonnegative, mask)
     solver.run(strength, iterations)
     return solver.reweight(strength, epsilon, rounds) * scale

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit.gan import losses
-from tomopy_ganrec.fit.gan.adversary import Game, annealed
+from tomopy_ganrec.fit.gan.adversary import AdversarialOptimizer, learning_rate_factor
 from tomopy_ganrec.fit.gan.networks import Discriminator
 from tomopy_ganrec.results import NonFiniteError
 
@@ -27,14 +27,16 @@ class Table:
     def __init__(self, generator_rate=0.01, discriminator_rate=0.01):
         self.sinogram = torch.nn.Parameter(random(*SHAPE, seed=1))
         self.measured = random(*SHAPE, seed=2)
-        self.judge = Discriminator(2, torch.Generator().manual_seed(0))
-        self.game = Game([dict(params=[self.sinogram], lr=generator_rate)], self.judge, discriminator_rate)
+        self.discriminator = Discriminator(2, torch.Generator().manual_seed(0))
+        self.game = AdversarialOptimizer(
+            [dict(params=[self.sinogram], lr=generator_rate)], self.discriminator, discriminator_rate
+        )
 
     def model_sinogram(self):
         return torch.tanh(self.sinogram)  # a graph that would carry a gradient back, once leaked
 
     def generator_loss(self, weight=1.0):
-        return weight * (self.game.verdict(self.model_sinogram()) + 0.1 * self.sinogram.square().mean((1, 2)))
+        return weight * (self.game.adversarial_loss(self.model_sinogram()) + 0.1 * self.sinogram.square().mean((1, 2)))
 
 
 def scaled_discrimination(monkeypatch, factor):
@@ -43,13 +45,13 @@ def scaled_discrimination(monkeypatch, factor):
 
 
 def copies(table):
-    return table.sinogram.detach().clone(), [p.detach().clone() for p in table.judge.parameters()]
+    return table.sinogram.detach().clone(), [p.detach().clone() for p in table.discriminator.parameters()]
 
 
 def test_the_generators_gradient_is_that_of_its_own_loss():
     table = Table()
     expected = torch.autograd.grad(
-        losses.adversarial(table.judge(table.model_sinogram()[:, None])).sum()
+        losses.adversarial(table.discriminator(table.model_sinogram()[:, None])).sum()
         + 0.1 * table.sinogram.square().mean((1, 2)).sum(),
         table.sinogram,
     )[0]
@@ -60,10 +62,10 @@ def test_the_generators_gradient_is_that_of_its_own_loss():
 def test_the_discriminators_gradient_is_that_of_its_own_loss():
     table = Table()
     model_sinogram = table.model_sinogram()
-    logits = table.judge(table.measured[:, None]), table.judge(model_sinogram.detach()[:, None])
-    expected = torch.autograd.grad(losses.discrimination(*logits).sum(), list(table.judge.parameters()))
+    logits = table.discriminator(table.measured[:, None]), table.discriminator(model_sinogram.detach()[:, None])
+    expected = torch.autograd.grad(losses.discrimination(*logits).sum(), list(table.discriminator.parameters()))
     table.game.step_discriminator(table.measured, model_sinogram)
-    for mine, theirs in zip(flat_gradient(table.judge), expected, strict=True):
+    for mine, theirs in zip(flat_gradient(table.discriminator), expected, strict=True):
         torch.testing.assert_close(mine, theirs)
 
 
@@ -99,11 +101,11 @@ def test_the_discriminators_loss_may_be_multiplied_without_the_generator_noticin
 def test_the_generators_loss_gives_the_discriminator_no_gradient():
     table = Table()
     table.game.step_discriminator(table.measured, table.model_sinogram())
-    before, gradient = copies(table)[1], flat_gradient(table.judge)
+    before, gradient = copies(table)[1], flat_gradient(table.discriminator)
     for weight in (1.0, 1000.0):
         table.game.step_generator(table.generator_loss(weight))
-    assert all(torch.equal(p.grad, g) for p, g in zip(table.judge.parameters(), gradient, strict=True))
-    assert all(torch.equal(p, b) for p, b in zip(table.judge.parameters(), before, strict=True))
+    assert all(torch.equal(p.grad, g) for p, g in zip(table.discriminator.parameters(), gradient, strict=True))
+    assert all(torch.equal(p, b) for p, b in zip(table.discriminator.parameters(), before, strict=True))
 
 
 def test_the_discriminators_step_does_not_depend_on_the_generators_loss():
@@ -118,8 +120,8 @@ def test_the_discriminators_step_does_not_depend_on_the_generators_loss():
 
 def test_the_discriminator_learns_again_after_a_verdict():
     table = Table()
-    table.game.verdict(table.model_sinogram())
-    assert all(parameter.requires_grad for parameter in table.judge.parameters())
+    table.game.adversarial_loss(table.model_sinogram())
+    assert all(parameter.requires_grad for parameter in table.discriminator.parameters())
 
 
 def test_both_players_move():
@@ -128,7 +130,7 @@ def test_both_players_move():
     table.game.step_generator(table.generator_loss())
     table.game.step_discriminator(table.measured, table.model_sinogram())
     assert (table.sinogram != sinogram).float().mean() > 0.9
-    assert all(not torch.equal(p, b) for p, b in zip(table.judge.parameters(), weights, strict=True))
+    assert all(not torch.equal(p, b) for p, b in zip(table.discriminator.parameters(), weights, strict=True))
 
 
 def test_the_discriminator_learns_to_tell():
@@ -143,24 +145,24 @@ def test_the_discriminator_learns_to_tell():
 
 def test_the_generator_learns_to_please():
     table = Table(generator_rate=0.05)
-    first = table.game.verdict(table.model_sinogram())
+    first = table.game.adversarial_loss(table.model_sinogram())
     for _ in range(30):
-        table.game.step_generator(table.game.verdict(table.model_sinogram()))
-    assert (table.game.verdict(table.model_sinogram()) < 0.9 * first).all()
+        table.game.step_generator(table.game.adversarial_loss(table.model_sinogram()))
+    assert (table.game.adversarial_loss(table.model_sinogram()) < 0.9 * first).all()
 
 
 def test_without_a_discriminator_the_verdict_is_nothing():
     parameter = torch.nn.Parameter(torch.ones(2, 3, 4))
-    game = Game([dict(params=[parameter], lr=0.1)], None, 1.0)
-    assert game.verdict(parameter).tolist() == [0, 0]
+    game = AdversarialOptimizer([dict(params=[parameter], lr=0.1)], None, 1.0)
+    assert game.adversarial_loss(parameter).tolist() == [0, 0]
     assert game.step_discriminator(parameter, parameter) is None
-    game.step_generator(parameter.square().mean((1, 2)) + game.verdict(parameter))
+    game.step_generator(parameter.square().mean((1, 2)) + game.adversarial_loss(parameter))
     torch.testing.assert_close(parameter.detach(), torch.full((2, 3, 4), 0.9))  # Adam's first step is its rate
 
 
 def test_each_group_has_its_rate_and_the_factor():
     fast, slow = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
-    game = Game([dict(params=[fast], lr=0.1), dict(params=[slow], lr=0.01)], None, 1.0)
+    game = AdversarialOptimizer([dict(params=[fast], lr=0.1), dict(params=[slow], lr=0.01)], None, 1.0)
     for rate in (1.0, 0.5, 1.0):
         game.set_rate(rate)
         game.step_generator(fast + slow)  # a constant gradient: each of Adam's steps is its rate
@@ -176,13 +178,13 @@ def test_slices_do_not_share_a_step():
 
 
 def test_annealed_is_constant_and_then_half_a_cosine():
-    assert [annealed(i, 100) for i in (0, 30, 70)] == [1, 1, 1]
-    assert annealed(85, 100) == pytest.approx(0.515)  # midway between 1 and 0.03
-    assert annealed(100, 100) == pytest.approx(0.03)
-    factors = [annealed(i, 100) for i in range(101)]
+    assert [learning_rate_factor(i, 100) for i in (0, 30, 70)] == [1, 1, 1]
+    assert learning_rate_factor(85, 100) == pytest.approx(0.515)  # midway between 1 and 0.03
+    assert learning_rate_factor(100, 100) == pytest.approx(0.03)
+    factors = [learning_rate_factor(i, 100) for i in range(101)]
     assert all(later <= earlier for earlier, later in zip(factors, factors[1:], strict=False))
-    assert annealed(100, 100, constant=0.5, final=0.0) == pytest.approx(0, abs=1e-12)
-    assert annealed(0, 0) == 1 and all(math.isfinite(annealed(i, 1)) for i in (0, 1))
+    assert learning_rate_factor(100, 100, constant=0.5, final=0.0) == pytest.approx(0, abs=1e-12)
+    assert learning_rate_factor(0, 0) == 1 and all(math.isfinite(learning_rate_factor(i, 1)) for i in (0, 1))
 
 
 def test_non_finite_error_has_a_place_for_the_result():

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit.measurement.noise import residual_levels, whitening
-from tomopy_ganrec.fit.measurement.pixel_response import pixel_response, unblurred
+from tomopy_ganrec.fit.measurement.pixel_response import compensate_response, pixel_response
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.solvers.operators import filtered
+from tomopy_ganrec.solvers.operators import filter_projections
 
 THETA = np.random.default_rng(5).uniform(-1.0, 4.0, 23)  # any order, beyond half a turn
 
@@ -85,7 +85,7 @@ def test_response_against_analysis(pixel_size, rays):
     )
     means = torch.from_numpy(np.stack([blob_means(size, pixel_size, *place, sigma) for place in places]))
     projected = torch.fft.rfft(
-        filtered(projector.forward_project(means), pixel_response(THETA, columns, pixel_size, rays))
+        filter_projections(projector.forward_project(means), pixel_response(THETA, columns, pixel_size, rays))
     )
     data = torch.fft.rfft(torch.stack([blob_data(columns, *place, sigma) for place in places]))
     transfer = (projected * data.conj()).sum(0) / data.abs().square().sum(0)
@@ -102,7 +102,9 @@ def test_response_brings_pixel_means_nearer_to_the_data(wedge):
     truth, data = (torch.from_numpy(a)[None] for a in Case("shale", 64, wedge, None, "subpixel").slice())
     theta, f = Wedge(wedge).theta, torch.fft.rfftfreq(64)
     projected = ParallelBeamProjector(64, theta, 64, rays_per_bin=2).forward_project(truth)
-    plain, corrected = (torch.fft.rfft(y - data) for y in (projected, filtered(projected, pixel_response(theta, 64))))
+    plain, corrected = (
+        torch.fft.rfft(y - data) for y in (projected, filter_projections(projected, pixel_response(theta, 64)))
+    )
     for low, high in ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3)):
         band = (f > low) & (f <= high)
         assert (
@@ -117,8 +119,11 @@ def test_response_brings_pixel_means_nearer_to_the_data(wedge):
 @pytest.mark.parametrize("columns", (16, 33, 64))
 def test_unblurred_data_filtered_are_the_data(columns):
     response, data = pixel_response(THETA, columns), white((2, len(THETA), columns))
-    assert float((unblurred(data, response) - data).norm() / data.norm()) > 0.1  # it does something
-    for restored in (filtered(unblurred(data, response), response), unblurred(filtered(data, response), response)):
+    assert float((compensate_response(data, response) - data).norm() / data.norm()) > 0.1  # it does something
+    for restored in (
+        filter_projections(compensate_response(data, response), response),
+        compensate_response(filter_projections(data, response), response),
+    ):
         torch.testing.assert_close(
             restored, data, rtol=0, atol=1e-5
         )  # float32 transforms of numbers of order 1, H between 1/4 and 4
@@ -126,8 +131,8 @@ def test_unblurred_data_filtered_are_the_data(columns):
 
 def test_filtered_multiplies_frequencies_of_the_detector_alone():
     data, spectrum = white((2, 3, 8)), torch.tensor([1.0, 0, 0, 0, 0])
-    torch.testing.assert_close(filtered(data, spectrum), data.mean(2, keepdim=True).expand_as(data))
-    assert torch.equal(filtered(data, torch.full((3, 5), 2.0)), 2 * filtered(data, torch.ones(5)))
+    torch.testing.assert_close(filter_projections(data, spectrum), data.mean(2, keepdim=True).expand_as(data))
+    assert torch.equal(filter_projections(data, torch.full((3, 5), 2.0)), 2 * filter_projections(data, torch.ones(5)))
 
 
 # Levels of a residual, and weights

@@ -8,10 +8,10 @@ from torch import nn
 
 from . import losses
 
-__all__ = ["Game", "annealed", "brief"]
+__all__ = ["AdversarialOptimizer", "bfloat16_autocast", "learning_rate_factor"]
 
 
-def annealed(iteration: int, total: int, constant=0.7, final=0.03) -> float:
+def learning_rate_factor(iteration: int, total: int, constant=0.7, final=0.03) -> float:
     """The learning rate's factor: 1 for the first 70 %, then half a cosine down to 3 %."""
     begin = constant * total
     if iteration <= begin:
@@ -19,7 +19,7 @@ def annealed(iteration: int, total: int, constant=0.7, final=0.03) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (iteration - begin) / (total - begin)))
 
 
-def brief(device: torch.device):
+def bfloat16_autocast(device: torch.device):
     """The context in which networks compute: bfloat16 on GPUs that have it. What they read and what becomes of their answers is float32."""
     enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
@@ -34,7 +34,7 @@ def _adam(groups: list[dict]) -> torch.optim.Adam:
     return torch.optim.Adam(groups, fused=True, capturable=device.type == "cuda")
 
 
-class Game:
+class AdversarialOptimizer:
     """A generator's parameters against a discriminator, each with its own Adam (D. P. Kingma and J. Ba, ICLR 2015).
 
     The generator's loss reaches the discriminator's weights no more than the discriminator's loss reaches the generator's: its sinograms are
@@ -56,12 +56,12 @@ class Game:
             None if discriminator is None else _adam([dict(params=discriminator.parameters(), lr=discriminator_rate)])
         )
 
-    def verdict(self, model_sinogram: torch.Tensor) -> torch.Tensor:
+    def adversarial_loss(self, model_sinogram: torch.Tensor) -> torch.Tensor:
         """The adversarial loss of model sinograms (B, angles, columns), differentiable with respect to them alone: (B,)."""
         if self.discriminator is None:
             return model_sinogram.new_zeros(model_sinogram.shape[0])
         self.discriminator.requires_grad_(False)
-        with brief(model_sinogram.device):
+        with bfloat16_autocast(model_sinogram.device):
             logits = self.discriminator(model_sinogram[:, None])
         loss = losses.adversarial(logits.float())
         self.discriminator.requires_grad_(True)
@@ -86,7 +86,7 @@ class Game:
         if self.discriminator is None:
             return None
         self._judge.zero_grad(set_to_none=True)
-        with brief(measured.device):
+        with bfloat16_autocast(measured.device):
             logits = self.discriminator(torch.stack([measured, model_sinogram.detach()])[:, :, None])
         loss = losses.discrimination(*logits.float())
         loss.sum().backward()

@@ -67,7 +67,7 @@ def has_levels(x: torch.Tensor, levels: torch.Tensor, share=0.8) -> torch.Tensor
 REACH = 0.3  # of the smallest spacing of levels: how far one attracts; a partly filled pixel midway stays free
 
 
-def _levels(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor, first: bool) -> torch.Tensor:
+def levels_of(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor, first: bool) -> torch.Tensor:
     """The levels of each slice (B, L), relative to its scale, NaN for none; what is missing is warned of the `first` time."""
     if options.levels != "auto":
         return torch.tensor(options.levels).to(image)[None] / scale[:, 0]
@@ -80,7 +80,7 @@ def _levels(image: torch.Tensor, options: GanrecOptions, scale: torch.Tensor, fi
     return found
 
 
-def _reach(levels: torch.Tensor) -> torch.Tensor:
+def attraction_radius(levels: torch.Tensor) -> torch.Tensor:
     """How far a level attracts: a share of the smallest spacing; 0 for a slice without levels."""
     spacing = torch.diff(levels, dim=1).nan_to_num(torch.inf).amin(1)
     return (REACH * spacing).nan_to_num(0.0, posinf=0.0)[:, None, None]

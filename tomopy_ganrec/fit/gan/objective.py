@@ -5,13 +5,13 @@ from collections import deque
 import torch
 
 from tomopy_ganrec.fit.measurement.measurement import Measurement
-from tomopy_ganrec.fit.reweighted_tv import between
+from tomopy_ganrec.fit.reweighted_tv import linear_step
 from tomopy_ganrec.solvers.forward_model import operator_norm
-from tomopy_ganrec.solvers.operators import edge_weights, filtered, ramp_filter
+from tomopy_ganrec.solvers.operators import edge_weights, filter_projections, ramp_filter
 
 from . import losses
 
-__all__ = ["Best", "Objective", "Plateau"]
+__all__ = ["BestIterate", "Objective", "PlateauDetector"]
 
 FALL = 4e-4, 6e-4  # of an objective: one that falls by less has settled, one that falls by more goes on
 FLATNESS = 1e-4  # relative difference of two objectives at which the weight of an iterate falls by e
@@ -48,7 +48,7 @@ class Objective:
         if self._settings.loss == "l1":
             return self._settings.data_weight * losses.data_l1(self._residual_scale * residual, self._half_ramp)
         return self._l2_weight * losses.data_l2(
-            residual if self._spectrum is None else filtered(residual, self._spectrum)
+            residual if self._spectrum is None else filter_projections(residual, self._spectrum)
         )
 
     def variation(self, image: torch.Tensor) -> torch.Tensor:
@@ -58,7 +58,7 @@ class Objective:
         return losses.log_sum(image, self._epsilon) if self._settings.rounds else losses.weighted_variation(image, 1.0)
 
 
-class Best:
+class BestIterate:
     """For each slice the mean of the iterates around the lowest objective.
 
     An iterate of objective o has the weight (lowest / o)^10⁴: one that is 0.01 % above the lowest counts a third of it, one that is 0.1 % above
@@ -79,7 +79,7 @@ class Best:
         self._bound = admissible * residual
         self._open = torch.ones_like(residual)
 
-    def offer(self, image, objective, residual, iteration) -> None:
+    def update(self, image, objective, residual, iteration) -> None:
         """Take an iterate, in place; `iteration` is a number or a tensor."""
         admissible = ((1 - residual / self._bound) / MARGIN).clamp(0, 1)
         share = (torch.where(iteration + torch.zeros_like(self.iteration) == 0, 1.0, admissible) * self._open).double()
@@ -102,12 +102,12 @@ class Best:
         weight = self._weight.to(self._sum)[:, None, None]
         return torch.where(weight > 0, self._sum / weight.clamp(min=torch.finfo(weight.dtype).tiny), self._start)
 
-    def close(self, open_: torch.Tensor) -> None:
+    def freeze(self, open_: torch.Tensor) -> None:
         """From now on iterates count `open_`, (B,) from 1 to 0: what becomes of a slice does not depend on how long the others take."""
         self._open.copy_(open_)
 
 
-class Plateau:
+class PlateauDetector:
     """Which slices have settled: in the last `patience` iterations their lowest objective has fallen by less than 0.04 %; 0: never.
 
     The end is not abrupt: from a fall of 0.06 % on downwards the iterates that follow count less, so that rounding does not decide what is returned.
@@ -125,5 +125,5 @@ class Plateau:
         if self._patience and len(self._lowest) > self._patience:
             before, now = self._lowest[0], self._lowest[-1]
             fall = torch.where(before > 0, (before - now) / before.clamp(min=torch.finfo(before.dtype).tiny), 0.0)
-            self._open = torch.minimum(self._open, between(fall, *FALL))
+            self._open = torch.minimum(self._open, linear_step(fall, *FALL))
         return self._open

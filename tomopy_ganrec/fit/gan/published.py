@@ -9,7 +9,7 @@ from tomopy_ganrec.results import FitResult, NonFiniteError, Status
 from tomopy_ganrec.solvers.forward_model import ForwardModel, field_of_view
 from tomopy_ganrec.solvers.operators import power_of_two
 
-from .adversary import Game
+from .adversary import AdversarialOptimizer
 from .networks import PaperDiscriminator, PaperGenerator
 
 __all__ = ["fit_paper", "scale_and_offset", "unit_range"]
@@ -93,7 +93,7 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
         options.learning_rate or AUTHORS_RATES["generator"],
         options.discriminator_rate or AUTHORS_RATES["discriminator"],
     )
-    game = Game([dict(params=generator.parameters(), lr=rates[0])], judge, rates[1])
+    game = AdversarialOptimizer([dict(params=generator.parameters(), lr=rates[0])], judge, rates[1])
     norm = sinogram.flatten(1).norm(dim=1) + torch.finfo(sinogram.dtype).tiny
     view_projected = model.forward_project(mask.expand(batch, *mask.shape).contiguous())
     best_image, best_projected, start, best_distance = None, None, None, torch.full((batch,), torch.inf).to(sinogram)
@@ -160,7 +160,7 @@ def fit_paper(model: ForwardModel, sinogram: torch.Tensor, options, callback=Non
         if stopped != "finished" or iteration == total:
             break
         loss = options.data_weight * distance
-        game.step_generator(loss + game.verdict(model_sinogram) if judge is not None else loss)
+        game.step_generator(loss + game.adversarial_loss(model_sinogram) if judge is not None else loss)
         verdict = game.step_discriminator(measured, model_sinogram)
         if verdict is not None:
             history["discriminator"].append(verdict.cpu().numpy())

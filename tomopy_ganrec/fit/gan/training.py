@@ -9,16 +9,16 @@ import torch
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.results import NonFiniteError
-from tomopy_ganrec.solvers.cuda_graph import Replay
-from tomopy_ganrec.solvers.operators import top_level
+from tomopy_ganrec.solvers.cuda_graph import CudaGraphStep
+from tomopy_ganrec.solvers.operators import upper_quantile
 
 from . import losses
-from .adversary import Game, annealed, brief
-from .grey_levels import _levels, _reach
+from .adversary import AdversarialOptimizer, bfloat16_autocast, learning_rate_factor
+from .grey_levels import attraction_radius, levels_of
 from .networks import Discriminator, UNet
-from .objective import Best, Objective, Plateau
+from .objective import BestIterate, Objective, PlateauDetector
 
-__all__ = ["Outcome", "play"]
+__all__ = ["Outcome", "train"]
 
 REFRESH = 25  # iterations between two refreshes of edge weights and levels
 STEADY = 1e-3  # Adam's ε for the network, above most of its gradients: with none, batches of one and of two drifted apart by 2e-3
@@ -54,7 +54,7 @@ class Generator(torch.nn.Module):
     def forward(self):
         image = self._start + self.pixels
         if self.network is not None:
-            with brief(image.device):
+            with bfloat16_autocast(image.device):
                 news = self.network(self._start[:, None])
             image = image + news[:, 0].float()
         image = NonNegative.apply(image) if self._options.nonnegative else image
@@ -72,7 +72,7 @@ class Outcome:
     iteration: torch.Tensor
 
 
-class _Play:
+class TrainingState:
     """The players of one batch and what an iteration does with them. All that changes from one to the next is changed in place: an iteration can be
     recorded (`replay.Replay`)."""
 
@@ -91,13 +91,13 @@ class _Play:
         if self.generator.network is not None:
             rate = options.learning_rate or (5e-4 if tv_start else 2e-3)
             groups.append(dict(params=self.generator.network.parameters(), lr=rate, eps=STEADY))
-        self.game = Game(groups, judge, options.discriminator_rate or 1e-4)
-        self.objective = Objective(measurement, top_level(start))
+        self.game = AdversarialOptimizer(groups, judge, options.discriminator_rate or 1e-4)
+        self.objective = Objective(measurement, upper_quantile(start))
         self._view = 2.0 / data.shape[2]  # what the discriminator sees is of order 1
         self._norm = data.flatten(1).norm(dim=1) + torch.finfo(data.dtype).tiny
         with torch.no_grad():
             residual = measurement.relative_residual(start)
-        self.best = Best(start, residual, 1.6 if options.levels is None else 10.0)
+        self.best = BestIterate(start, residual, 1.6 if options.levels is None else 10.0)
         self.levels, self.offers = None, options.levels is None or self.total == 0
         self._ramp, self._count = torch.zeros(()).to(data), torch.zeros(1, dtype=torch.long, device=data.device)
         names = ["objective", "residual"] + (["discriminator"] if judge is not None else [])
@@ -117,7 +117,7 @@ class _Play:
             value, residual = self._measures(image, model_sinogram, loss, level_loss)
             self._last = image.detach(), value, residual
             if self.offers:
-                self.best.offer(*self._last, self._count)
+                self.best.update(*self._last, self._count)
             self._keep("objective", value)
             self._keep("residual", residual)
         if level_loss is not None:
@@ -127,7 +127,7 @@ class _Play:
     def _level_loss(self, image: torch.Tensor) -> torch.Tensor | None:
         if self.levels is None:
             return None
-        return self._options.levels_weight * losses.level_distance(image, self.levels, _reach(self.levels))
+        return self._options.levels_weight * losses.level_distance(image, self.levels, attraction_radius(self.levels))
 
     def _measures(self, image, model_sinogram, data_loss, level_loss) -> tuple[torch.Tensor, torch.Tensor]:
         """The objective by which iterates are compared, and the relative data residual: (B,), (B,)."""
@@ -139,7 +139,7 @@ class _Play:
     def outcome(self) -> "Outcome":
         """The best image, and what is known of it."""
         if not self.offers:  # stopped before the levels were complete
-            self.best.offer(*self._last, self._count - 1)
+            self.best.update(*self._last, self._count - 1)
         image = self.best.image
         model_sinogram = self._m.model.forward_project(image)
         measures = self._measures(
@@ -150,7 +150,9 @@ class _Play:
     def step(self) -> None:
         """One iteration: `evaluate`, then a step of the generator and one of the discriminator."""
         loss, model_sinogram = self.evaluate()
-        self.game.step_generator(loss + self._options.adversarial * self.game.verdict(self._view * model_sinogram))
+        self.game.step_generator(
+            loss + self._options.adversarial * self.game.adversarial_loss(self._view * model_sinogram)
+        )
         verdict = self.game.step_discriminator(self._view * self._m.data, self._view * model_sinogram)
         if verdict is not None:
             self._keep("discriminator", verdict)
@@ -164,12 +166,19 @@ class _Play:
         return {name: curve[first : last + 1].cpu() for name, curve in self._curves.items()}
 
 
-def play(measurement: Measurement, start, scale, options: GanrecOptions, mask, notify: Callable):
+def train(measurement: Measurement, start, scale, options: GanrecOptions, mask, notify: Callable):
     """The fit of one batch, in units of `scale`: the best image, and what is known of it."""
-    players = _Play(measurement, start, options, mask)
+    players = TrainingState(measurement, start, options, mask)
     total, device = players.total, start.device
     often = 1 if device.type == "cpu" else LOOK  # a look at what a GPU has reached waits for it
-    plateau, replay, phase, looked, worst, stopped = Plateau(options.patience), None, None, -1, math.nan, "finished"
+    plateau, replay, phase, looked, worst, stopped = (
+        PlateauDetector(options.patience),
+        None,
+        None,
+        -1,
+        math.nan,
+        "finished",
+    )
     for iteration in range(total + 1):
         late = 2 * iteration >= total
         if iteration % REFRESH == 0 and (options.init == "tv" or late):
@@ -178,15 +187,15 @@ def play(measurement: Measurement, start, scale, options: GanrecOptions, mask, n
         if options.levels is not None and total > 0 and late:
             if players.levels is None or iteration % REFRESH == 0 and options.levels == "auto":
                 with torch.no_grad():
-                    players.levels = _levels(players.generator(), options, scale, players.levels is None)
+                    players.levels = levels_of(players.generator(), options, scale, players.levels is None)
             players.set_ramp(min(1.0, (2 * iteration - total) / (0.5 * total)))
         if iteration == total:
             players.evaluate()
         else:
             if replay is None or phase != (players.levels is None or id(players.levels), players.offers):
                 phase = players.levels is None or id(players.levels), players.offers
-                replay = Replay(players.step, device, measurement.model)
-            players.game.set_rate(annealed(iteration, total))
+                replay = CudaGraphStep(players.step, device, measurement.model)
+            players.game.set_rate(learning_rate_factor(iteration, total))
             replay()
         if iteration - looked >= often or iteration in (0, total):
             news = players.curves(looked + 1, iteration)
@@ -197,7 +206,7 @@ def play(measurement: Measurement, start, scale, options: GanrecOptions, mask, n
             if players.offers and iteration < total:
                 for values in news["objective"]:
                     open_ = plateau(values)
-                players.best.close(open_.to(device))
+                players.best.freeze(open_.to(device))
                 stopped = stopped if open_.any() else "plateau"
         if iteration > 0 and notify(iteration, total, worst):
             stopped = "callback"
@@ -211,7 +220,7 @@ def play(measurement: Measurement, start, scale, options: GanrecOptions, mask, n
     return players.outcome(), players.levels, history, stopped
 
 
-def _not_finite(iteration: int, best: Best) -> NonFiniteError:
+def _not_finite(iteration: int, best: BestIterate) -> NonFiniteError:
     error = NonFiniteError(
         f"the fit became infinite or NaN at iteration {iteration}; the best finite image (iteration {best.iteration.tolist()}) is kept in the "
         "error's `result`. Lower pixel_rate and learning_rate, or check the data for extreme values"

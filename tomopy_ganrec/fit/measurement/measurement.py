@@ -6,14 +6,14 @@ import torch
 
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.forward_model import ForwardModel
-from tomopy_ganrec.solvers.operators import filtered
+from tomopy_ganrec.solvers.operators import filter_projections
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 
 from .noise import residual_levels, whitening
-from .pixel_response import pixel_response, unblurred
-from .regularization import Settings, refine_settings
+from .pixel_response import compensate_response, pixel_response
+from .regularization import RegularizationWeights, weights_from_residual
 
-__all__ = ["Measurement", "column", "constrained", "known_measurement"]
+__all__ = ["Measurement", "constrained", "known_measurement", "per_slice"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Measurement:
     data: torch.Tensor
     response: torch.Tensor | None
     spectrum: torch.Tensor | None
-    settings: list[Settings]
+    settings: list[RegularizationWeights]
     solver: TotalVariation | None = None
 
     def residual(self, model_sinogram: torch.Tensor) -> torch.Tensor:
         """What a model sinogram leaves unexplained, as the detector would see it."""
         residual = model_sinogram - self.data
-        return residual if self.response is None else filtered(residual, self.response)
+        return residual if self.response is None else filter_projections(residual, self.response)
 
     def relative_residual(self, image: torch.Tensor) -> torch.Tensor:
         """‖A x − b‖/‖b‖ of each slice: (n,)."""
@@ -61,7 +61,7 @@ class Measurement:
 
     def noise(self, owner: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Noise and model error such as `data` have, afresh, for slices `owner`, by their place in this measurement: (len(owner), *range_shape)."""
-        sigma = column((self.settings[k].level for k in owner.tolist()), self.data) * self.data.shape[2] / 2
+        sigma = per_slice((self.settings[k].residual_level for k in owner.tolist()), self.data) * self.data.shape[2] / 2
         noise = (
             torch.randn((len(owner), *self.data.shape[1:]), generator=generator, dtype=torch.float32).to(self.data)
             * sigma
@@ -69,7 +69,7 @@ class Measurement:
         if self.response is None:
             return noise
         spectrum = self.spectrum if len(self.spectrum) == 1 else self.spectrum[owner]
-        return filtered(noise, 1 / spectrum)
+        return filter_projections(noise, 1 / spectrum)
 
     def single(self) -> "Measurement":
         """The same in float32, without a solver that has begun; the model stays as it is."""
@@ -86,7 +86,7 @@ class Measurement:
         )  # fmt: skip
 
 
-def column(values, like: torch.Tensor) -> torch.Tensor:
+def per_slice(values, like: torch.Tensor) -> torch.Tensor:
     """A number for each slice, (B, 1, 1)."""
     return torch.tensor(list(values), dtype=torch.float64).to(like)[:, None, None]
 
@@ -103,20 +103,20 @@ def learn_noise(measurement: Measurement, image: torch.Tensor, options: GanrecOp
     low, high = residual_levels(measurement.residual(measurement.model.forward_project(image)) / (columns / 2))
     weight, reference = whitening(low, high, columns)
     settings = [
-        refine_settings(s, a, b, measurement.model.theta, options)
+        weights_from_residual(s, a, b, measurement.model.theta, options)
         for s, a, b in zip(measurement.settings, low.tolist(), reference.tolist(), strict=True)
     ]
     return replace(measurement, settings=settings, spectrum=measurement.response * weight)
 
 
-def known_measurement(model, sinogram: torch.Tensor, settings: list[Settings], pixels: str) -> Measurement:
+def known_measurement(model, sinogram: torch.Tensor, settings: list[RegularizationWeights], pixels: str) -> Measurement:
     """The slices as the model explains them whose pixels and noise are known."""
     index = torch.arange(len(settings), device=sinogram.device)
     if pixels == "box":
         return Measurement(index, model, sinogram, None, None, settings)
     fine, columns = model.resampled(rays_per_bin=2), sinogram.shape[2]
     response = pixel_response(model.theta, columns, model.pixel_size, 2).to(sinogram)
-    low = column((s.low for s in settings), sinogram)[:, 0, 0]
-    reference = column((s.level for s in settings), sinogram)[:, 0, 0]
+    low = per_slice((s.noise_level for s in settings), sinogram)[:, 0, 0]
+    reference = per_slice((s.residual_level for s in settings), sinogram)[:, 0, 0]
     weight, _ = whitening(low, reference, columns)
-    return Measurement(index, fine, unblurred(sinogram, response), response, response * weight, settings)
+    return Measurement(index, fine, compensate_response(sinogram, response), response, response * weight, settings)

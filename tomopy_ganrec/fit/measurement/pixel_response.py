@@ -11,9 +11,9 @@ import math
 import numpy as np
 import torch
 
-from tomopy_ganrec.solvers.operators import filtered
+from tomopy_ganrec.solvers.operators import filter_projections
 
-__all__ = ["pixel_response", "unblurred"]
+__all__ = ["compensate_response", "pixel_response"]
 
 LIMIT = 4.0  # of the response: near Nyquist aliasing rules, not the formula
 
@@ -51,6 +51,6 @@ def pixel_response(theta, columns: int, pixel_size: float = 1.0, rays_per_bin: i
     return torch.from_numpy(np.clip(response, 1 / LIMIT, LIMIT).astype(np.float32))
 
 
-def unblurred(sinogram: torch.Tensor, response: torch.Tensor) -> torch.Tensor:
+def compensate_response(sinogram: torch.Tensor, response: torch.Tensor) -> torch.Tensor:
     """Data as the projector would give them for the pixel means: b̂ / H. With the weight H on its frequencies the noise stays as it was."""
-    return filtered(sinogram, 1 / response)
+    return filter_projections(sinogram, 1 / response)

@@ -12,7 +12,7 @@ from tomopy_ganrec.solvers.wedge import measured_range
 
 from .noise import estimate_noise
 
-__all__ = ["Settings", "carried", "choose_settings", "refine_settings"]
+__all__ = ["RegularizationWeights", "initial_weights", "weights_from_residual", "weights_of_neighbour"]
 
 CLEAN = 1e-3  # relative noise below which data count as noise-free
 LOW_NOISE = 9e-3  # below which structure under the pixel, and edges along the missing frequencies, can be told from noise: about 3e4 photons
@@ -23,26 +23,26 @@ ALONG, NARROW = (
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The weights of one slice; `noise` in the data's units, the others relative to its scale. `level` is what the residual should be, `low` its part
-    that is noise."""
+class RegularizationWeights:
+    """The weights of one slice; `noise` in the data's units, the others relative to its scale. `residual_level` is what the residual
+    should be, `noise_level` its part that is noise."""
 
     noise: float
     relative_noise: float
     strength: float
     epsilon: float
-    rho: float
+    step_ratio: float
     rounds: int
     loss: str
     data_weight: float
-    level: float
+    residual_level: float
     along: float
-    low: float
+    noise_level: float
 
 
-def choose_settings(
+def initial_weights(
     model: ForwardModel, sinogram: torch.Tensor, scale: torch.Tensor, options: GanrecOptions
-) -> list[Settings]:
+) -> list[RegularizationWeights]:
     """Settings for each slice of a batch.
 
     The noise of a back-projected residual grows with σ·√angles while the data term of `TotalVariation` is normalised by ‖A‖² ∝
@@ -86,16 +86,28 @@ def choose_settings(
         loss = ("l1" if clean and options.rounds else "l2") if options.loss == "auto" else options.loss
         data_weight = math.sqrt(128 / columns)
         along = options.along if options.along is not None else ALONG if relative < LOW_NOISE and wedge else 1.0
-        rho = 100.0 if clean else 30.0
+        step_ratio = 100.0 if clean else 30.0
         settings.append(
-            Settings(
-                sigma, relative, strength, epsilon, rho, options.rounds, loss, data_weight, relative, along, relative
+            RegularizationWeights(
+                sigma,
+                relative,
+                strength,
+                epsilon,
+                step_ratio,
+                options.rounds,
+                loss,
+                data_weight,
+                relative,
+                along,
+                relative,
             )
         )
     return settings
 
 
-def refine_settings(settings: Settings, low: float, reference: float, theta, options: GanrecOptions) -> Settings:
+def weights_from_residual(
+    settings: RegularizationWeights, low: float, reference: float, theta, options: GanrecOptions
+) -> RegularizationWeights:
     """The weights for reweighting data whose noise and model error are known (`response.residual_levels`, `response.whitening`).
 
     λ = c·`reference`/√angles with c = 10 (range/120°)^1.3, at most 10; ε = 0.02 √(`low`/0.005), 0.02 to 0.04. Both were found on the four
@@ -123,8 +135,8 @@ def refine_settings(settings: Settings, low: float, reference: float, theta, opt
         strength=strength,
         epsilon=epsilon,
         loss="l2" if options.loss == "auto" else options.loss,
-        level=reference,
-        low=low,
+        residual_level=reference,
+        noise_level=low,
     )
 
 
@@ -132,13 +144,16 @@ NOISE = 2.0  # ratio of the noise of two slices above which they do not share th
 SLOWER, SLOWER_NOISY = 3.0, 10.0  # by which ρ is smaller
 
 
-def carried(settings: Settings, near: dict, options: GanrecOptions) -> Settings | None:
+def weights_of_neighbour(
+    settings: RegularizationWeights, near: dict, options: GanrecOptions
+) -> RegularizationWeights | None:
     """The settings of a slice with what its neighbour's record `near` knows of noise and weights; None where the two do not belong together."""
     known, own = near.get("relative_noise"), settings.relative_noise
     if known is None or max(known, own) > max(NOISE * min(known, own), CLEAN):
         return None
-    settings = replace(settings, rho=settings.rho / (SLOWER if own < CLEAN else SLOWER_NOISY))
+    settings = replace(settings, step_ratio=settings.step_ratio / (SLOWER if own < CLEAN else SLOWER_NOISY))
     if near["pixels"] == "box":
         return replace(settings, along=options.along or 1.0)
-    names = {name: near[name] for name in ("strength", "epsilon", "level", "low", "along")}
+    names = {name: near[name] for name in ("strength", "epsilon", "along")}
+    names |= {"residual_level": near["level"], "noise_level": near["low"]}
     return replace(settings, loss="l2" if options.loss == "auto" else options.loss, **names)
