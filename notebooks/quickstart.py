@@ -152,7 +152,7 @@ show(images, truth)
 # ## Options
 #
 # They go into one dictionary, or are given as keywords. `num_iter=0` returns the image that the fit starts from, edge-reweighted total variation;
-# with `reweight=0` as well it is plain total variation. Both are cheaper, and they tell how much of the result the fit itself adds.
+# with `reweight_rounds=0` as well it is plain total variation. Both are cheaper, and they tell how much of the result the fit itself adds.
 
 
 # %%
@@ -164,7 +164,7 @@ def recon(proj, theta, **more):
 
 
 for name, options in {
-    "plain total variation": {"num_iter": 0, "reweight": 0},
+    "plain total variation": {"num_iter": 0, "reweight_rounds": 0},
     "start image": {"num_iter": 0},
     "ganrec": FIT,
 }.items():
@@ -196,7 +196,7 @@ print(textwrap.fill(str(GanrecOptions()), 110))
 # %%
 with_levels, info = tomopy_ganrec.recon(proj, theta, center=center, levels="auto", return_info=True, options=FIT)
 print(info)
-for key in ("noise", "strength", "iteration", "start_residual", "residual", "levels", "stopped", "backend"):
+for key in ("noise", "tv_weight", "iteration", "start_residual", "residual", "levels", "stopped", "backend"):
     print(f"{key:15s} {info.slices[0][key]}")
 
 # %% [markdown]

@@ -212,7 +212,7 @@ plt.show()
 # 'index'. This is the start image of ganrec, total variation, which is quicker than the whole fit:
 
 # %%
-one_slice, quick_look = proj[:, :1], {"num_iter": 0, "reweight": 0}
+one_slice, quick_look = proj[:, :1], {"num_iter": 0, "reweight_rounds": 0}
 pair, fits = [], []
 for convention, center in (("edge", index_center), ("index", index_center + 0.5)):
     options = quick_look | {"center_convention": convention}

@@ -126,7 +126,9 @@ def main() -> None:
     where = f"{size}² from {given.wedge}°, {batch} at once"
     fine = model.resampled(rays_per_bin=2)
     response = pixel_response(theta, size, 1.0, 2).to(device)
-    solver = TotalVariation(fine, sinogram, mask=mask, spectrum=response[None], along=settings[0].along)
+    solver = TotalVariation(
+        fine, sinogram, mask=mask, spectrum=response[None], wedge_tv_weight=settings[0].wedge_tv_weight
+    )
     weight = edge_weights(start, torch.full((batch, 1, 1), 0.03, device=device))
     y, spectrum = fine.forward_project(start), torch.fft.rfft(sinogram)
     gx, gy = gradient(start)

@@ -404,7 +404,7 @@ def reconstruct(given, data, theta, size: int, method: str) -> tuple[dict, np.nd
         if kind == "MLEM-200":
             image = mlem(model, sinogram, 200)
         else:
-            options = dict(reweight=0, num_iter=0, pixels="box") if kind == "TV" else dict(quality=choice)
+            options = dict(reweight_rounds=0, num_iter=0, pixel_model="point") if kind == "TV" else dict(quality=choice)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 result = fit(model, sinogram, GanrecOptions(**options))

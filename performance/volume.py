@@ -47,7 +47,7 @@ def measure(folder: Path, size: int, slices: int, options: dict, to_file: bool, 
 
     theta = np.deg2rad(np.arange(ANGLES))
     recon(
-        np.load(folder / "warm-up.npy"), theta, sinogram_order=True, num_iter=1, reweight=1
+        np.load(folder / "warm-up.npy"), theta, sinogram_order=True, num_iter=1, reweight_rounds=1
     )  # libraries and threads are there
     data = np.load(folder / "data.npy", mmap_mode="r")[::part]
     truth = np.load(folder / "truth.npy", mmap_mode="r")[::part]

@@ -15,7 +15,7 @@ from tomopy_ganrec import GanrecOptions, ganrec, recon
 from tomopy_ganrec.projector import ParallelBeamProjector
 
 N, ANGLES = 32, 30
-QUICK = {"num_iter": 3, "reweight": 1}
+QUICK = {"num_iter": 3, "reweight_rounds": 1}
 
 
 def blobs(size=N, scale=1.0):
@@ -89,7 +89,12 @@ def test_two_dimensional_chunk_with_scalar_centre(sinograms, theta):
 
 def test_keywords_come_before_options_and_tomopy_keywords_pass(sinograms, theta):
     out = call(
-        sinograms[:1], theta, options={"num_iter": 9, "reweight": 1}, num_iter=3, filter_name="parzen", num_block=1
+        sinograms[:1],
+        theta,
+        options={"num_iter": 9, "reweight_rounds": 1},
+        num_iter=3,
+        filter_name="parzen",
+        num_block=1,
     )
     np.testing.assert_array_equal(out, call(sinograms[:1], theta, options=QUICK))
 
@@ -144,7 +149,7 @@ def test_tomopys_gpu_with_a_list_of_gpus():
     [
         ("num_iter", 3),
         ("num_iter", None),
-        ("strength", 0.1),
+        ("tv_weight", 0.1),
         ("loss", "l2"),
         ("mask", False),
         ("levels", None),
@@ -307,26 +312,28 @@ def test_progress_bar_ends_full(sinograms, theta, capsys):
 
 
 def test_a_stack_larger_than_the_volume(sinograms, theta):
-    expected = recon(sinograms, theta, sinogram_order=True, stack=3, **QUICK)
-    np.testing.assert_array_equal(recon(sinograms, theta, sinogram_order=True, stack=8, **QUICK), expected)
+    expected = recon(sinograms, theta, sinogram_order=True, joint_slices=3, **QUICK)
+    np.testing.assert_array_equal(recon(sinograms, theta, sinogram_order=True, joint_slices=8, **QUICK), expected)
     for k in range(3):  # in their order: they are scaled 1, 2 and 3
         assert expected[k].sum() == pytest.approx((k + 1) * blobs().sum(), rel=0.05)
 
 
 def test_a_volume_is_cut_into_stacks(sinograms, theta):
     tomo = np.concatenate([sinograms, sinograms[:2]])
-    found = recon(tomo, theta, sinogram_order=True, stack=2, **QUICK)
+    found = recon(tomo, theta, sinogram_order=True, joint_slices=2, **QUICK)
     parts = [
-        recon(tomo[s], theta, sinogram_order=True, stack=2, **QUICK) for s in (slice(0, 2), slice(2, 4), slice(4, 5))
+        recon(tomo[s], theta, sinogram_order=True, joint_slices=2, **QUICK)
+        for s in (slice(0, 2), slice(2, 4), slice(4, 5))
     ]
     np.testing.assert_array_equal(found, np.concatenate(parts))
 
 
 def test_stacks_of_different_centres_do_not_mix(sinograms, theta):
     tomo, centers = np.concatenate([sinograms[:2], sinograms[:2]]), [16.0, 16.0, 15.2, 15.2]
-    found = recon(tomo, theta, centers, sinogram_order=True, stack=4, **QUICK)
+    found = recon(tomo, theta, centers, sinogram_order=True, joint_slices=4, **QUICK)
     parts = [
-        recon(tomo[s], theta, centers[s], sinogram_order=True, stack=4, **QUICK) for s in (slice(0, 2), slice(2, 4))
+        recon(tomo[s], theta, centers[s], sinogram_order=True, joint_slices=4, **QUICK)
+        for s in (slice(0, 2), slice(2, 4))
     ]
     np.testing.assert_array_equal(found, np.concatenate(parts))
 
@@ -345,7 +352,7 @@ def test_only_neighbours_are_stacked(theta, centers, monkeypatch):
 
     monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", fit)
     tomo = np.arange(7, dtype=np.float32)[:, None, None] * np.ones((1, ANGLES, N), np.float32)
-    found = recon(tomo, theta, centers, sinogram_order=True, stack=2)
+    found = recon(tomo, theta, centers, sinogram_order=True, joint_slices=2)
     assert found[:, 0, 0].tolist() == list(range(7)) and sorted(sum(seen, [])) == list(range(7))
     assert all(len(stack) <= 2 and (np.diff(stack) == 1).all() for stack in seen)
     assert all(len({centers[k] for k in stack}) == 1 for stack in seen)
@@ -357,15 +364,24 @@ def test_progress_and_stages_of_all_that_may_be_asked_for(sinograms, theta, caps
     for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
         monkeypatch.setattr(wedge_learning, name, value)
     seen = []
-    options = dict(QUICK, stack=2, learn=1, refine=2, spread=2, pixels="mean", progress=True, callback=seen.append)
+    options = dict(
+        QUICK,
+        joint_slices=2,
+        wedge_rounds=1,
+        grid_factor=2,
+        uncertainty_samples=2,
+        pixel_model="area",
+        progress=True,
+        callback=seen.append,
+    )
     image, info = recon(sinograms[..., :20, :], theta[:20], sinogram_order=True, return_info=True, **options)
     shown = capsys.readouterr().err
-    assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "fit", "learn", "spread"]
+    assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "fit", "learn", "uncertainty"]
     assert all(1 <= s.iteration <= s.total for s in seen)
     assert "100%" in shown  # the bar draws ten times a second at most: a short stage may not be seen in it
     shares = [int(part) for part in re.findall(r"(\d+)%", shown)]
     assert shares == sorted(shares)  # it never goes back
-    assert np.isfinite(image).all() and all(np.isfinite(s["spread"]).all() for s in info.slices)
+    assert np.isfinite(image).all() and all(np.isfinite(s["uncertainty"]).all() for s in info.slices)
     assert "3 slices on" in str(info)
 
 

@@ -23,9 +23,19 @@ LAYERS = [
     {"phantoms", "metrics"},
     {"results", "validation"},
     {"scan_angles"},
-    {"options", "forks"},
+    {"options", "slice_record", "forks"},
 ]
-TORCH_FREE = {"io", "options", "validation", "scan_angles", "forks", "phantoms", "metrics", "volume.planning"}
+TORCH_FREE = {
+    "io",
+    "options",
+    "slice_record",
+    "validation",
+    "scan_angles",
+    "forks",
+    "phantoms",
+    "metrics",
+    "volume.planning",
+}
 
 
 @functools.cache

@@ -37,7 +37,7 @@ import numpy as np, torch
 from tomopy_ganrec import ganrec, recon
 torch.set_num_threads(THREADS)
 data, theta = np.random.default_rng(0).random((2, 60, 64)).astype(np.float32), np.linspace(0, 2.1, 60)
-options = dict(num_iter=1, reweight=1, pixels="box", device="cpu", init="fbp")
+options = dict(num_iter=1, reweight_rounds=1, pixel_model="point", device="cpu", init="fbp")
 run = functools.partial(recon, data, theta, sinogram_order=True, **options)
 
 def same(found, expected):

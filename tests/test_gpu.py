@@ -391,7 +391,7 @@ def test_best_agrees_with_the_cpu(subpixel):
 
     truth, sinogram, theta = subpixel
     images = {
-        device: reconstruct_on(device, sinogram[None], theta, quality="best", learn=1)[0][0]
+        device: reconstruct_on(device, sinogram[None], theta, quality="best", wedge_rounds=1)[0][0]
         for device in ("cpu", "cuda")
     }
     score = {device: metrics.mssim(truth, image) for device, image in images.items()}
@@ -405,7 +405,7 @@ def test_slices_learn_each_on_its_own_on_the_gpu(subpixel):
 
     truth, sinogram, theta = subpixel
     other = np.ascontiguousarray(sinogram[:, ::-1])  # the object mirrored in its axis
-    options = dict(pixels="mean", learn=1)
+    options = dict(pixel_model="area", wedge_rounds=1)
     together = reconstruct_on("cuda", np.stack([sinogram, other, other, other]), theta, **options)[0][0]
     alone = reconstruct_on("cuda", sinogram[None], theta, **options)[0][0]
     assert metrics.mssim(truth, together) == pytest.approx(metrics.mssim(truth, alone), abs=0.01)
@@ -416,9 +416,16 @@ def test_spread_on_the_gpu(subpixel):
     found = {}
     for device in ("cpu", "cuda"):
         info = reconstruct_on(
-            device, sinogram[None], theta, num_iter=0, reweight=1, pixels="mean", noise=0.05, spread=4
+            device,
+            sinogram[None],
+            theta,
+            num_iter=0,
+            reweight_rounds=1,
+            pixel_model="area",
+            noise=0.05,
+            uncertainty_samples=4,
         )[1]
-        found[device] = info.slices[0]["spread"]
+        found[device] = info.slices[0]["uncertainty"]
     assert isinstance(found["cuda"], np.ndarray) and found["cuda"].shape == (64, 64)
     # The same noise, drawn on the CPU; sums in another order.
     assert difference(found["cuda"], found["cpu"]) <= 0.05
@@ -428,13 +435,23 @@ def test_stack_on_the_gpu(subpixel):
     truth, sinogram, theta = subpixel
     noisy = sinogram + 0.2 * np.random.default_rng(0).standard_normal((3, *sinogram.shape)).astype(np.float32)
     images = {
-        device: reconstruct_on(device, noisy, theta, stack=3, pixels="mean", reweight=2)[0]
+        device: reconstruct_on(device, noisy, theta, joint_slices=3, pixel_model="area", reweight_rounds=2)[0]
         for device in ("cpu", "cuda")
     }
     # A convex problem twice reweighted, in float32 with sums in another order.
     assert difference(images["cuda"], images["cpu"]) <= 1e-2
-    taught, info = reconstruct_on("cuda", noisy, theta, stack=3, pixels="mean", reweight=1, learn=1, refine=2, spread=2)
-    assert np.isfinite(taught).all() and all(np.isfinite(s["spread"]).all() for s in info.slices)
+    taught, info = reconstruct_on(
+        "cuda",
+        noisy,
+        theta,
+        joint_slices=3,
+        pixel_model="area",
+        reweight_rounds=1,
+        wedge_rounds=1,
+        grid_factor=2,
+        uncertainty_samples=2,
+    )
+    assert np.isfinite(taught).all() and all(np.isfinite(s["uncertainty"]).all() for s in info.slices)
 
 
 def test_benchmark_command_on_the_gpu(tmp_path):
@@ -465,7 +482,7 @@ def scan(subpixel):
 
 def test_all_gpus_share_the_slices_and_give_what_one_gives(scan):
     gpus = list(range(torch.cuda.device_count()))
-    options = dict(num_iter=10, reweight=2, pixels="mean", warm_start=4, batch_size=2)
+    options = dict(num_iter=10, reweight_rounds=2, pixel_model="area", warm_start=4, batch_size=2)
     one = reconstruct_on("cuda", *scan, **options)[0]
     image, info = reconstruct_on("auto", *scan, gpu_list=gpus, **options)
     assert {s["device"] for s in info.slices} <= {f"cuda:{k}" for k in gpus}
@@ -474,7 +491,7 @@ def test_all_gpus_share_the_slices_and_give_what_one_gives(scan):
 
 @pytest.mark.parametrize("batch", (1, 3))
 def test_a_slice_does_not_depend_on_its_batch_on_the_gpu(scan, batch):
-    options = dict(pixels="mean", warm_start=0)
+    options = dict(pixel_model="area", warm_start=0)
     expected = reconstruct_on("cuda", *scan, batch_size=10, **options)[0]
     found = reconstruct_on("cuda", *scan, batch_size=batch, **options)[0]
     assert max(difference(a, b) for a, b in zip(found, expected, strict=True)) <= 1e-4  # the requirement
@@ -487,9 +504,11 @@ def test_estimate_on_the_gpu():
     theta = np.deg2rad(np.arange(angles))
     x = np.linspace(-1, 1, size, dtype=np.float32)
     tomo = np.broadcast_to(size / 2 * np.sqrt(np.clip(1 - x * x, 0, None)), (8, angles, size)).astype(np.float32)
-    options = dict(num_iter=3, reweight=1, batch_size=8, backend="matrix", warm_start=0)
+    options = dict(num_iter=3, reweight_rounds=1, batch_size=8, backend="matrix", warm_start=0)
     estimate = estimate_memory(tomo.shape, options | dict(device="cuda"), sinogram_order=True, out="rec.h5")
-    reconstruct_on("cuda", tomo[:2, ::8], theta[::8], num_iter=1, reweight=1)  # what the libraries take for themselves
+    reconstruct_on(
+        "cuda", tomo[:2, ::8], theta[::8], num_iter=1, reweight_rounds=1
+    )  # what the libraries take for themselves
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
@@ -503,7 +522,7 @@ def test_a_full_gpu_gets_half_of_the_slices(scan):
     from tomopy_ganrec import estimate_memory
 
     tomo, theta = scan
-    options = dict(num_iter=3, reweight=1, pixels="box", warm_start=0)
+    options = dict(num_iter=3, reweight_rounds=1, pixel_model="point", warm_start=0)
     expected = reconstruct_on("cuda", tomo, theta, batch_size=2, **options)[0]
     at_work = [
         estimate_memory(tomo.shape, options | dict(batch_size=n), sinogram_order=True, out="x.h5").slices_at_work
@@ -545,7 +564,7 @@ def recordings(monkeypatch):
 
 @pytest.mark.parametrize("backend", ["matrix", "fourier"])
 @pytest.mark.parametrize(
-    "options", [{}, dict(along=0.7), dict(across=1.0), dict(nonnegative=False, mask=None)], ids=str
+    "options", [{}, dict(wedge_tv_weight=0.7), dict(across=1.0), dict(nonnegative=False, mask=None)], ids=str
 )
 def test_recorded_total_variation_is_the_same(monkeypatch, backend, options):
     from tomopy_ganrec.solvers.forward_model import field_of_view
@@ -588,7 +607,7 @@ def test_recorded_fit_is_the_same(monkeypatch, shale_case, options):
 
     case = shale_case(slices=2)
     model = case.model.to("cuda")
-    options = dict(pixels="box", patience=0, reweight=2) | options
+    options = dict(pixel_model="point", patience=0, reweight_rounds=2) | options
     found = {}
     for kind in ("recorded", "as it is", "cpu"):
         with monkeypatch.context() as patch:
@@ -617,7 +636,7 @@ def test_a_callback_stops_a_recorded_fit(shale_case):
     result = fit(
         model,
         case.sinogram.cuda(),
-        GanrecOptions(reweight=1, num_iter=40),
+        GanrecOptions(reweight_rounds=1, num_iter=40),
         callback=lambda s: seen.append(s) or s.stage == "fit" and s.iteration == 17,
     )
     assert (
@@ -634,4 +653,8 @@ def test_astra_is_not_recorded_and_works(astra, shale_case):
 
     case = shale_case()
     model = ParallelBeamProjector(64, case.theta, 64, backend="astra_cuda", device="cuda")
-    assert fit(model, case.sinogram.cuda(), GanrecOptions(reweight=1, num_iter=8, pixels="box")).image.isfinite().all()
+    assert (
+        fit(model, case.sinogram.cuda(), GanrecOptions(reweight_rounds=1, num_iter=8, pixel_model="point"))
+        .image.isfinite()
+        .all()
+    )

@@ -16,22 +16,30 @@ NAMES = [field.name for field in dataclasses.fields(GanrecOptions)]
 WHOLE = {
     "num_iter": 0,
     "warm_iter": 0,
-    "reweight": 0,
-    "learn": 0,
-    "refine": 1,
-    "stack": 1,
-    "spread": 0,
+    "reweight_rounds": 0,
+    "wedge_rounds": 0,
+    "grid_factor": 1,
+    "joint_slices": 1,
+    "uncertainty_samples": 0,
     "patience": 0,
     "seed": 0,
     "batch_size": 1,
 }
-NOT_NEGATIVE = ("noise", "strength", "adversarial", "levels_weight")
-POSITIVE = ("epsilon", "learning_rate", "pixel_rate", "discriminator_rate", "data_weight", "projector_memory", "along")
+NOT_NEGATIVE = ("noise", "tv_weight", "adversarial", "levels_weight")
+POSITIVE = (
+    "edge_threshold",
+    "learning_rate",
+    "pixel_rate",
+    "discriminator_rate",
+    "data_weight",
+    "projector_memory",
+    "wedge_tv_weight",
+)
 SWITCHES = ("nonnegative", "mask", "network", "trust_theta", "progress")
 CHOICES = {
     "preset": ("default", "paper"),
     "quality": ("fast", "default", "best"),
-    "pixels": ("auto", "mean", "box"),
+    "pixel_model": ("auto", "area", "point"),
     "init": ("tv", "sirt", "fbp", "none"),
     "loss": ("auto", "l1", "l2"),
     "center_convention": ("edge", "index"),
@@ -269,19 +277,24 @@ def test_quality_sets_what_is_left_open(quality, spent):
 @pytest.mark.parametrize("quality", ("fast", "default", "best"))
 @pytest.mark.parametrize("value", (0, 3))
 def test_what_is_given_stands_whatever_the_quality(quality, value):
-    options = GanrecOptions(quality=quality, num_iter=value, reweight=value, learn=value)
+    options = GanrecOptions(quality=quality, num_iter=value, reweight_rounds=value, wedge_rounds=value)
     assert (options.iterations, options.rounds, options.lessons) == (value, value, value)
 
 
 def test_learning_and_stacks_take_the_place_of_the_fit():
     assert [
-        GanrecOptions(**given).iterations for given in (dict(learn=1), dict(learn=0), dict(stack=2), dict(stack=1))
+        GanrecOptions(**given).iterations
+        for given in (dict(wedge_rounds=1), dict(wedge_rounds=0), dict(joint_slices=2), dict(joint_slices=1))
     ] == [0, 50, 0, 50]
-    assert GanrecOptions(stack=2, learn=1, num_iter=7).iterations == 7
+    assert GanrecOptions(joint_slices=2, wedge_rounds=1, num_iter=7).iterations == 7
 
 
 def test_slices_of_a_stack_are_tied_and_single_ones_are_not():
-    assert GanrecOptions().across == 0 and GanrecOptions(stack=1).across == 0 and GanrecOptions(stack=2).across > 0
+    assert (
+        GanrecOptions().across == 0
+        and GanrecOptions(joint_slices=1).across == 0
+        and GanrecOptions(joint_slices=2).across > 0
+    )
 
 
 def test_the_paper_preset_keeps_its_iterations_whatever_the_quality():
@@ -297,8 +310,8 @@ def test_the_paper_preset_keeps_its_iterations_whatever_the_quality():
         ("noize", "noise"),
         ("non_negative", "nonnegative"),
         ("Seed", "seed"),
-        ("pixel", "pixels"),
-        ("stacks", "stack"),
+        ("pixel", "pixel_model"),
+        ("stacks", "joint_slices"),
     ),
 )
 def test_unknown_names_are_refused_with_the_nearest(wrong, right):
@@ -332,8 +345,8 @@ def test_tomopys_own_keywords_are_passed_over():
 
 
 def test_later_mappings_win():
-    options = GanrecOptions.from_mapping({"seed": 1, "num_iter": 5}, None, {"seed": 2}, {"reweight": 3})
-    assert (options.seed, options.num_iter, options.reweight) == (2, 5, 3)
+    options = GanrecOptions.from_mapping({"seed": 1, "num_iter": 5}, None, {"seed": 2}, {"reweight_rounds": 3})
+    assert (options.seed, options.num_iter, options.reweight_rounds) == (2, 5, 3)
 
 
 def test_mappings_are_left_alone():

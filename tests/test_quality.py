@@ -11,7 +11,9 @@ def test_each_material_has_its_attenuation():
     truth, sinogram = Case("shale", 128, "120").slice(seed=3)
     slices = {
         "ganrec": recon(sinogram[None], Wedge("120").theta, sinogram_order=True, num_iter=0)[0],
-        "tv": recon(sinogram[None], Wedge("120").theta, sinogram_order=True, num_iter=0, reweight=0, pixels="box")[0],
+        "tv": recon(
+            sinogram[None], Wedge("120").theta, sinogram_order=True, num_iter=0, reweight_rounds=0, pixel_model="point"
+        )[0],
     }
     error = {}
     for name, image in slices.items():

@@ -100,18 +100,25 @@ def registered():
 @pytest.mark.parametrize(
     "keywords",
     [
-        {"num_iter": 2, "reweight": 0},
-        {"num_iter": 2, "reweight": 0, "filter_name": "parzen", "filter_par": [0.5, 8], "reg_par": 1, "num_block": 2},
-        {"num_iter": 1, "reweight": 0, "mask": False, "levels": None, "noise": "auto", "strength": 0.01},
+        {"num_iter": 2, "reweight_rounds": 0},
         {
             "num_iter": 2,
-            "reweight": 0,
+            "reweight_rounds": 0,
+            "filter_name": "parzen",
+            "filter_par": [0.5, 8],
+            "reg_par": 1,
+            "num_block": 2,
+        },
+        {"num_iter": 1, "reweight_rounds": 0, "mask": False, "levels": None, "noise": "auto", "tv_weight": 0.01},
+        {
+            "num_iter": 2,
+            "reweight_rounds": 0,
             "levels": [0, 0.01, 0.02],
             "seed": np.int64(3),
             "callback": lambda status: False,
         },
-        {"options": {"num_iter": 3, "reweight": 0}, "num_iter": 2},
-        {"num_iter": 2, "reweight": 0, "device": "gpu", "accelerated": False},
+        {"options": {"num_iter": 3, "reweight_rounds": 0}, "num_iter": 2},
+        {"num_iter": 2, "reweight_rounds": 0, "device": "gpu", "accelerated": False},
     ],
     ids=lambda keywords: "-".join(keywords),
 )
@@ -150,17 +157,17 @@ def test_a_misspelt_keyword_by_name(scan, registered):
                 "method": "SIRT_CUDA",
                 "proj_type": "cuda",
                 "num_iter": 2,
-                "reweight": 0,
+                "reweight_rounds": 0,
                 "extra_options": {"MinConstraint": 0},
             }
         },
-        {"options": {"method": "SART", "proj_type": "linear", "num_iter": 2, "reweight": 0, "gpu_list": None}},
+        {"options": {"method": "SART", "proj_type": "linear", "num_iter": 2, "reweight_rounds": 0, "gpu_list": None}},
         {
             "lpmethod": "lpfbp",
             "filter_name": "parzen",
             "interp_type": "cubic",
             "num_iter": 2,
-            "reweight": 0,
+            "reweight_rounds": 0,
             "ncore": 1,
         },
         {
@@ -169,7 +176,7 @@ def test_a_misspelt_keyword_by_name(scan, registered):
             "pool_size": 2,
             "interpolation": "NN",
             "num_iter": 2,
-            "reweight": 0,
+            "reweight_rounds": 0,
             "ncore": 1,
         },
     ],
@@ -180,7 +187,7 @@ def test_scripts_of_tomopys_other_algorithms(scan, keywords):
     before = {name: dict(value) if name == "options" else value for name, value in keywords.items()}
     ours = tomopy.recon(projections, theta, CENTER, algorithm=ganrec, **keywords)
     plain = tomopy.recon(
-        projections, theta, CENTER, algorithm=ganrec, num_iter=2, reweight=0, ncore=keywords.get("ncore")
+        projections, theta, CENTER, algorithm=ganrec, num_iter=2, reweight_rounds=0, ncore=keywords.get("ncore")
     )
     np.testing.assert_array_equal(ours, plain)
     assert keywords == before  # tomopy.astra writes its defaults into the caller's dictionary
@@ -282,7 +289,7 @@ def chunked(scan, ncore, nchunk, **options):
         algorithm=ganrec,
         ncore=ncore,
         nchunk=nchunk,
-        options={"num_iter": 2, "reweight": 1} | options,
+        options={"num_iter": 2, "reweight_rounds": 1} | options,
     )
 
 
@@ -318,7 +325,7 @@ def test_warm_start_on_request_within_a_chunk():
     projections = tomopy.project(
         np.stack([(1 + 0.01 * k) * blobs() for k in range(6)]), theta, center=CENTER, pad=False
     )
-    options = {"num_iter": 2, "reweight": 1}
+    options = {"num_iter": 2, "reweight_rounds": 1}
     cold, warm, whole = (
         tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, options=options | more)
         for ncore, more in ((1, {}), (1, {"warm_start": 4}), (2, {"warm_start": 4}))

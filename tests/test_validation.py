@@ -102,7 +102,7 @@ def test_slices_in_any_order_are_named():
 
 @pytest.mark.parametrize("options", (
     dict(quality="fast"), dict(num_iter=3), dict(init="sirt", num_iter=2), dict(init="fbp", num_iter=2), dict(init="none", num_iter=2),
-    dict(stack=2, quality="fast"), dict(preset="paper", num_iter=1),
+    dict(joint_slices=2, quality="fast"), dict(preset="paper", num_iter=1),
 ))  # fmt: skip
 def test_data_of_any_size_give_an_image_of_that_size(options):
     y, x = np.mgrid[:24, :24] - 11.5

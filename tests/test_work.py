@@ -50,7 +50,7 @@ def test_an_iteration_of_the_fit_projects_once_each_way(small_case):
 
 
 def test_an_iteration_of_total_variation_projects_once_each_way(small_case):
-    few, many = (counted_fit(small_case, pixels="box", num_iter=0, reweight=n)[1] for n in (1, 2))
+    few, many = (counted_fit(small_case, pixel_model="point", num_iter=0, reweight_rounds=n)[1] for n in (1, 2))
     assert many["forward"] - few["forward"] == many["back"] - few["back"] == 28  # a round of reweighting
 
 
@@ -65,7 +65,7 @@ def test_a_default_run_projects_no_more_than_three_times_mlem_200(shale_case):
 
 def test_slices_of_a_batch_share_the_operator_norms(shale_case):
     one, three = shale_case(size=32), shale_case(size=32, slices=3)
-    counts = [counted_fit(case, pixels="box", num_iter=3, reweight=0)[1] for case in (one, three)]
+    counts = [counted_fit(case, pixel_model="point", num_iter=3, reweight_rounds=0)[1] for case in (one, three)]
     shared = (3 * counts[0]["forward"] - counts[1]["forward"]) / 2
     assert shared == 2 * 20  # iterations of the power method, for ‖A‖² and with the ramp filter
 
@@ -73,9 +73,9 @@ def test_slices_of_a_batch_share_the_operator_norms(shale_case):
 def test_settled_slices_take_no_more_rounds(shale_case):
     """An empty slice has settled after the first round; it does not cost the rounds of the others."""
     case = shale_case(size=32, step=2)
-    alone = counted_fit(case, pixels="box", num_iter=0)[1]["forward"]
+    alone = counted_fit(case, pixel_model="point", num_iter=0)[1]["forward"]
     with_empty = counted_fit(
-        case._replace(sinogram=torch.cat([case.sinogram, 0 * case.sinogram])), pixels="box", num_iter=0
+        case._replace(sinogram=torch.cat([case.sinogram, 0 * case.sinogram])), pixel_model="point", num_iter=0
     )[1]["forward"]
     # The empty slice: 170 iterations and a round of 28, and what is looked at; without the rule up to eight rounds.
     assert with_empty - alone <= 170 + 28 + 5

@@ -12,7 +12,7 @@ __all__ = ["GanrecOptions", "grid_size", "real_numbers", "shown"]
 
 LARGEST = {numbers.Integral: 2**31 - 1, numbers.Real: 3e38}  # what counts of something, and numbers in float32, may be
 MANY = 1000  # levels, or GPUs: a longer list is a mistake, and may be too long to be gone through
-_LARGEST_OF = {"seed": 2**63 - 1, "refine": 64}
+_LARGEST_OF = {"seed": 2**63 - 1, "grid_factor": 64}
 
 # Keywords that TomoPy itself passes to a callable algorithm or documents for its own; they do not concern this one.
 TOMOPY_KEYWORDS = frozenset(
@@ -40,15 +40,48 @@ TOMOPY_KEYWORDS = frozenset(
     )
 )
 
+# The names that options had while 0.1.0 was written, and their names now; and values likewise.
+RENAMED = {
+    "strength": "tv_weight",
+    "epsilon": "edge_threshold",
+    "along": "wedge_tv_weight",
+    "reweight": "reweight_rounds",
+    "learn": "wedge_rounds",
+    "refine": "grid_factor",
+    "stack": "joint_slices",
+    "spread": "uncertainty_samples",
+    "pixels": "pixel_model",
+}
+RENAMED_VALUES = {"pixel_model": {"mean": "area", "box": "point"}}
+
 _CHOICES = {
     "preset": ("default", "paper"),
     "quality": ("fast", "default", "best"),
     "init": ("tv", "sirt", "fbp", "none"),
     "loss": ("auto", "l1", "l2"),
-    "pixels": ("auto", "mean", "box"),
+    "pixel_model": ("auto", "area", "point"),
     "center_convention": ("edge", "index"),
     "backend": ("auto", "fourier", "matrix", "astra", "astra_cuda"),
 }
+
+
+def renamed_options(options: Mapping) -> dict:
+    """A dictionary of options, such as one kept in a file, with the names and values that they have now (`RENAMED`)."""
+    names = {RENAMED.get(name, name): value for name, value in options.items()}
+    for name, values in RENAMED_VALUES.items():
+        if isinstance(names.get(name), str):
+            names[name] = values.get(names[name], names[name])
+    return names
+
+
+def nearest_option(name, known: Sequence[str]) -> str | None:
+    """The option that was probably meant by a `name` that is not one of the `known` options."""
+    if not isinstance(name, str):
+        return None
+    if RENAMED.get(name) in known:
+        return RENAMED[name]
+    near = difflib.get_close_matches(name, [*known, *RENAMED], n=1)
+    return RENAMED.get(near[0], near[0]) if near else None
 
 
 def shown(value) -> str:
@@ -130,49 +163,49 @@ class GanrecOptions:
         'default': a classical start image, refined by a generator that adds to it, total variation and a discriminator. 'paper': the
         network, losses and normalisation of X. Yang et al., J. Synchrotron Rad. 27, 486 (2020), then scaled back to attenuation.
     quality : {'fast', 'default', 'best'}
-        What may be spent: it sets `num_iter`, `reweight`, `learn` and `refine` where they are left open. 'fast': 4 rounds of reweighting and
-        no fit, about half of the default's time. 'best': also a network learned from the scan (`learn`) and a finer grid (`refine`), many
-        times the default's time; for wedges of 120° and less.
+        What may be spent: it sets `num_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor` where they are left open. 'fast': 4 rounds of
+        reweighting and no fit, about half of the default's time. 'best': also a network learned from the scan (`wedge_rounds`) and a finer
+        grid (`grid_factor`), many times the default's time; for wedges of 120° and less.
     num_iter : int or None, >= 0
         Iterations of the fit, at most (`patience`); None: 50, with `levels` or another `init` than 'tv' 100, with 'paper' 1000, and 0 with 'fast',
-        `learn` or `stack`. 0 returns the start image.
+        `wedge_rounds` or `joint_slices`. 0 returns the start image.
     warm_start : int, 'auto' or None, >= 0
         Reconstruct one slice of so many from nothing, and those between from their neighbours' images at a quarter of the cost. 0 or 1: all from
         nothing. 'auto': by how much the sinograms of neighbours differ, at most 16. A slice that its neighbours do not explain is started from
         nothing anyhow. None: 'auto' in `tomopy_ganrec.recon`, 0 inside ``tomopy.recon``, where a chunk does not know the others. Not with
-        `stack`. With 'paper' the networks' weights go from slice to slice instead, in chains of so many (32).
+        `joint_slices`. With 'paper' the networks' weights go from slice to slice instead, in chains of so many (32).
     warm_iter : int or None, >= 0
         Iterations of the fit for slices that start warm. None: 25, with `levels` or another `init` 50, with 'paper' 100.
     init : {'tv', 'sirt', 'fbp', 'none'}
         The start image. 'none': the given ``init_recon``, or the mean attenuation everywhere (zero with ``nonnegative=False``).
-    reweight : int or None, >= 0
+    reweight_rounds : int or None, >= 0
         Rounds of edge reweighting of the total variation in the start image; if not 0, the fit goes on reweighting. 0: plain total variation.
         None: 8 ('fast': 4).
-    pixels : {'auto', 'mean', 'box'}
-        What a pixel is. 'mean': the mean of the object over its area, as with every real sample; the projector is corrected for it
-        (`response.pixel_response`), and what structure below the pixel leaves in the data is weighed as the error it is. 'box': the object is
+    pixel_model : {'auto', 'area', 'point'}
+        What a pixel is. 'area': the mean of the object over its area, as with every real sample; the projector is corrected for it
+        (`response.pixel_response`), and what structure below the pixel leaves in the data is weighed as the error it is. 'point': the object is
         constant in each pixel, as in data simulated from an image. 'auto' takes the one that explains the data better; a start other than
-        'tv' means 'box'.
-    learn : int or None, >= 0
+        'tv' means 'point'.
+    wedge_rounds : int or None, >= 0
         Rounds in which a network learns from the scan itself what its missing wedge does (`learned.learn`), and repairs the image. None: 0
         ('best': 3).
-    refine : int or None, >= 1
+    grid_factor : int or None, >= 1
         Reconstruct on a grid so many times finer (at most 64) and return the mean over each pixel. None: 1 ('best': 2 where there is little noise).
-    along : float or None, > 0
+    wedge_tv_weight : float or None, > 0
         Weight of the total variation's derivative along the missing frequencies. Below 1 edges stand that no projection has seen. None: 0.7
         for ranges of 80° and more with little noise, else 1.
-    stack : int, >= 1
-        Neighbouring slices, in order, that are solved together, with total variation across slices too, and taught together by `learn`. 1: each on
-        its own. Much less noise in objects that change little from slice to slice. It takes the place of `batch_size`.
-    spread : int, >= 0
-        Reconstructions over which the standard deviation of each pixel is found (`spread.spread`), in the record that ``return_info=True`` gives:
-        ``slices[k]['spread']``. 0: none; 8 take about the time of a default reconstruction.
+    joint_slices : int, >= 1
+        Neighbouring slices, in order, that are solved together, with total variation across slices too, and one network for all of them
+        (`wedge_rounds`). 1: each on its own. Much less noise in objects that change little from slice to slice. It takes the place of `batch_size`.
+    uncertainty_samples : int, >= 0
+        Reconstructions over which the standard deviation of each pixel is found (`fit.uncertainty`), in the record that ``return_info=True`` gives:
+        ``slices[k]['uncertainty']``. 0: none; 8 take about the time of a default reconstruction.
     noise : float or 'auto', >= 0
         Standard deviation of the data, in their units (line integrals). 'auto' reads it off the sinogram. It sets what is not given of
-        `strength`, `epsilon` and `loss`.
-    strength : float or None, >= 0
+        `tv_weight`, `edge_threshold` and `loss`.
+    tv_weight : float or None, >= 0
         λ of the total variation, relative to the scale of the data; None: from the noise. More removes more noise, and detail.
-    epsilon : float or None, > 0
+    edge_threshold : float or None, > 0
         Gradient that counts as an edge, relative to the image's 99.8th percentile; None: from the noise, 0.04 to 0.12.
     loss : {'auto', 'l1', 'l2'}
         Of the data in the fit. 'l1', half-ramp filtered, is better for clean data, 'l2' for noisy ones and for plain total variation; 'auto'
@@ -229,16 +262,16 @@ class GanrecOptions:
     warm_start: int | str | None = None
     warm_iter: int | None = None
     init: str = "tv"
-    reweight: int | None = None
-    pixels: str = "auto"
-    learn: int | None = None
-    refine: int | None = None
-    along: float | None = None
-    stack: int = 1
-    spread: int = 0
+    reweight_rounds: int | None = None
+    pixel_model: str = "auto"
+    wedge_rounds: int | None = None
+    grid_factor: int | None = None
+    wedge_tv_weight: float | None = None
+    joint_slices: int = 1
+    uncertainty_samples: int = 0
     noise: float | str = "auto"
-    strength: float | None = None
-    epsilon: float | None = None
+    tv_weight: float | None = None
+    edge_threshold: float | None = None
     loss: str = "auto"
     nonnegative: bool = True
     mask: bool = True
@@ -266,33 +299,33 @@ class GanrecOptions:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in allowed:
-                raise ValueError(
-                    f"option {name}={shown(value)} is not known; choose one of {', '.join(map(repr, allowed))}"
-                )
+                now = RENAMED_VALUES.get(name, {}).get(value) if isinstance(value, str) else None
+                hint = f"it is called {now!r} now" if now else f"choose one of {', '.join(map(repr, allowed))}"
+                raise ValueError(f"option {name}={shown(value)} is not known; {hint}")
         for name, at_least in (
             ("num_iter", 0),
             ("warm_start", 0),
             ("warm_iter", 0),
-            ("reweight", 0),
+            ("reweight_rounds", 0),
             ("patience", 0),
             ("seed", 0),
             ("batch_size", 1),
-            ("learn", 0),
-            ("refine", 1),
-            ("stack", 1),
-            ("spread", 0),
+            ("wedge_rounds", 0),
+            ("grid_factor", 1),
+            ("joint_slices", 1),
+            ("uncertainty_samples", 0),
         ):
             self._check_number(name, numbers.Integral, at_least)
-        for name in ("noise", "strength", "adversarial", "levels_weight"):
+        for name in ("noise", "tv_weight", "adversarial", "levels_weight"):
             self._check_number(name, numbers.Real, 0)
         for name in (
-            "epsilon",
+            "edge_threshold",
             "learning_rate",
             "pixel_rate",
             "discriminator_rate",
             "data_weight",
             "projector_memory",
-            "along",
+            "wedge_tv_weight",
         ):
             self._check_number(name, numbers.Real, 0, exclusive=True)
         for name in ("nonnegative", "mask", "network", "trust_theta", "progress"):
@@ -378,7 +411,7 @@ class GanrecOptions:
             return self.num_iter
         if self.preset == "paper":
             return 1000
-        if self.quality == "fast" or self.lessons or self.stack > 1:
+        if self.quality == "fast" or self.lessons or self.joint_slices > 1:
             return 0
         return 50 if self.init == "tv" and self.levels is None else 100
 
@@ -394,17 +427,17 @@ class GanrecOptions:
     @property
     def rounds(self) -> int:
         """Rounds of edge reweighting."""
-        return self.reweight if self.reweight is not None else 4 if self.quality == "fast" else 8
+        return self.reweight_rounds if self.reweight_rounds is not None else 4 if self.quality == "fast" else 8
 
     @property
     def across(self) -> float:
         """Weight of the total variation's derivative across the slices of a stack."""
-        return 1.0 if self.stack > 1 else 0.0
+        return 1.0 if self.joint_slices > 1 else 0.0
 
     @property
     def lessons(self) -> int:
         """Rounds of learning from the scan."""
-        return self.learn if self.learn is not None else 3 if self.quality == "best" else 0
+        return self.wedge_rounds if self.wedge_rounds is not None else 3 if self.quality == "best" else 0
 
     @classmethod
     def from_mapping(cls, *mappings: Mapping | None) -> "GanrecOptions":
@@ -435,8 +468,8 @@ class GanrecOptions:
                 if name in known:
                     values[name] = "auto" if name == "device" and isinstance(value, str) and value == "gpu" else value
                 elif name not in TOMOPY_KEYWORDS:
-                    near = difflib.get_close_matches(name, known, n=1) if isinstance(name, str) else ()
-                    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                    near = nearest_option(name, known)
+                    hint = f"did you mean {near!r}?" if near else f"known are {', '.join(known)}"
                     raise TypeError(f"unknown option {shown(name)}: {hint}")
         return cls(**values)
 

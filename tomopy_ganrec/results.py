@@ -10,8 +10,8 @@ __all__ = ["FitResult", "NonFiniteError", "Status"]
 
 @dataclass(frozen=True)
 class Status:
-    """What a callback sees: the `stage` ('start', 'fit', 'learn' or 'spread'), the `iteration` just done of `total` in that stage, and the relative
-    data `residual` ‖A x − b‖/‖b‖ of the worst slice (NaN but in the fit)."""
+    """What a callback sees: the `stage` ('start', 'fit', 'learn' or 'uncertainty'), the `iteration` just done of `total` in that stage,
+    and the relative data `residual` ‖A x − b‖/‖b‖ of the worst slice (NaN but in the fit)."""
 
     stage: str
     iteration: int

@@ -14,8 +14,8 @@ from tomopy_ganrec.benchmark.cases import Case, Wedge
 ROOT = Path(__file__).resolve().parents[2]
 CELLS = (("shale", "90", 1e5), ("zeolite", "90", None), ("foam", "60", 1e4), ("foam", "51/70", None))
 WAYS = {
-    "TV": dict(reweight=0, num_iter=0, pixels="box"),
-    "GANrec": dict(spread=8),
+    "TV": dict(reweight_rounds=0, num_iter=0, pixel_model="point"),
+    "GANrec": dict(uncertainty_samples=8),
     "GANrec, best": dict(quality="best"),
 }
 
@@ -39,8 +39,8 @@ def main():
         for axis, (label, (image, _)) in zip(row[1:4], found.items(), strict=True):
             show(axis, image, f"{label}  {metrics.mssim(truth, image):.3f}", truth.max())
         image, info = found["GANrec"]
-        top = float(np.quantile(info["spread"], 0.995))
-        show(row[4], info["spread"], f"spread, 0 to {top:.2f}", top, "magma")
+        top = float(np.quantile(info["uncertainty"], 0.995))
+        show(row[4], info["uncertainty"], f"spread, 0 to {top:.2f}", top, "magma")
         error = np.abs(image - truth)
         show(
             row[5],

@@ -48,7 +48,13 @@ def test_sound_scans_are_explained(name, wedge, photons):
 
 @pytest.mark.parametrize(
     "options",
-    (dict(reweight=0), dict(nonnegative=False), dict(pixels="box"), dict(num_iter=5, network=False), dict(num_iter=0)),
+    (
+        dict(reweight_rounds=0),
+        dict(nonnegative=False),
+        dict(pixel_model="point"),
+        dict(num_iter=5, network=False),
+        dict(num_iter=0),
+    ),
 )
 def test_sound_scans_are_explained_with_other_options(options):
     record, messages = told(*scan("foam", 32, 120, 1e5), **options)
@@ -104,7 +110,13 @@ def test_the_worst_slice_is_named_among_those_that_are_sound():
 
 @pytest.mark.parametrize(
     "options",
-    (dict(init="sirt"), dict(strength=1.0), dict(preset="paper"), dict(callback=lambda status: True), dict(stack=2)),
+    (
+        dict(init="sirt"),
+        dict(tv_weight=1.0),
+        dict(preset="paper"),
+        dict(callback=lambda status: True),
+        dict(joint_slices=2),
+    ),
 )
 def test_it_is_not_checked_where_the_user_decides_how_well_it_fits(options):
     data, theta = scan(size=32)

@@ -12,7 +12,7 @@ from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 
-FINER = dict(pixels="mean", reweight=1, num_iter=0, refine=2)  # where behaviour matters, not quality
+FINER = dict(pixel_model="area", reweight_rounds=1, num_iter=0, grid_factor=2)  # where behaviour matters, not quality
 
 
 def run(case, callback=None, **options):
@@ -31,7 +31,9 @@ def subpixel():
 
 def test_finer_grid_is_nearer_to_the_truth(subpixel):
     truth, sinogram, model = subpixel
-    plain, finer = (fit(model, sinogram, GanrecOptions(pixels="mean", num_iter=0, refine=refine)) for refine in (1, 2))
+    plain, finer = (
+        fit(model, sinogram, GanrecOptions(pixel_model="area", num_iter=0, grid_factor=refine)) for refine in (1, 2)
+    )
     assert torch.equal(plain.image, finer.start)  # the finer grid begins where the other ends
     assert (
         mssim(truth, finer.image[0]) > mssim(truth, plain.image[0]) + 0.021
@@ -71,8 +73,8 @@ def test_finer_data_are_the_same_data_to_the_detector(small_case, begun):
     )  # float32, H between 1/4 and 4
     torch.testing.assert_close(fine.whitener, measurement.whitener, rtol=1e-4, atol=1e-4)  # float32
     assert (
-        fine.settings[0].strength < measurement.settings[0].strength
-        and fine.settings[0].epsilon == measurement.settings[0].epsilon
+        fine.settings[0].tv_weight < measurement.settings[0].tv_weight
+        and fine.settings[0].edge_threshold == measurement.settings[0].edge_threshold
     )
 
 
@@ -80,7 +82,7 @@ def test_finer_data_are_the_same_data_to_the_detector(small_case, begun):
 @pytest.mark.parametrize("refine", (2, 3))
 def test_grids_of_any_shape(small_case, size, refine):
     model = ParallelBeamProjector(size, small_case.theta, 32, center=15.2)
-    result = run(small_case._replace(model=model), **FINER | dict(refine=refine))
+    result = run(small_case._replace(model=model), **FINER | dict(grid_factor=refine))
     assert tuple(result.image.shape[1:]) == size and result.image.isfinite().all()
     assert float(result.image.sum()) == pytest.approx(
         float(result.start.sum()), rel=0.05
@@ -90,7 +92,7 @@ def test_grids_of_any_shape(small_case, size, refine):
 def test_rows_and_columns_through_the_door(small_case):
     from tomopy_ganrec import recon
 
-    settled = FINER | dict(reweight=2)
+    settled = FINER | dict(reweight_rounds=2)
     square = recon(small_case.sinogram.numpy(), small_case.theta, sinogram_order=True, **settled)
     wide = recon(
         small_case.sinogram.numpy(), small_case.theta, sinogram_order=True, num_gridx=36, num_gridy=40, **settled
@@ -145,7 +147,7 @@ def test_a_finer_grid_that_is_stopped_early_does_not_lower_the_image(subpixel, s
     result = fit(
         model,
         sinogram,
-        GanrecOptions(pixels="mean", num_iter=0, refine=2),
+        GanrecOptions(pixel_model="area", num_iter=0, grid_factor=2),
         callback=lambda s: s.stage == "learn" and s.iteration == stop,
     )
     assert result.info[0]["stopped"] == "callback"
@@ -155,7 +157,7 @@ def test_a_finer_grid_that_is_stopped_early_does_not_lower_the_image(subpixel, s
 def test_learning_on_a_finer_grid(small_case, monkeypatch):
     for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
         monkeypatch.setattr(wedge_learning, name, value)
-    options = FINER | dict(learn=2)
+    options = FINER | dict(wedge_rounds=2)
     seen = []
     result = run(small_case, callback=seen.append, **options)
     assert (
@@ -177,7 +179,8 @@ def test_learning_on_a_finer_grid(small_case, monkeypatch):
 
 def decision(shale_case, begun, photons=None, **options):
     measurement, _, options, _ = begun(
-        shale_case(size=32, step=2, oversample=4, photons=photons), **dict(pixels="mean", reweight=1) | options
+        shale_case(size=32, step=2, oversample=4, photons=photons),
+        **dict(pixel_model="area", reweight_rounds=1) | options,
     )
     return refinement(measurement, options)
 
@@ -189,11 +192,11 @@ def decision(shale_case, begun, photons=None, **options):
         (None, dict(quality="fast"), 1),
         (None, dict(quality="best"), 2),
         (1e4, dict(quality="best"), 1),
-        (1e4, dict(quality="best", refine=2), 2),
-        (None, dict(refine=3), 3),
-        (None, dict(quality="best", refine=1), 1),
-        (None, dict(quality="best", pixels="box"), 1),
-        (None, dict(refine=2, pixels="box"), 1),
+        (1e4, dict(quality="best", grid_factor=2), 2),
+        (None, dict(grid_factor=3), 3),
+        (None, dict(quality="best", grid_factor=1), 1),
+        (None, dict(quality="best", pixel_model="point"), 1),
+        (None, dict(grid_factor=2, pixel_model="point"), 1),
         (None, dict(quality="best", init="sirt"), 1),
     ),
 )
@@ -204,7 +207,7 @@ def test_refinement(shale_case, begun, photons, options, factor):
 def test_the_noise_of_another_slice_does_not_decide(shale_case):
     """Slices of a batch are independent: a quiet one has the finer grid whatever its neighbour's noise. At 60° all weigh the directions alike."""
     quiet, loud = (shale_case(size=32, wedge=60, step=2, oversample=4, photons=photons) for photons in (1e6, 5e3))
-    options = dict(quality="best", learn=0, num_iter=0, pixels="mean", reweight=1)
+    options = dict(quality="best", wedge_rounds=0, num_iter=0, pixel_model="area", reweight_rounds=1)
     both = run(quiet._replace(sinogram=torch.cat([quiet.sinogram, loud.sinogram])), **options)
     for k, one in enumerate((quiet, loud)):
         alone = run(one, **options)

@@ -25,7 +25,7 @@ from tomopy_ganrec.solvers.operators import filter_projections
 
 INITS = ("tv", "sirt", "fbp", "none")
 SHALE_LEVELS = (0, 1 / 3, 2 / 3, 1)
-QUICK = dict(num_iter=10, reweight=1)  # where behaviour matters, not quality
+QUICK = dict(num_iter=10, reweight_rounds=1)  # where behaviour matters, not quality
 
 
 def run(case, init_image=None, callback=None, **options):
@@ -54,7 +54,7 @@ def default_fit(shale_case):
     @functools.cache
     def fitted(wedge=120, oversample=1, photons=None):
         case = shale_case(wedge=wedge, oversample=oversample, photons=photons)
-        return case, run(case, pixels="box" if oversample == 1 else "auto")
+        return case, run(case, pixel_model="point" if oversample == 1 else "auto")
 
     return fitted
 
@@ -93,7 +93,7 @@ class DenseModel:
 def test_default_beats_total_variation_and_mlem(default_fit, oversample, margin):
     case, result = default_fit(oversample=oversample)
     assert (
-        quality(case, result.image) > quality(case, run(case, reweight=0, num_iter=0).image) + margin
+        quality(case, result.image) > quality(case, run(case, reweight_rounds=0, num_iter=0).image) + margin
     )  # half of what is measured
     assert (
         quality(case, result.image) > quality(case, mlem(case.model, case.sinogram, 200)) + 0.058
@@ -133,7 +133,7 @@ def test_fit_improves_or_keeps_the_residual_of_any_start(shale_case, init):
 
 def test_levels_help_a_segmented_object(case, clean):
     for levels in ("auto", SHALE_LEVELS):
-        result = run(case, levels=levels, pixels="box")
+        result = run(case, levels=levels, pixel_model="point")
         assert quality(case, result.image) > 0.5 * (
             1 + quality(case, clean.image)
         )  # .986 to .9998 measured: half of what is missing
@@ -143,9 +143,9 @@ def test_levels_help_a_segmented_object(case, clean):
 def test_auto_levels_leave_a_smooth_object_alone(shale_case):
     y, x = grid(48)
     case = measured(shale_case(size=48), np.maximum(1 - np.hypot(y, x) ** 2 / 20**2, 0))
-    plain = run(case, reweight=2, num_iter=50)
+    plain = run(case, reweight_rounds=2, num_iter=50)
     with pytest.warns(RuntimeWarning, match="levels='auto': 1 of 1 slices show no discrete grey levels") as warned:
-        result = run(case, reweight=2, num_iter=50, levels="auto")
+        result = run(case, reweight_rounds=2, num_iter=50, levels="auto")
     assert len(warned) == 1
     assert result.info[0]["levels"] == []
     assert quality(case, result.image) > quality(case, plain.image) - 0.005  # the rates of a fit with levels are others
@@ -157,14 +157,14 @@ def test_auto_levels_warn_of_the_slices_without(shale_case):
     smooth = measured(case, np.maximum(1 - np.hypot(y, x) ** 2 / 20**2, 0))
     both = case._replace(sinogram=torch.cat([smooth.sinogram, case.sinogram]))
     with pytest.warns(RuntimeWarning, match="1 of 2 slices"):
-        result = run(both, levels="auto", noise=0.0, num_iter=50, pixels="box")
+        result = run(both, levels="auto", noise=0.0, num_iter=50, pixel_model="point")
     assert result.info[0]["levels"] == [] and len(result.info[1]["levels"]) >= 3
     assert mssim(case.truth[0], result.image[1]) > mssim(case.truth[0], result.start[1])
 
 
 @pytest.mark.parametrize("num_iter", (1, 2, 20, 30))
 def test_given_levels_work_in_a_fit_of_any_length(small_case, num_iter):
-    result = run(small_case, levels=SHALE_LEVELS, reweight=1, num_iter=num_iter)
+    result = run(small_case, levels=SHALE_LEVELS, reweight_rounds=1, num_iter=num_iter)
     assert result.info[0]["levels"] == pytest.approx(SHALE_LEVELS, abs=1e-6)
     assert math.isfinite(result.info[0]["objective"]) and result.image.isfinite().all()
 
@@ -182,7 +182,7 @@ def test_negative_values_need_nonnegative_off(shale_case):
 def test_any_start_may_be_negative(shale_case, init):
     y, x = grid(32)
     case = measured(shale_case(size=32), np.where(np.hypot(y, x) < 13, np.where(x * y > 0, 0.5, -0.5), 0))
-    result = run(case, init=init, nonnegative=False, reweight=2)
+    result = run(case, init=init, nonnegative=False, reweight_rounds=2)
     # At most .04 measured; from zero, a hundred steps lead part of the way.
     assert result.info[0]["residual"] < (0.8 if init == "none" else 0.1)
     assert float(result.image.min()) < (-0.05 if init == "none" else -0.3)
@@ -216,7 +216,7 @@ def test_a_finer_grid_and_an_axis_off_centre():
 
 @pytest.mark.parametrize("init", INITS)
 def test_num_iter_0_returns_the_start(small_case, init):
-    result = run(small_case, init=init, num_iter=0, reweight=1)
+    result = run(small_case, init=init, num_iter=0, reweight_rounds=1)
     assert torch.equal(result.image, result.start)
     assert result.info[0]["iteration"] == 0
     assert result.info[0]["residual"] == result.info[0]["start_residual"]
@@ -224,7 +224,7 @@ def test_num_iter_0_returns_the_start(small_case, init):
 
 
 def test_num_iter_0_with_levels_returns_the_start(small_case):
-    result = run(small_case, num_iter=0, reweight=1, levels=SHALE_LEVELS)
+    result = run(small_case, num_iter=0, reweight_rounds=1, levels=SHALE_LEVELS)
     assert torch.equal(result.image, result.start)
 
 
@@ -248,7 +248,7 @@ def test_an_image_given_is_the_start(small_case):
 @pytest.mark.parametrize("init", ("tv", "sirt"))
 def test_a_start_goes_on_from_an_image_given(small_case, init):
     truth = torch.from_numpy(small_case.truth)
-    options = dict(init=init, reweight=0, strength=1e-4, callback=lambda status: status.iteration == 5)
+    options = dict(init=init, reweight_rounds=0, tv_weight=1e-4, callback=lambda status: status.iteration == 5)
     cold, warm = (run(small_case, init_image=given, **options).start - truth for given in (None, truth))
     assert warm.norm() < 0.5 * cold.norm()  # five iterations leave it near where it began
 
@@ -256,7 +256,7 @@ def test_a_start_goes_on_from_an_image_given(small_case, init):
 def test_noise_given_is_used_and_estimated_noise_does_as_well(default_fit, case):
     noisy, auto = default_fit(photons=1e4)
     noise = float((noisy.sinogram - case.sinogram).std())
-    given = run(noisy, noise=noise, pixels="box")
+    given = run(noisy, noise=noise, pixel_model="point")
     assert given.info[0]["noise"] == noise
     assert auto.info[0]["noise"] == pytest.approx(
         noise, rel=0.3
@@ -272,23 +272,33 @@ def settings_of(case, **options):
 def test_settings_follow_the_noise(shale_case):
     found = [settings_of(shale_case(photons=photons))[0] for photons in (None, 1e5, 1e4, 1e3)]
     for quiet, loud in zip(found, found[1:], strict=False):
-        assert loud.noise > quiet.noise and loud.strength > quiet.strength and loud.epsilon > quiet.epsilon
+        assert (
+            loud.noise > quiet.noise and loud.tv_weight > quiet.tv_weight and loud.edge_threshold > quiet.edge_threshold
+        )
     assert [s.loss for s in found] == ["l1", "l2", "l2", "l2"]
-    assert all(0.04 <= s.epsilon <= 0.12 for s in found)  # as the options' docstring says
+    assert all(0.04 <= s.edge_threshold <= 0.12 for s in found)  # as the options' docstring says
 
 
 def test_settings_given_stand(shale_case):
-    chosen = settings_of(shale_case(photons=1e4), noise=0.0, strength=0.5, epsilon=0.25, loss="l2", reweight=3)[0]
-    assert (chosen.noise, chosen.strength, chosen.epsilon, chosen.loss, chosen.rounds) == (0.0, 0.5, 0.25, "l2", 3)
+    chosen = settings_of(
+        shale_case(photons=1e4), noise=0.0, tv_weight=0.5, edge_threshold=0.25, loss="l2", reweight_rounds=3
+    )[0]
+    assert (chosen.noise, chosen.tv_weight, chosen.edge_threshold, chosen.loss, chosen.rounds) == (
+        0.0,
+        0.5,
+        0.25,
+        "l2",
+        3,
+    )
 
 
 def test_settings_are_free_of_units(shale_case):
     case = shale_case(photons=1e4)
     one, other = settings_of(case)[0], settings_of(case._replace(sinogram=1000 * case.sinogram))[0]
     assert other.noise == pytest.approx(1000 * one.noise, rel=1e-4)  # float32
-    assert (other.strength, other.epsilon, other.loss) == (
-        pytest.approx(one.strength, rel=1e-4),
-        pytest.approx(one.epsilon, rel=1e-4),
+    assert (other.tv_weight, other.edge_threshold, other.loss) == (
+        pytest.approx(one.tv_weight, rel=1e-4),
+        pytest.approx(one.edge_threshold, rel=1e-4),
         one.loss,
     )
 
@@ -297,7 +307,7 @@ def test_settings_are_free_of_units(shale_case):
 
 
 @pytest.mark.parametrize("size", (64, 96))
-@pytest.mark.parametrize(("protocol", "kind"), (("pixel", "box"), ("subpixel", "mean")))
+@pytest.mark.parametrize(("protocol", "kind"), (("pixel", "point"), ("subpixel", "area")))
 def test_auto_finds_what_a_pixel_is(size, protocol, kind):
     pytest.importorskip("astra")
     from tomopy_ganrec.benchmark.cases import Case, Wedge
@@ -307,21 +317,21 @@ def test_auto_finds_what_a_pixel_is(size, protocol, kind):
     result = fit(
         ParallelBeamProjector(size, theta, size),
         torch.from_numpy(sinogram)[None],
-        GanrecOptions(num_iter=0, reweight=0),
+        GanrecOptions(num_iter=0, reweight_rounds=0),
     )
-    assert result.info[0]["pixels"] == kind
+    assert result.info[0]["pixel_model"] == kind
 
 
-@pytest.mark.parametrize(("oversample", "kind", "margin"), ((4, "mean", 0.0137), (1, "box", 0.026)))
+@pytest.mark.parametrize(("oversample", "kind", "margin"), ((4, "area", 0.0137), (1, "point", 0.026)))
 def test_the_right_kind_of_pixel_is_the_better_one(shale_case, oversample, kind, margin):
     case = shale_case(oversample=oversample)
-    found = {pixels: run(case, num_iter=0, pixels=pixels) for pixels in ("mean", "box", "auto")}
-    right, wrong = (found[name] for name in (kind, "box" if kind == "mean" else "mean"))
+    found = {pixels: run(case, num_iter=0, pixel_model=pixels) for pixels in ("area", "point", "auto")}
+    right, wrong = (found[name] for name in (kind, "point" if kind == "area" else "area"))
     # Half of what is measured: .945 and .918 of structure below the pixel, .983 and .931 of squares.
     assert quality(case, right.image) > quality(case, wrong.image) + margin
     # 'auto' goes on from its trial: the same iterations, and the same image.
     assert (
-        found["auto"].info[0]["pixels"] == kind and (found["auto"].image - right.image).abs().max() <= 1e-5
+        found["auto"].info[0]["pixel_model"] == kind and (found["auto"].image - right.image).abs().max() <= 1e-5
     )  # grey range 1, float32
 
 
@@ -330,12 +340,12 @@ def test_slices_of_both_kinds_come_back_in_their_order(shale_case):
     both = cases[0]._replace(sinogram=torch.cat([c.sinogram for c in cases]))
     options = dict(QUICK, noise=0.01)
     together = run(both, **options)
-    assert [info["pixels"] for info in together.info] == ["mean", "box", "mean"]
+    assert [info["pixel_model"] for info in together.info] == ["area", "point", "area"]
     assert all(values.shape[1] == 3 and np.isfinite(values).all() for values in together.history.values())
     for k, single in enumerate(cases):
         alone = run(single, **options)
-        assert alone.info[0]["pixels"] == together.info[k]["pixels"]
-        for key in ("strength", "epsilon", "start_residual", "residual", "start_objective", "objective"):
+        assert alone.info[0]["pixel_model"] == together.info[k]["pixel_model"]
+        for key in ("tv_weight", "edge_threshold", "start_residual", "residual", "start_objective", "objective"):
             assert together.info[k][key] == pytest.approx(
                 alone.info[0][key], rel=1e-2
             )  # they differ by tens of percent from slice to slice
@@ -346,27 +356,30 @@ def test_slices_of_both_kinds_come_back_in_their_order(shale_case):
 
 @pytest.mark.parametrize("factor", (1e-3, 1e3))
 def test_means_are_free_of_units(shale_case, factor):
-    case, options = shale_case(size=32, oversample=4), dict(QUICK, pixels="mean")
+    case, options = shale_case(size=32, oversample=4), dict(QUICK, pixel_model="area")
     expected, scaled = run(case, **options), run(case._replace(sinogram=factor * case.sinogram), **options)
     assert (scaled.image - factor * expected.image).norm() <= 1e-3 * factor * expected.image.norm()  # the requirement
-    for key in ("strength", "epsilon", "residual", "relative_noise"):
+    for key in ("tv_weight", "edge_threshold", "residual", "relative_noise"):
         assert scaled.info[0][key] == pytest.approx(expected.info[0][key], rel=1e-3)  # float32
     assert scaled.info[0]["noise"] == pytest.approx(factor * expected.info[0]["noise"], rel=1e-3)
 
 
 def test_means_are_free_of_units_to_the_last_bit_for_powers_of_two(shale_case):
-    case, options = shale_case(size=32, oversample=4), dict(QUICK, pixels="mean")
+    case, options = shale_case(size=32, oversample=4), dict(QUICK, pixel_model="area")
     assert torch.equal(
         run(case._replace(sinogram=1024 * case.sinogram), **options).image, 1024 * run(case, **options).image
     )
 
 
 def test_a_batch_of_means_gives_what_its_slices_give_alone(shale_case):
-    case, options = shale_case(slices=3, oversample=4, photons=1e4), dict(num_iter=30, reweight=2, pixels="mean")
+    case, options = (
+        shale_case(slices=3, oversample=4, photons=1e4),
+        dict(num_iter=30, reweight_rounds=2, pixel_model="area"),
+    )
     together = run(case, **options)
     for k in range(3):
         alone = run(case._replace(sinogram=case.sinogram[k : k + 1]), **options)
-        for key in ("strength", "epsilon"):
+        for key in ("tv_weight", "edge_threshold"):
             assert together.info[k][key] == pytest.approx(alone.info[0][key], rel=1e-3)  # float32
         assert (together.start[k] - alone.start[0]).abs().max() <= 1e-4 and (
             together.image[k] - alone.image[0]
@@ -375,7 +388,7 @@ def test_a_batch_of_means_gives_what_its_slices_give_alone(shale_case):
 
 def test_residuals_of_means_are_those_the_detector_sees(shale_case):
     case = shale_case(oversample=4)
-    result = run(case, num_iter=0, pixels="mean")
+    result = run(case, num_iter=0, pixel_model="area")
     seen = filter_projections(
         case.model.resampled(rays_per_bin=2).forward_project(result.image), pixel_response(case.theta, 64)
     )
@@ -384,38 +397,38 @@ def test_residuals_of_means_are_those_the_detector_sees(shale_case):
     assert result.info[0]["residual"] == pytest.approx(expected, rel=2e-3)
 
 
-@pytest.mark.parametrize("options", (dict(strength=0.01), dict(epsilon=0.2), dict(loss="l1")))
+@pytest.mark.parametrize("options", (dict(tv_weight=0.01), dict(edge_threshold=0.2), dict(loss="l1")))
 def test_what_is_given_stands_for_means_too(small_case, options):
-    info = run(small_case, pixels="mean", **QUICK | options).info[0]
+    info = run(small_case, pixel_model="area", **QUICK | options).info[0]
     assert {name: info[name] for name in options} == options
 
 
-@pytest.mark.parametrize("pixels", ("mean", "auto"))
+@pytest.mark.parametrize("pixels", ("area", "auto"))
 def test_no_signal_gives_zero_for_any_pixels(small_case, pixels):
-    result = run(small_case._replace(sinogram=torch.zeros_like(small_case.sinogram)), pixels=pixels, **QUICK)
+    result = run(small_case._replace(sinogram=torch.zeros_like(small_case.sinogram)), pixel_model=pixels, **QUICK)
     assert torch.equal(result.image, torch.zeros(1, 32, 32))
-    assert all(math.isfinite(result.info[0][key]) for key in ("residual", "strength", "epsilon", "objective"))
+    assert all(math.isfinite(result.info[0][key]) for key in ("residual", "tv_weight", "edge_threshold", "objective"))
 
 
-@pytest.mark.parametrize("pixels", ("mean", "auto"))
+@pytest.mark.parametrize("pixels", ("area", "auto"))
 def test_means_that_fail_leave_no_nan_behind(shale_case, breaking, pixels):
     case = shale_case(size=32, step=2, oversample=4)
     for failure in (dict(projection=100), dict(projection=200), dict(iteration=3)):
         with pytest.raises(NonFiniteError) as raised:
-            run(case._replace(model=breaking(case.model, **failure)), pixels=pixels, **QUICK)
+            run(case._replace(model=breaking(case.model, **failure)), pixel_model=pixels, **QUICK)
         assert raised.value.result is None or raised.value.result.image.isfinite().all()
     assert raised.value.result is not None  # it began well
 
 
-@pytest.mark.parametrize("pixels", ("mean", "auto"))
+@pytest.mark.parametrize("pixels", ("area", "auto"))
 @pytest.mark.parametrize("iteration", (7, 100, 220))
 def test_callback_stops_any_pixels(small_case, pixels, iteration):
     seen = []
     result = run(
         small_case,
-        pixels=pixels,
+        pixel_model=pixels,
         callback=lambda status: seen.append(status) or status.iteration == iteration,
-        **QUICK | dict(reweight=4),
+        **QUICK | dict(reweight_rounds=4),
     )
     assert [s.iteration for s in seen] == list(range(1, iteration + 1)) and result.info[0]["stopped"] == "callback"
     assert result.image.isfinite().all() and result.image.max() > 0
@@ -423,7 +436,7 @@ def test_callback_stops_any_pixels(small_case, pixels, iteration):
 
 @pytest.mark.parametrize("init", ("sirt", "fbp", "none"))
 def test_auto_means_squares_for_other_starts(small_case, init):
-    assert run(small_case, init=init, num_iter=0).info[0]["pixels"] == "box"
+    assert run(small_case, init=init, num_iter=0).info[0]["pixel_model"] == "point"
 
 
 def test_a_forward_model_that_is_no_projector_has_squares():
@@ -432,11 +445,13 @@ def test_a_forward_model_that_is_no_projector_has_squares():
     result = fit(
         model,
         model.forward_project(torch.from_numpy(shale(20)[:, 2:18])),
-        GanrecOptions(num_iter=3, reweight=1, mask=False),
+        GanrecOptions(num_iter=3, reweight_rounds=1, mask=False),
         callback=seen.append,
     )
     starts = [s for s in seen if s.stage == "start"]
-    assert result.info[0]["pixels"] == "box" and starts[-1].iteration == starts[-1].total  # its progress ends full
+    assert (
+        result.info[0]["pixel_model"] == "point" and starts[-1].iteration == starts[-1].total
+    )  # its progress ends full
 
 
 # The same whatever the units, the seed and the batch
@@ -447,7 +462,7 @@ def test_a_forward_model_that_is_no_projector_has_squares():
 def test_scale_free(shale_case, loss, factor):
     case, options = (
         shale_case(size=32),
-        dict(loss="l1", pixels="box") if loss == "l1" else dict(QUICK, loss="l2", pixels="box"),
+        dict(loss="l1", pixel_model="point") if loss == "l1" else dict(QUICK, loss="l2", pixel_model="point"),
     )
     expected = factor * run(case, **options).image
     scaled = run(case._replace(sinogram=factor * case.sinogram), **options).image
@@ -460,13 +475,13 @@ def test_scale_free_to_the_last_bit_for_powers_of_two(small_case):
 
 
 def test_a_seed_repeats_bit_for_bit(small_case):
-    first, again = (run(small_case, loss="l1", num_iter=30, reweight=1, seed=7) for _ in range(2))
+    first, again = (run(small_case, loss="l1", num_iter=30, reweight_rounds=1, seed=7) for _ in range(2))
     assert torch.equal(first.image, again.image)
     assert all(np.array_equal(first.history[key], again.history[key]) for key in first.history)
 
 
 def test_other_seeds_differ_but_agree(case, clean):
-    other = run(case, seed=1, pixels="box")
+    other = run(case, seed=1, pixel_model="point")
     assert not torch.equal(other.image, clean.image)
     assert torch.equal(other.start, clean.start)
     assert quality(case, other.image) == pytest.approx(
@@ -480,7 +495,7 @@ def test_a_seed_may_be_a_numpy_integer(small_case):
 
 @pytest.mark.parametrize("loss", ("l1", "l2"))
 def test_a_batch_gives_what_its_slices_give_alone(three, loss):
-    options = dict(loss=loss, num_iter=50, reweight=2, pixels="box")
+    options = dict(loss=loss, num_iter=50, reweight_rounds=2, pixel_model="point")
     together = run(three, **options)
     for k in range(3):
         alone = run(three._replace(sinogram=three.sinogram[k : k + 1]), **options)
@@ -503,7 +518,15 @@ def test_slices_of_different_noise_come_back_in_their_order(shale_case):
     assert all(values.shape[1] == 3 and np.isfinite(values).all() for values in together.history.values())
     for k, single in enumerate(cases):
         alone = run(single, **options)
-        for key in ("noise", "strength", "epsilon", "start_residual", "start_objective", "residual", "objective"):
+        for key in (
+            "noise",
+            "tv_weight",
+            "edge_threshold",
+            "start_residual",
+            "start_objective",
+            "residual",
+            "objective",
+        ):
             assert together.info[k][key] == pytest.approx(
                 alone.info[0][key], rel=1e-2
             )  # they differ by tens of percent from slice to slice
@@ -517,10 +540,10 @@ def test_slices_of_different_noise_come_back_in_their_order(shale_case):
 
 
 # Total variation: 170, or 120 until the noise is learned, and one round of 28; the trial of both kinds adds the 105 of the one that is left behind.
-@pytest.mark.parametrize(("pixels", "steps"), (("box", 198), ("mean", 148), ("auto", 303)))
+@pytest.mark.parametrize(("pixels", "steps"), (("point", 198), ("area", 148), ("auto", 303)))
 def test_callback_sees_each_iteration(three, pixels, steps):
     seen = []
-    result = run(three, callback=seen.append, pixels=pixels, **QUICK)
+    result = run(three, callback=seen.append, pixel_model=pixels, **QUICK)
     assert all(isinstance(status, Status) for status in seen)
     starts, fits = [s for s in seen if s.stage == "start"], [s for s in seen if s.stage == "fit"]
     assert seen == starts + fits
@@ -569,7 +592,7 @@ def test_a_run_that_is_not_stopped_says_so(small_case):
 
 def test_patience_stops_on_a_plateau(small_case):
     # Pixels that hardly move: the objective does not fall any more.
-    options = dict(num_iter=50, reweight=1, pixel_rate=1e-6, network=False)
+    options = dict(num_iter=50, reweight_rounds=1, pixel_rate=1e-6, network=False)
     result = run(small_case, patience=3, **options)
     assert result.info[0]["stopped"] == "plateau"
     assert result.history["residual"].shape == (4, 1)  # the start and three more
@@ -579,7 +602,7 @@ def test_patience_stops_on_a_plateau(small_case):
 def test_a_settled_slice_waits_for_the_others_and_does_not_change(shale_case):
     """What becomes of it is what becomes of it alone."""
     cases = [shale_case(size=32, wedge=180, step=2), shale_case(size=32, wedge=180, step=2, seed=2, photons=1e3)]
-    options = dict(num_iter=60, reweight=2, pixels="box", loss="l2", noise=0.01, patience=8)
+    options = dict(num_iter=60, reweight_rounds=2, pixel_model="point", loss="l2", noise=0.01, patience=8)
     alone = [run(case, **options) for case in cases]
     lengths = [len(one.history["objective"]) for one in alone]
     assert min(lengths) < max(lengths)  # one of them settles first
@@ -599,7 +622,7 @@ def test_history_shapes(three, adversarial):
 
 
 def test_iteration_returned_is_that_of_the_lowest_objective(three):
-    result = run(three, loss="l1", num_iter=30, reweight=1)
+    result = run(three, loss="l1", num_iter=30, reweight_rounds=1)
     for k, info in enumerate(result.info):
         curve = result.history["objective"][:, k]
         assert info["iteration"] == curve.argmin()
@@ -610,7 +633,16 @@ def test_iteration_returned_is_that_of_the_lowest_objective(three):
 
 def test_result_records_seconds_and_settings(clean):
     assert set(clean.seconds) == {"start", "fit"} and all(0 < seconds < 300 for seconds in clean.seconds.values())
-    documented = {"noise", "strength", "epsilon", "rounds", "loss", "iteration", "objective", "residual"}
+    documented = {
+        "noise",
+        "tv_weight",
+        "edge_threshold",
+        "reweight_rounds",
+        "loss",
+        "iteration",
+        "objective",
+        "residual",
+    }
     assert documented | {"start_objective", "start_residual", "levels", "stopped"} <= set(clean.info[0])
 
 
@@ -678,7 +710,8 @@ def test_the_result_kept_in_an_error_has_all_slices(shale_case, breaking):
 
 
 @pytest.mark.parametrize(
-    "options", ({}, dict(reweight=0), dict(init="sirt"), dict(init="fbp"), dict(nonnegative=False), dict(noise=0.1))
+    "options",
+    ({}, dict(reweight_rounds=0), dict(init="sirt"), dict(init="fbp"), dict(nonnegative=False), dict(noise=0.1)),
 )
 def test_no_signal_gives_zero(small_case, options):
     result = run(small_case._replace(sinogram=torch.zeros_like(small_case.sinogram)), **QUICK | options)
@@ -707,7 +740,7 @@ def noisy_copies(case, photons_case, count=4):
 
 def test_a_stack_is_nearer_to_the_truth_than_its_slices(shale_case):
     case = noisy_copies(shale_case(size=48), shale_case(size=48, photons=1e3))
-    alone, stacked = (run(case, num_iter=0, pixels="box", stack=stack).image for stack in (1, 4))
+    alone, stacked = (run(case, num_iter=0, pixel_model="point", joint_slices=stack).image for stack in (1, 4))
     # Half of what is measured, .706 to .721 and .1002 to .0956; with other noise .712 to .746 and .692 to .715.
     quality_of = [np.mean([mssim(case.truth[0], image) for image in images]) for images in (alone, stacked)]
     assert quality_of[1] > quality_of[0] + 0.007
@@ -719,20 +752,20 @@ def test_a_stack_is_nearer_to_the_truth_than_its_slices(shale_case):
 
 def test_a_stack_of_equal_slices_is_each_of_them(small_case):
     """No difference between neighbours, no penalty: what is solved is the slice's own problem, with smaller steps towards the same image."""
-    one = run(small_case, num_iter=0, pixels="mean", noise=0.02).image
+    one = run(small_case, num_iter=0, pixel_model="area", noise=0.02).image
     three_alike = run(
         small_case._replace(sinogram=small_case.sinogram.expand(3, -1, -1)),
         num_iter=0,
-        pixels="mean",
+        pixel_model="area",
         noise=0.02,
-        stack=3,
+        joint_slices=3,
     ).image
     assert (three_alike - three_alike[:1]).abs().max() < 1e-4  # grey range 1: sums in another order
     assert (three_alike[0] - one[0]).norm() < 0.05 * one.norm()  # the steps are shorter
 
 
 def test_slices_of_a_stack_keep_their_order(three):
-    result = run(three, num_iter=0, reweight=1, stack=3)
+    result = run(three, num_iter=0, reweight_rounds=1, joint_slices=3)
     scores = np.array([[mssim(truth, image) for truth in three.truth] for image in result.image])
     assert scores.argmax(1).tolist() == [0, 1, 2]
 
@@ -752,7 +785,7 @@ def test_a_brighter_neighbour_does_not_harm_a_slice(shale_case):
         sinogram=sinogram + sigma * torch.randn(sinogram.shape, generator=torch.Generator().manual_seed(0))
     )
     far = np.hypot(y, x) > 10
-    alone, stacked = (run(both, num_iter=0, pixels="box", stack=stack).image for stack in (1, 2))
+    alone, stacked = (run(both, num_iter=0, pixel_model="point", joint_slices=stack).image for stack in (1, 2))
     score = [ssim_map(case.truth[0], images[0])[far].mean() for images in (alone, stacked)]
     assert score[1] > score[0] - 0.06
 
@@ -763,14 +796,23 @@ def test_stages_of_a_stack_that_is_taught(three, monkeypatch):
     for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
         monkeypatch.setattr(wedge_learning, name, value)
     seen = []
-    result = run(three, callback=seen.append, reweight=1, pixels="mean", stack=3, learn=1, refine=2, spread=2)
-    assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "learn", "spread"]
-    for stage in ("start", "learn", "spread"):
+    result = run(
+        three,
+        callback=seen.append,
+        reweight_rounds=1,
+        pixel_model="area",
+        joint_slices=3,
+        wedge_rounds=1,
+        grid_factor=2,
+        uncertainty_samples=2,
+    )
+    assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "learn", "uncertainty"]
+    for stage in ("start", "learn", "uncertainty"):
         found = [s for s in seen if s.stage == stage]
         assert [s.iteration for s in found] == list(range(1, found[0].total + 1)) and {s.total for s in found} == {
             len(found)
         }
-    assert result.image.isfinite().all() and all(info["spread"].shape == (32, 32) for info in result.info)
+    assert result.image.isfinite().all() and all(info["uncertainty"].shape == (32, 32) for info in result.info)
 
 
 # The caller's world is left as it was
@@ -839,7 +881,7 @@ def test_control_without_network_moves_the_pixels_alone(small_case):
 
 def test_discriminator_has_a_say(small_case):
     with_it, without = (
-        run(small_case, loss="l1", num_iter=20, reweight=1, adversarial=weight) for weight in (10.0, 0.0)
+        run(small_case, loss="l1", num_iter=20, reweight_rounds=1, adversarial=weight) for weight in (10.0, 0.0)
     )
     assert (with_it.history["objective"][2:] != without.history["objective"][2:]).any()
 
@@ -947,7 +989,7 @@ def plain_measurement(case, settings, spectrum=None):
 def test_objective_is_the_start_images_own(small_case):
     """With the l2 loss, and without reweighting, both minimise ½ s² ‖A x − b‖² + λ ‖∇x‖₁, s² = 8/‖A‖²: here in units of λ a pixel."""
     model, image = small_case.model, torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0))
-    settings = settings_of(small_case, reweight=0, strength=3e-3, loss="l2")
+    settings = settings_of(small_case, reweight_rounds=0, tv_weight=3e-3, loss="l2")
     objective = Objective(plain_measurement(small_case, settings), torch.ones(1, 1, 1))
     sinogram = model.forward_project(image)
     gx, gy = torch.zeros_like(image), torch.zeros_like(image)
@@ -961,7 +1003,7 @@ def test_objective_is_the_start_images_own(small_case):
 
 def test_objective_weighs_the_frequencies_as_the_start_does(small_case):
     """½ s² ‖G(A x − b)‖²: a constant G of 2 is four times the data term, and each frequency counts by the square of its own weight."""
-    settings = settings_of(small_case, reweight=0, strength=3e-3, loss="l2")
+    settings = settings_of(small_case, reweight_rounds=0, tv_weight=3e-3, loss="l2")
     plain = Objective(plain_measurement(small_case, settings), torch.ones(1, 1, 1))
     twice = Objective(plain_measurement(small_case, settings, torch.full((17,), 2.0)), torch.ones(1, 1, 1))
     even = Objective(plain_measurement(small_case, settings, (torch.arange(17) % 2 == 0).float()), torch.ones(1, 1, 1))
@@ -977,7 +1019,9 @@ def test_objective_weighs_the_frequencies_as_the_start_does(small_case):
 def test_objective_reweights_by_the_edges(small_case):
     image = torch.zeros(1, 32, 32)
     image[..., 16:] = 1.0
-    objective = Objective(plain_measurement(small_case, settings_of(small_case, epsilon=0.05)), torch.ones(1, 1, 1))
+    objective = Objective(
+        plain_measurement(small_case, settings_of(small_case, edge_threshold=0.05)), torch.ones(1, 1, 1)
+    )
     plain = float(objective.variation(image))
     objective.refresh(image)
     assert (

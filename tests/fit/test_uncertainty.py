@@ -14,7 +14,7 @@ from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.forward_model import field_of_view
 
-QUICK = dict(num_iter=0, reweight=1, spread=3)
+QUICK = dict(num_iter=0, reweight_rounds=1, uncertainty_samples=3)
 
 
 def run(case, callback=None, **options):
@@ -35,9 +35,9 @@ def noisy(shale_case):
     return shale_case(size=32, step=2, photons=1e4)
 
 
-@pytest.mark.parametrize("pixels", ("mean", "box"))
+@pytest.mark.parametrize("pixels", ("area", "point"))
 def test_spread_is_positive_where_something_is(noisy, brief, pixels):
-    found = run(noisy, pixels=pixels, **QUICK).info[0]["spread"]
+    found = run(noisy, pixel_model=pixels, **QUICK).info[0]["uncertainty"]
     assert (
         isinstance(found, np.ndarray)
         and found.shape == (32, 32)
@@ -57,9 +57,11 @@ def test_spread_is_larger_where_the_error_is():
 
     truth, sinogram = Case("shale", 48, "90", 1e4).slice()
     model = ParallelBeamProjector(48, Wedge("90").theta, 48)
-    result = fit(model, torch.from_numpy(sinogram)[None], GanrecOptions(pixels="mean", num_iter=0, spread=8))
+    result = fit(
+        model, torch.from_numpy(sinogram)[None], GanrecOptions(pixel_model="area", num_iter=0, uncertainty_samples=8)
+    )
     inside = field_of_view(model).numpy() > 0
-    error, found = np.abs(result.image[0].numpy() - truth)[inside], result.info[0]["spread"][inside]
+    error, found = np.abs(result.image[0].numpy() - truth)[inside], result.info[0]["uncertainty"][inside]
     assert np.corrcoef(error, found)[0, 1] > 0.14  # half of .28; chance is .024
     sure = found < np.median(found)
     assert error[~sure].mean() > 1.3 * error[sure].mean()
@@ -67,24 +69,24 @@ def test_spread_is_larger_where_the_error_is():
 
 def test_spread_grows_with_the_noise(shale_case, brief):
     found = [
-        run(shale_case(size=32, step=2, photons=photons), pixels="box", **QUICK).info[0]["spread"].mean()
+        run(shale_case(size=32, step=2, photons=photons), pixel_model="point", **QUICK).info[0]["uncertainty"].mean()
         for photons in (1e5, 1e4, 1e3)
     ]
     assert found[1] > 1.1 * found[0] and found[2] > 1.1 * found[1]
 
 
-@pytest.mark.parametrize("pixels", ("mean", "box"))
+@pytest.mark.parametrize("pixels", ("area", "point"))
 def test_units_do_not_matter(noisy, brief, pixels):
     """To the last bit for a power of two."""
-    one = run(noisy, pixels=pixels, **QUICK)
-    eight = run(noisy._replace(sinogram=8 * noisy.sinogram), pixels=pixels, **QUICK)
-    np.testing.assert_array_equal(eight.info[0]["spread"], 8 * one.info[0]["spread"])
+    one = run(noisy, pixel_model=pixels, **QUICK)
+    eight = run(noisy._replace(sinogram=8 * noisy.sinogram), pixel_model=pixels, **QUICK)
+    np.testing.assert_array_equal(eight.info[0]["uncertainty"], 8 * one.info[0]["uncertainty"])
 
 
 def test_spread_repeats_for_a_seed(noisy, brief):
     first, again, other = (run(noisy, **QUICK, seed=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first.info[0]["spread"], again.info[0]["spread"])
-    assert not np.array_equal(first.info[0]["spread"], other.info[0]["spread"])
+    np.testing.assert_array_equal(first.info[0]["uncertainty"], again.info[0]["uncertainty"])
+    assert not np.array_equal(first.info[0]["uncertainty"], other.info[0]["uncertainty"])
 
 
 def test_random_states_are_left_alone(noisy, brief):
@@ -94,75 +96,77 @@ def test_random_states_are_left_alone(noisy, brief):
 
 
 def test_the_image_does_not_depend_on_it(noisy, brief):
-    assert torch.equal(run(noisy, **QUICK).image, run(noisy, **QUICK | dict(spread=0)).image)
+    assert torch.equal(run(noisy, **QUICK).image, run(noisy, **QUICK | dict(uncertainty_samples=0)).image)
 
 
 def test_one_reconstruction_has_no_spread(noisy, brief):
-    assert np.isnan(run(noisy, **QUICK | dict(spread=1)).info[0]["spread"]).all()
+    assert np.isnan(run(noisy, **QUICK | dict(uncertainty_samples=1)).info[0]["uncertainty"]).all()
 
 
 def test_no_spread_unless_asked_for(noisy):
-    assert "spread" not in run(noisy, **QUICK | dict(spread=0)).info[0]
+    assert "uncertainty" not in run(noisy, **QUICK | dict(uncertainty_samples=0)).info[0]
 
 
 @pytest.mark.parametrize(
-    "options", (dict(init="sirt"), dict(reweight=0), dict(nonnegative=False), dict(mask=False), dict(num_iter=3))
+    "options", (dict(init="sirt"), dict(reweight_rounds=0), dict(nonnegative=False), dict(mask=False), dict(num_iter=3))
 )
 def test_spread_with_other_options(noisy, brief, options):
-    found = run(noisy, **QUICK | options).info[0]["spread"]
+    found = run(noisy, **QUICK | options).info[0]["uncertainty"]
     assert np.isfinite(found).all() and found.max() > 0
 
 
 def test_spread_arrives_through_the_door(noisy, brief):
     both = np.concatenate([noisy.sinogram.numpy(), 2 * noisy.sinogram.numpy()])
     image, info = recon(both, noisy.theta, sinogram_order=True, return_info=True, **QUICK)
-    assert image.shape == (2, 32, 32) and [s["spread"].shape for s in info.slices] == [(32, 32)] * 2
+    assert image.shape == (2, 32, 32) and [s["uncertainty"].shape for s in info.slices] == [(32, 32)] * 2
     np.testing.assert_array_equal(
-        info.slices[1]["spread"], 2 * info.slices[0]["spread"]
+        info.slices[1]["uncertainty"], 2 * info.slices[0]["uncertainty"]
     )  # each slice's own, in its own units
 
 
 def test_slices_of_a_batch_have_their_own(shale_case, brief):
     cases = [shale_case(size=32, step=2, photons=1e4, seed=seed) for seed in (0, 1)]
     together = run(
-        cases[0]._replace(sinogram=torch.cat([c.sinogram for c in cases])), pixels="mean", noise=0.05, **QUICK
+        cases[0]._replace(sinogram=torch.cat([c.sinogram for c in cases])), pixel_model="area", noise=0.05, **QUICK
     )
     for k, case in enumerate(cases):
-        alone = run(case, pixels="mean", noise=0.05, **QUICK).info[0]["spread"]
-        np.testing.assert_allclose(together.info[k]["spread"], alone, atol=0.05 * alone.max())  # sums in another order
-    assert np.abs(together.info[0]["spread"] - together.info[1]["spread"]).max() > 0.3 * alone.max()
+        alone = run(case, pixel_model="area", noise=0.05, **QUICK).info[0]["uncertainty"]
+        np.testing.assert_allclose(
+            together.info[k]["uncertainty"], alone, atol=0.05 * alone.max()
+        )  # sums in another order
+    assert np.abs(together.info[0]["uncertainty"] - together.info[1]["uncertainty"]).max() > 0.3 * alone.max()
 
 
 def test_callback_sees_each_iteration(noisy, brief):
     seen = []
     run(noisy, callback=seen.append, **QUICK)
-    spreads = [s for s in seen if s.stage == "spread"]
+    spreads = [s for s in seen if s.stage == "uncertainty"]
     assert seen[-len(spreads) :] == spreads and bootstrap_steps() == 40
     assert [s.iteration for s in spreads] == list(range(1, 41)) and {s.total for s in spreads} == {40}
 
 
 @pytest.mark.parametrize("stop", (1, 35))
 def test_stopping_leaves_it_out(noisy, brief, stop):
-    result = run(noisy, callback=lambda s: s.stage == "spread" and s.iteration >= stop, **QUICK)
-    assert "spread" not in result.info[0]
-    assert torch.equal(result.image, run(noisy, **QUICK | dict(spread=0)).image)
+    result = run(noisy, callback=lambda s: s.stage == "uncertainty" and s.iteration >= stop, **QUICK)
+    assert "uncertainty" not in result.info[0]
+    assert torch.equal(result.image, run(noisy, **QUICK | dict(uncertainty_samples=0)).image)
     stopped_before = run(noisy, callback=lambda s: s.iteration == 7, **QUICK)
-    assert "spread" not in stopped_before.info[0] and stopped_before.info[0]["stopped"] == "callback"
+    assert "uncertainty" not in stopped_before.info[0] and stopped_before.info[0]["stopped"] == "callback"
 
 
 def test_stopping_at_the_second_slice_keeps_the_first(noisy, brief):
     both = noisy._replace(sinogram=noisy.sinogram.repeat(2, 1, 1))
-    result = run(both, callback=lambda s: s.stage == "spread" and s.iteration >= 50, **QUICK)
-    assert "spread" in result.info[0] and "spread" not in result.info[1]
+    result = run(both, callback=lambda s: s.stage == "uncertainty" and s.iteration >= 50, **QUICK)
+    assert "uncertainty" in result.info[0] and "uncertainty" not in result.info[1]
 
 
 def test_no_signal_has_no_spread(noisy, brief):
-    found = run(noisy._replace(sinogram=torch.zeros_like(noisy.sinogram)), **QUICK).info[0]["spread"]
+    found = run(noisy._replace(sinogram=torch.zeros_like(noisy.sinogram)), **QUICK).info[0]["uncertainty"]
     np.testing.assert_array_equal(found, np.zeros((32, 32)))
 
 
 def test_spread_of_a_measurement(noisy, begun, brief):
-    measurement, _, options, mask = begun(noisy, pixels="mean", **QUICK)
+    measurement, _, options, mask = begun(noisy, pixel_model="area", **QUICK)
     with torch.no_grad():
         calls = []
         found = spread_of(measurement, 0, options, mask, 4, lambda: calls.append(1))
@@ -171,10 +175,10 @@ def test_spread_of_a_measurement(noisy, begun, brief):
 
 def test_the_default_dtype_does_not_matter(noisy, brief):
     """The same random numbers are drawn: what remains are filters computed more exactly."""
-    expected = run(noisy, **QUICK).info[0]["spread"]
+    expected = run(noisy, **QUICK).info[0]["uncertainty"]
     torch.set_default_dtype(torch.float64)
     try:
-        found = run(noisy, **QUICK).info[0]["spread"]
+        found = run(noisy, **QUICK).info[0]["uncertainty"]
     finally:
         torch.set_default_dtype(torch.float32)
     assert found.dtype == np.float32

@@ -14,7 +14,7 @@ from tomopy_ganrec.volume.planning import warm_every
 
 THETA = np.deg2rad(np.arange(0, 120, 2.0))
 SIZE, SMALL = 64, 32
-QUICK = dict(num_iter=4, reweight=2, pixels="box", device="cpu", sinogram_order=True)
+QUICK = dict(num_iter=4, reweight_rounds=2, pixel_model="point", device="cpu", sinogram_order=True)
 
 
 def project(truth):
@@ -49,7 +49,7 @@ def cold_and_warm(rock):
     found = {}
     for every in (0, 4):
         image, info = recon(
-            rock[1], THETA, sinogram_order=True, device="cpu", pixels="box", warm_start=every, return_info=True
+            rock[1], THETA, sinogram_order=True, device="cpu", pixel_model="point", warm_start=every, return_info=True
         )
         found[every] = image, info.slices
     return found
@@ -78,7 +78,7 @@ def test_warm_takes_half_the_iterations(rock, cold_and_warm):
     for kind in ("cold", "warm"):
         count = []
         near = dict(near=[records[0], records[4]], init=torch.from_numpy(image[[0, 4]])) if kind == "warm" else {}
-        result = fit(model, sinogram, GanrecOptions(pixels="box"), callback=count.append, **near)
+        result = fit(model, sinogram, GanrecOptions(pixel_model="point"), callback=count.append, **near)
         assert [info["warm"] for info in result.info] == [kind == "warm"] * 2
         steps[kind] = {stage: sum(s.stage == stage for s in count) for stage in ("start", "fit")}
     # By the book: 170 and up to 8 rounds of 28, then up to 50; 6 to 8 rounds of 28, then up to 25.
@@ -104,9 +104,11 @@ def surprises(rock):
     return tomo
 
 
-@pytest.mark.parametrize("pixels", ("box", "mean"))
+@pytest.mark.parametrize("pixels", ("point", "area"))
 def test_what_the_neighbours_do_not_explain_is_noticed_and_started_cold(surprises, pixels):
-    options = dict(sinogram_order=True, device="cpu", pixels=pixels, num_iter=10, reweight=3, return_info=True)
+    options = dict(
+        sinogram_order=True, device="cpu", pixel_model=pixels, num_iter=10, reweight_rounds=3, return_info=True
+    )
     found, info = recon(surprises, THETA, warm_start=8, **options)
     alone, _ = recon(surprises[[2, 3, 5]], THETA, warm_start=0, **options)
     warm = [s["warm"] for s in info.slices]
@@ -158,7 +160,7 @@ def test_every_falls_as_slices_move_apart():
 def test_every_as_given(rock):
     tomo = rock[1]
     assert [every(tomo, warm_start=k) for k in (0, 1, 4, 100)] == [1, 1, 4, 100]
-    assert every(tomo, stack=3) == every(tomo, stack=3, warm_start=4) == 1
+    assert every(tomo, joint_slices=3) == every(tomo, joint_slices=3, warm_start=4) == 1
     assert every(tomo, default=0) == 1 and every(tomo, default=0, warm_start="auto") == every(tomo)
     assert (
         every(tomo, preset="paper") == 32
@@ -191,7 +193,13 @@ def test_a_callback_ends_a_warm_start(small):
 @pytest.mark.filterwarnings("ignore:levels='auto'.*no discrete grey levels:RuntimeWarning")
 @pytest.mark.parametrize(
     "options",
-    (dict(reweight=0), dict(init="sirt"), dict(init="fbp"), dict(levels="auto"), dict(levels=(0, 1 / 3, 2 / 3, 1))),
+    (
+        dict(reweight_rounds=0),
+        dict(init="sirt"),
+        dict(init="fbp"),
+        dict(levels="auto"),
+        dict(levels=(0, 1 / 3, 2 / 3, 1)),
+    ),
     ids=str,
 )
 def test_other_options_start_warm_and_stay_as_near_to_the_data(small, options):

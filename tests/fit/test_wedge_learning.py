@@ -17,7 +17,7 @@ from tomopy_ganrec.solvers.forward_model import field_of_view
 from tomopy_ganrec.solvers.operators import gaussian_blur
 from tomopy_ganrec.solvers.wedge import has_missing_wedge, measured_frequencies
 
-BRIEF = dict(pixels="mean", reweight=1, learn=1)  # where behaviour matters, not quality
+BRIEF = dict(pixel_model="area", reweight_rounds=1, wedge_rounds=1)  # where behaviour matters, not quality
 
 
 def degrees(first, last, step=1.0):
@@ -300,7 +300,7 @@ def test_random_states_are_left_alone(small_case, brief, begun):
 
 @pytest.mark.parametrize("lessons", (1, 2))
 def test_learning_tells_each_step(small_case, brief, begun, lessons):
-    measurement, image, options, mask = begun(small_case, **BRIEF | dict(learn=lessons))
+    measurement, image, options, mask = begun(small_case, **BRIEF | dict(wedge_rounds=lessons))
     calls = []
     learn_wedge(measurement, image, options, mask, 0, lambda: calls.append(1))
     # To a copy: 10 iterations and a round of 5; 6 steps of training; 80 of the solve.
@@ -310,7 +310,7 @@ def test_learning_tells_each_step(small_case, brief, begun, lessons):
 @pytest.mark.parametrize("stop", (1, 12, 18, 40, 101 + 12, 101 + 18))
 def test_learning_stops_where_it_is_told(small_case, brief, begun, stop):
     """While the copies are reconstructed, while the network learns, while its answer is solved for, and in the second lesson."""
-    measurement, image, options, mask = begun(small_case, **BRIEF | dict(learn=2))
+    measurement, image, options, mask = begun(small_case, **BRIEF | dict(wedge_rounds=2))
     calls = []
     found = learn_wedge(measurement, image, options, mask, 0, lambda: calls.append(1) or len(calls) >= stop)
     assert found.shape == image.shape and found.isfinite().all()
@@ -321,7 +321,7 @@ def test_learning_stops_where_it_is_told(small_case, brief, begun, stop):
 
 
 def test_the_solve_may_be_the_callers_own(small_case, brief, begun):
-    measurement, image, options, mask = begun(small_case, **BRIEF | dict(learn=2))
+    measurement, image, options, mask = begun(small_case, **BRIEF | dict(wedge_rounds=2))
     seen = []
 
     def solve(answer, so_far, tell):
@@ -354,7 +354,7 @@ def foam():
 def test_learning_improves_the_start(foam, monkeypatch):
     monkeypatch.setattr(wedge_learning, "STEPS", 100)
     truth, sinogram, model = foam
-    result = fit(model, sinogram, GanrecOptions(pixels="mean", learn=1))
+    result = fit(model, sinogram, GanrecOptions(pixel_model="area", wedge_rounds=1))
     before, after = mssim(truth, result.start[0]), mssim(truth, result.image[0])
     assert after > before + 0.0145  # half of what is measured, .5794 to .6086
     info = result.info[0]
@@ -366,7 +366,7 @@ def test_learning_improves_the_start(foam, monkeypatch):
 
 
 def test_residual_is_that_of_the_image(small_case, brief):
-    result = run(small_case, **BRIEF | dict(pixels="box"))
+    result = run(small_case, **BRIEF | dict(pixel_model="point"))
     residual = float(
         (small_case.model.forward_project(result.image) - small_case.sinogram).norm() / small_case.sinogram.norm()
     )
@@ -379,12 +379,12 @@ def test_residual_is_that_of_the_image(small_case, brief):
 @pytest.mark.parametrize(
     "options",
     (
-        dict(pixels="box"),
-        dict(pixels="auto"),
+        dict(pixel_model="point"),
+        dict(pixel_model="auto"),
         dict(nonnegative=False),
         dict(mask=False),
         dict(init="fbp"),
-        dict(reweight=0),
+        dict(reweight_rounds=0),
     ),
 )
 def test_learning_with_other_options(small_case, brief, options):
@@ -428,8 +428,10 @@ def test_callback_sees_each_step_of_learning(small_case, brief):
 
 @pytest.mark.parametrize("stop", (1, 18, 60))
 def test_callback_stops_learning(small_case, brief, stop):
-    result = run(small_case, callback=lambda s: s.stage == "learn" and s.iteration >= stop, spread=2, **BRIEF)
-    assert result.info[0]["stopped"] == "callback" and "spread" not in result.info[0]
+    result = run(
+        small_case, callback=lambda s: s.stage == "learn" and s.iteration >= stop, uncertainty_samples=2, **BRIEF
+    )
+    assert result.info[0]["stopped"] == "callback" and "uncertainty" not in result.info[0]
     assert result.image.isfinite().all()
     assert (
         mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) - 0.05
@@ -488,14 +490,14 @@ def test_slices_of_a_stack_share_their_network(shale_case, brief, monkeypatch):
         "learn_wedge",
         lambda measurement, x, *rest: seen.append(len(x)) or x,
     )
-    run(case, **BRIEF, stack=3)
+    run(case, **BRIEF, joint_slices=3)
     assert seen == [3]
 
 
 @pytest.mark.parametrize("stack", (1, 2))
 def test_learning_without_signal_gives_zero(small_case, brief, stack):
     sinogram = torch.zeros_like(small_case.sinogram).expand(stack, -1, -1)
-    result = run(small_case._replace(sinogram=sinogram), stack=stack, **BRIEF)
+    result = run(small_case._replace(sinogram=sinogram), joint_slices=stack, **BRIEF)
     assert torch.equal(result.image, torch.zeros(stack, 32, 32))
     assert all(math.isfinite(info["residual"]) for info in result.info)
 
@@ -505,7 +507,7 @@ def test_a_slice_without_signal_does_not_harm_the_others(shale_case, brief, stac
     case = three(shale_case)
     sinogram = case.sinogram.clone()
     sinogram[1] = 0
-    result = run(case._replace(sinogram=sinogram), stack=stack, noise=1e-2, **BRIEF)
+    result = run(case._replace(sinogram=sinogram), joint_slices=stack, noise=1e-2, **BRIEF)
     assert result.image.isfinite().all() and all(math.isfinite(info["residual"]) for info in result.info)
     for k in (0, 2):
         assert mssim(case.truth[k], result.image[k]) > 0.5

@@ -26,7 +26,7 @@ tifffile = pytest.importorskip("tifffile")
 SHAPE = (4, 24, 24)
 THETA = np.linspace(0, 2.1, 12)
 DATA = np.random.default_rng(0).random((4, 12, 24)).astype(np.float32)
-QUICK = dict(sinogram_order=True, num_iter=1, reweight=1, pixels="box", device="cpu", batch_size=1)
+QUICK = dict(sinogram_order=True, num_iter=1, reweight_rounds=1, pixel_model="point", device="cpu", batch_size=1)
 
 
 def call(pipe, out, seed, kind):

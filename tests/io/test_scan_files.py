@@ -127,8 +127,8 @@ def test_a_scan_of_a_few_degrees_can_be_trusted(scan, tmp_path, capsys):
     path = file_of(scan, tmp_path / "a.h5", np.arange(60) * 0.05)
     projections, theta = io.read_projections(path, reader="h5py", trust_theta=True)
     with pytest.raises(ValueError, match="trust_theta"):
-        recon(projections, theta, num_iter=0, reweight=0)
-    assert recon(projections[:, :1], theta, num_iter=0, reweight=0, trust_theta=True).shape == (1, 32, 32)
+        recon(projections, theta, num_iter=0, reweight_rounds=0)
+    assert recon(projections[:, :1], theta, num_iter=0, reweight_rounds=0, trust_theta=True).shape == (1, 32, 32)
     command = f"recon {path} --slices 1 --quality fast --init fbp --quiet --reader h5py"
     assert main(f"{command} --out {tmp_path / 'no'}".split()) == 1
     assert "--trust-theta" in capsys.readouterr().err
@@ -308,7 +308,7 @@ def test_repairs_are_in_the_records(scan, tmp_path):
     path = file_of(scan, tmp_path / "a.h5", data=data)
     projections, theta = open_projections(path)
     with pytest.warns(UserWarning, match="61 values in 2 of 3 slices") as caught:
-        _, info = recon(projections, theta, return_info=True, num_iter=0, reweight=0, batch_size=1)
+        _, info = recon(projections, theta, return_info=True, num_iter=0, reweight_rounds=0, batch_size=1)
     assert [record["repaired"] for record in info.slices] == [0, 60, 1] and len(caught) == 1
 
 

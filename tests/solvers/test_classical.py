@@ -200,7 +200,7 @@ def test_mlem_counts_negative_data_as_zero(model, sinograms):
 # Total variation
 
 
-def dense_problem(n=12, angles=9, strength=0.02):
+def dense_problem(n=12, angles=9, tv_weight=0.02):
     """A small total-variation problem with all matrices written out, in float64."""
     theta = np.linspace(0, math.pi, angles, endpoint=False)
     model = ParallelBeamProjector(n, theta, n, dtype=torch.float64)
@@ -210,25 +210,25 @@ def dense_problem(n=12, angles=9, strength=0.02):
         1, angles, n, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
     )
     weight = 0.2 + torch.rand(1, n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
-    return model, matrix, data, strength, weight
+    return model, matrix, data, tv_weight, weight
 
 
-def stated_objective(x, model, norm, data, strength, weight):
+def stated_objective(x, model, norm, data, tv_weight, weight):
     """½ s² ‖A x − b‖² + λ ‖w · ∇x‖₁ with s² = 8/‖A‖²: the solver's own docstring."""
     misfit = 4 / norm**2 * (model.forward_project(x) - data).square().sum()
     gx, gy = torch.zeros_like(x), torch.zeros_like(x)
     gx[..., :-1], gy[..., :-1, :] = x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
-    return float(misfit + strength * (weight * torch.hypot(gx, gy)).sum())
+    return float(misfit + tv_weight * (weight * torch.hypot(gx, gy)).sum())
 
 
-def plain_primal_dual(matrix, data, strength, weight, n, iterations=6000, turned=lambda gx, gy: (gx, gy)):
+def plain_primal_dual(matrix, data, tv_weight, weight, n, iterations=6000, turned=lambda gx, gy: (gx, gy)):
     """Chambolle and Pock's algorithm 1 with constant steps and dense matrices, x ≥ 0; `turned`: the two derivatives from those along the axes."""
     forward = np.eye(n, k=1) - np.eye(n)
     forward[-1] = 0
     gx, gy = turned(np.kron(np.eye(n), forward), np.kron(forward, np.eye(n)))
     a = math.sqrt(8) / np.linalg.norm(matrix, 2) * matrix
     b = math.sqrt(8) / np.linalg.norm(matrix, 2) * data.numpy().ravel()
-    radius, tau = strength * weight.numpy().ravel(), 1.0
+    radius, tau = tv_weight * weight.numpy().ravel(), 1.0
     sigma = 1 / max(16.0, 1.01 * np.linalg.norm(np.concatenate([a, gx, gy]), 2) ** 2)
     x = bar = np.zeros(n * n)
     p, qx, qy = np.zeros(len(b)), np.zeros(n * n), np.zeros(n * n)
@@ -244,31 +244,31 @@ def plain_primal_dual(matrix, data, strength, weight, n, iterations=6000, turned
 
 @pytest.mark.parametrize("weighted", (False, True), ids=("plain", "weighted"))
 def test_total_variation_finds_the_minimum_of_its_objective(weighted):
-    model, matrix, data, strength, weight = dense_problem()
+    model, matrix, data, tv_weight, weight = dense_problem()
     weight = weight if weighted else torch.ones_like(weight)
-    reference = plain_primal_dual(matrix, data, strength, weight, 12)
-    image = TotalVariation(model, data, step_ratio=3.0).run(strength, 3000, weight)
+    reference = plain_primal_dual(matrix, data, tv_weight, weight, 12)
+    image = TotalVariation(model, data, step_ratio=3.0).run(tv_weight, 3000, weight)
     norm = np.linalg.norm(matrix, 2)
-    lowest, found = (stated_objective(x, model, norm, data, strength, weight) for x in (reference, image))
+    lowest, found = (stated_objective(x, model, norm, data, tv_weight, weight) for x in (reference, image))
     assert found == pytest.approx(lowest, rel=1e-5)  # both within about 1e-6 of the minimum
     assert (image - reference).norm() < 1e-2 * reference.norm()  # the minimum is flatter than it is deep
 
 
 def test_rho_changes_the_path_and_not_the_goal():
-    model, matrix, data, strength, weight = dense_problem()
+    model, matrix, data, tv_weight, weight = dense_problem()
     norm = np.linalg.norm(matrix, 2)
-    images = [TotalVariation(model, data, step_ratio=rho).run(strength, 2000, weight) for rho in (1.0, 10.0)]
-    values = [stated_objective(x, model, norm, data, strength, weight) for x in images]
+    images = [TotalVariation(model, data, step_ratio=rho).run(tv_weight, 2000, weight) for rho in (1.0, 10.0)]
+    values = [stated_objective(x, model, norm, data, tv_weight, weight) for x in images]
     assert values[0] == pytest.approx(values[1], rel=1e-4)  # what is left of the path after 2000 iterations
 
 
 def test_total_variation_is_lower_than_all_around(model, sinograms):
-    data, strength = sinograms[:1] / data_scale(model, sinograms[:1]), 2e-3
-    image = TotalVariation(model, data, step_ratio=30.0).run(strength, 1000)
+    data, tv_weight = sinograms[:1] / data_scale(model, sinograms[:1]), 2e-3
+    image = TotalVariation(model, data, step_ratio=30.0).run(tv_weight, 1000)
     exact, norm = model.to(torch.float64), math.sqrt(operator_norm(model, data))
 
     def value(x):
-        return stated_objective(x.double(), exact, norm, data.double(), strength, 1.0)
+        return stated_objective(x.double(), exact, norm, data.double(), tv_weight, 1.0)
 
     generator = torch.Generator().manual_seed(0)
     for size in (1e-3, 1e-2, 0.1):
@@ -297,9 +297,9 @@ def test_three_times_ten_iterations_equal_thirty(model, sinograms):
 
 def test_reweighting_resumed_is_the_same(model, sinograms):
     resumed, whole = TotalVariation(model, sinograms), TotalVariation(model, sinograms)
-    epsilon = 0.05 * upper_quantile(resumed.run(1e-3, 30))
+    edge_threshold = 0.05 * upper_quantile(resumed.run(1e-3, 30))
     for _ in range(2):
-        resumed.run(1e-3, 10, edge_weights(resumed.x, epsilon))
+        resumed.run(1e-3, 10, edge_weights(resumed.x, edge_threshold))
     whole.run(1e-3, 30)
     # rounding in the last bit of ε alone
     torch.testing.assert_close(whole.reweight(1e-3, 0.05, rounds=2, iterations=10), resumed.x, rtol=1e-4, atol=1e-5)
@@ -326,8 +326,8 @@ def test_total_variation_takes_a_strength_for_each_slice(model, sinograms):
     data = sinograms / data_scale(model, sinograms)
     strengths = torch.tensor([1e-4, 1e-3, 1e-1])[:, None, None]
     together = TotalVariation(model, data).run(strengths, 50)
-    for k, strength in enumerate((1e-4, 1e-3, 1e-1)):
-        alone = TotalVariation(model, data[k : k + 1]).run(strength, 50)
+    for k, tv_weight in enumerate((1e-4, 1e-3, 1e-1)):
+        alone = TotalVariation(model, data[k : k + 1]).run(tv_weight, 50)
         assert (together[k] - alone[0]).abs().max() <= 1e-5 * alone.max()  # float32 sums in another order
 
 
@@ -348,7 +348,7 @@ def test_reweighting_beats_plain_total_variation(shale_case, wedge, oversample, 
     truth, sinogram, _, model = shale_case(wedge=wedge, oversample=oversample)
     mask = field_of_view(model)
     plain = max(
-        mssim(truth[0], total_variation(model, sinogram, strength, 250, mask=mask)[0]) for strength in (2.4e-4, 1e-3)
+        mssim(truth[0], total_variation(model, sinogram, tv_weight, 250, mask=mask)[0]) for tv_weight in (2.4e-4, 1e-3)
     )
     reweighted = mssim(truth[0], total_variation(model, sinogram, 1e-3, 250, rounds=8, mask=mask)[0])
     assert reweighted > plain + margin  # half of what is measured
@@ -387,7 +387,7 @@ def falling(columns):
 
 
 def test_spectrum_weighs_the_frequencies_of_the_residual():
-    model, matrix, data, strength, weight = dense_problem()
+    model, matrix, data, tv_weight, weight = dense_problem()
     spectrum = falling(12)
     weighed = np.fft.irfft(
         np.fft.rfft(matrix.reshape(9, 12, 144), axis=1) * spectrum.numpy()[:, None], n=12, axis=1
@@ -395,27 +395,27 @@ def test_spectrum_weighs_the_frequencies_of_the_residual():
     ratio = (
         np.linalg.norm(matrix, 2) / np.linalg.norm(weighed, 2)
     ) ** 2  # the data term is normalised by ‖A‖, whatever the weights
-    reference = plain_primal_dual(weighed, filter_projections(data, spectrum), ratio * strength, weight, 12)
-    image = TotalVariation(model, data, step_ratio=3.0, spectrum=spectrum).run(strength, 3000, weight)
+    reference = plain_primal_dual(weighed, filter_projections(data, spectrum), ratio * tv_weight, weight, 12)
+    image = TotalVariation(model, data, step_ratio=3.0, spectrum=spectrum).run(tv_weight, 3000, weight)
     assert (
         image - reference
     ).norm() < 1e-2 * reference.norm()  # as without a spectrum: the minimum is flatter than it is deep
     assert (
-        TotalVariation(model, data, step_ratio=3.0).run(strength, 3000, weight) - reference
+        TotalVariation(model, data, step_ratio=3.0).run(tv_weight, 3000, weight) - reference
     ).norm() > 5e-2 * reference.norm()
 
 
 @pytest.mark.parametrize("factor", (0.5, 2.0))
 def test_a_constant_spectrum_is_another_strength(factor):
-    model, _, data, strength, weight = dense_problem()
+    model, _, data, tv_weight, weight = dense_problem()
     weighed = TotalVariation(model, data, step_ratio=3.0, spectrum=torch.full((7,), factor, dtype=torch.float64)).run(
-        strength, 3000, weight
+        tv_weight, 3000, weight
     )
-    plain = TotalVariation(model, data, step_ratio=3.0).run(strength / factor**2, 3000, weight)
+    plain = TotalVariation(model, data, step_ratio=3.0).run(tv_weight / factor**2, 3000, weight)
     assert (weighed - plain).norm() < 1e-2 * plain.norm()  # both as near to the minimum as above
     assert torch.equal(
-        TotalVariation(model, data, spectrum=torch.ones(7)).run(strength, 20),
-        TotalVariation(model, data).run(strength, 20),
+        TotalVariation(model, data, spectrum=torch.ones(7)).run(tv_weight, 20),
+        TotalVariation(model, data).run(tv_weight, 20),
     )
 
 
@@ -444,39 +444,45 @@ def wedge_model(n=12, first=-15, last=65, dtype=torch.float64):
 
 def test_along_one_is_the_default(model, sinograms):
     assert torch.equal(
-        TotalVariation(model, sinograms, along=1.0).run(1e-3, 30), TotalVariation(model, sinograms).run(1e-3, 30)
+        TotalVariation(model, sinograms, wedge_tv_weight=1.0).run(1e-3, 30),
+        TotalVariation(model, sinograms).run(1e-3, 30),
     )
 
 
-@pytest.mark.parametrize("along", (0.3, 2.0))
-def test_along_weighs_the_derivative_in_the_missing_direction(along):
-    _, _, data, strength, weight = dense_problem()
+@pytest.mark.parametrize("wedge_tv_weight", (0.3, 2.0))
+def test_along_weighs_the_derivative_in_the_missing_direction(wedge_tv_weight):
+    _, _, data, tv_weight, weight = dense_problem()
     model = wedge_model()
     matrix = model.forward_project(torch.eye(144, dtype=torch.float64).unflatten(1, (12, 12))).flatten(1).T.numpy()
     angle = math.radians(25 + 90)  # a projection at θ sees the frequencies along (col, row) = (cos θ, −sin θ)
     c, d = math.cos(angle), -math.sin(angle)
     reference = plain_primal_dual(
-        matrix, data, strength, weight, 12, turned=lambda gx, gy: (along * (c * gx + d * gy), c * gy - d * gx)
+        matrix,
+        data,
+        tv_weight,
+        weight,
+        12,
+        turned=lambda gx, gy: (wedge_tv_weight * (c * gx + d * gy), c * gy - d * gx),
     )
-    image = TotalVariation(model, data, step_ratio=3.0, along=along).run(strength, 3000, weight)
+    image = TotalVariation(model, data, step_ratio=3.0, wedge_tv_weight=wedge_tv_weight).run(tv_weight, 3000, weight)
     assert (image - reference).norm() < 1e-2 * reference.norm()  # as without: the minimum is flatter than it is deep
     assert (
-        TotalVariation(model, data, step_ratio=3.0).run(strength, 3000, weight) - reference
+        TotalVariation(model, data, step_ratio=3.0).run(tv_weight, 3000, weight) - reference
     ).norm() > 5e-2 * reference.norm()
 
 
 def test_along_is_the_same_for_a_scan_mirrored_or_turned():
-    model, strength = wedge_model(N, dtype=torch.float32), 0.02
+    model, tv_weight = wedge_model(N, dtype=torch.float32), 0.02
     data = model.forward_project(blobs(N)) / 10
-    image = TotalVariation(model, data, step_ratio=30.0, along=0.3).run(strength, 1500)
+    image = TotalVariation(model, data, step_ratio=30.0, wedge_tv_weight=0.3).run(tv_weight, 1500)
     # At −θ − 90° rows and columns change places: the same sums and differences.
     mirrored = ParallelBeamProjector(N, -model.theta - math.pi / 2, N)
-    transposed = TotalVariation(mirrored, data, step_ratio=30.0, along=0.3).run(strength, 1500)
+    transposed = TotalVariation(mirrored, data, step_ratio=30.0, wedge_tv_weight=0.3).run(tv_weight, 1500)
     assert (transposed.mT - image).norm() <= 1e-4 * image.norm()  # float32 sums in another order
     # A quarter turn makes forward differences backward ones: the same but for the discretisation.
     turned = ParallelBeamProjector(N, model.theta + math.pi / 2, N)
     quarter, plain = (
-        torch.rot90(TotalVariation(turned, data, step_ratio=30.0, along=a).run(strength, 1500), -1, (1, 2))
+        torch.rot90(TotalVariation(turned, data, step_ratio=30.0, wedge_tv_weight=a).run(tv_weight, 1500), -1, (1, 2))
         for a in (0.3, 1.0)
     )
     assert (quarter - image).norm() < 0.4 * (
@@ -507,27 +513,27 @@ def test_across_zero_leaves_slices_independent_and_one_does_not(model, sinograms
 
 
 def test_across_changes_nothing_for_identical_slices():
-    model, matrix, data, strength, weight = dense_problem()
-    reference = plain_primal_dual(matrix, data, strength, weight, 12)
+    model, matrix, data, tv_weight, weight = dense_problem()
+    reference = plain_primal_dual(matrix, data, tv_weight, weight, 12)
     stack = TotalVariation(model, data.expand(3, -1, -1).contiguous(), step_ratio=3.0, across=1.0).run(
-        strength, 3000, weight
+        tv_weight, 3000, weight
     )
     assert (stack - stack[:1]).abs().max() <= 1e-12 * stack.max()  # float64, the same operations
     assert (stack[0] - reference[0]).norm() < 1e-2 * reference.norm()  # as for a single slice
 
 
 def test_across_is_the_minimum_of_its_objective():
-    model, matrix, data, strength, weight = dense_problem()
+    model, matrix, data, tv_weight, weight = dense_problem()
     noise = torch.randn(3, *model.range_shape, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     data, norm, across = data + 0.2 * noise, np.linalg.norm(matrix, 2), 0.7
-    image = TotalVariation(model, data, step_ratio=3.0, across=across).run(strength, 3000, weight)
+    image = TotalVariation(model, data, step_ratio=3.0, across=across).run(tv_weight, 3000, weight)
 
     def value(x):
         gx, gy = gradient(x)
         gz = torch.zeros_like(x)
         gz[:-1] = across * (x[1:] - x[:-1])
         misfit = 4 / norm**2 * (model.forward_project(x) - data).square().sum()
-        return float(misfit + strength * (weight * torch.sqrt(gx**2 + gy**2 + gz**2)).sum())
+        return float(misfit + tv_weight * (weight * torch.sqrt(gx**2 + gy**2 + gz**2)).sum())
 
     generator = torch.Generator().manual_seed(0)
     for size in (1e-2, 0.1):
@@ -546,8 +552,8 @@ def test_across_lowers_the_noise_of_identical_slices(model):
     data = data + 2.0 * torch.randn(data.shape, generator=torch.Generator().manual_seed(0))
     alone, stacked = (
         min(
-            float((TotalVariation(model, data, step_ratio=10.0, across=across).run(strength, 200) - truth).norm())
-            for strength in (0.03, 0.1)
+            float((TotalVariation(model, data, step_ratio=10.0, across=across).run(tv_weight, 200) - truth).norm())
+            for tv_weight in (0.03, 0.1)
         )
         for across in (0.0, 2.0)
     )
@@ -557,7 +563,7 @@ def test_across_lowers_the_noise_of_identical_slices(model):
 # Some slices taken, and pulls
 
 
-@pytest.mark.parametrize("options", ({}, dict(along=0.5)), ids=("plain", "along"))
+@pytest.mark.parametrize("options", ({}, dict(wedge_tv_weight=0.5)), ids=("plain", "wedge_tv_weight"))
 def test_take_goes_on_as_the_whole_batch_would(model, sinograms, options):
     data, spectrum = sinograms / data_scale(model, sinograms), falling(N).float()
     whole = TotalVariation(model, data, spectrum=spectrum, **options)
@@ -602,19 +608,19 @@ def test_a_strong_pull_fixes_its_frequencies(n):
 
 
 def test_a_pulled_image_is_the_minimum_of_its_objective():
-    model, matrix, data, strength, weight = dense_problem()
+    model, matrix, data, tv_weight, weight = dense_problem()
     norm, goal = np.linalg.norm(matrix, 2), blobs(12, seed=1).double()
     mu = (torch.fft.fftfreq(12).abs()[:, None] + torch.fft.rfftfreq(12))[None].double()
     full = (
         torch.fft.fftfreq(12).abs()[:, None].double() + torch.fft.fftfreq(12).abs().double()
     )  # the same, of all frequencies
     image = TotalVariation(model, data, step_ratio=3.0, nonnegative=False).run(
-        strength, 3000, weight, prior_image=(mu, goal)
+        tv_weight, 3000, weight, prior_image=(mu, goal)
     )
 
     def value(x):
         pulled = full * torch.fft.fft2(x - goal, norm="ortho").abs().square()
-        return stated_objective(x, model, norm, data, strength, weight) + float(pulled.sum()) / 2
+        return stated_objective(x, model, norm, data, tv_weight, weight) + float(pulled.sum()) / 2
 
     generator = torch.Generator().manual_seed(0)
     for size in (1e-2, 0.1):

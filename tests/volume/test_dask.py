@@ -33,7 +33,7 @@ from tomopy_ganrec.volume.progress import Cancelled
 
 SIZE, SLICES = 24, 12
 THETA = np.deg2rad(np.arange(0, 120, 8.0))
-QUICK = dict(num_iter=2, reweight=1, pixels="box", sinogram_order=True)
+QUICK = dict(num_iter=2, reweight_rounds=1, pixel_model="point", sinogram_order=True)
 SLOW = dict(QUICK, num_iter=20, batch_size=2)  # some seconds in one process, in six tasks: time to be interrupted
 LONG = 40.0  # seconds a run may take on a busy machine before a test gives up
 

@@ -21,7 +21,9 @@ pytest.importorskip("tifffile")
 
 N, ANGLES, SLICES = 24, 20, 10
 THETA = np.linspace(0, np.pi, ANGLES, endpoint=False)
-QUICK = dict(num_iter=2, warm_iter=2, reweight=1, pixels="box", device="cpu", batch_size=3, sinogram_order=True)
+QUICK = dict(
+    num_iter=2, warm_iter=2, reweight_rounds=1, pixel_model="point", device="cpu", batch_size=3, sinogram_order=True
+)
 WARM = dict(QUICK, warm_start=4)
 PAPER = dict(preset="paper", num_iter=3, warm_iter=2, warm_start=4, batch_size=2, device="cpu", sinogram_order=True)
 
@@ -155,7 +157,7 @@ def test_killed_ten_times_and_resumed_is_the_same_to_the_last_bit(tmp_path, expe
     for found, wanted in zip(info.slices, expected[1], strict=True):
         assert all(
             found[key] == wanted[key]
-            for key in ("warm", "residual", "noise", "strength", "iteration", "center", "stopped")
+            for key in ("warm", "residual", "noise", "tv_weight", "iteration", "center", "stopped")
         )
 
 

@@ -76,11 +76,11 @@ def measured(size, angles, slices, folder="", **options):
 @pytest.mark.parametrize(
     ("size", "angles", "options"),
     (
-        (256, 120, dict(batch_size=8, num_iter=2, reweight=1)),
-        (256, 60, dict(batch_size=4, num_iter=2, reweight=1, pixels="box")),
+        (256, 120, dict(batch_size=8, num_iter=2, reweight_rounds=1)),
+        (256, 60, dict(batch_size=4, num_iter=2, reweight_rounds=1, pixel_model="point")),
         (128, 60, dict(batch_size=4, num_iter=2, preset="paper")),
     ),
-    ids=("default", "box", "paper"),
+    ids=("default", "point", "paper"),
 )
 def test_estimate_is_what_is_measured(size, angles, options):
     options = dict(options, warm_start=0, device="cpu")
@@ -95,7 +95,7 @@ def test_estimate_is_what_is_measured(size, angles, options):
 @pytest.mark.slow
 @needs_proc
 def test_the_peak_does_not_grow_with_the_slices_from_disk_to_disk(tmp_path):
-    options = dict(batch_size=4, num_iter=1, reweight=1, pixels="box", warm_start=0, device="cpu")
+    options = dict(batch_size=4, num_iter=1, reweight_rounds=1, pixel_model="point", warm_start=0, device="cpu")
     peaks = []
     for slices in (8, 56):
         folder = tmp_path / str(slices)
@@ -125,8 +125,8 @@ def test_what_takes_more():
         return estimate_memory((90, 8, 64), dict(device="cpu", batch_size=4) | options).total
 
     assert (
-        total(batch_size=8) > total() > total(pixels="box") > total(pixels="box", backend="astra")
-        and total(refine=2) > 1.4 * total()
+        total(batch_size=8) > total() > total(pixel_model="point") > total(pixel_model="point", backend="astra")
+        and total(grid_factor=2) > 1.4 * total()
     )
     assert estimate_memory((90, 8, 64), dict(device="cpu", backend="astra")).projector == 0
     assert (
@@ -168,7 +168,7 @@ def test_auto_on_a_gpu_goes_further(monkeypatch):
 def test_what_is_given_stands(monkeypatch):
     monkeypatch.setattr(memory, "_free", lambda device: 0.0)
     assert batch_size(GanrecOptions(batch_size=5), CPU, (90, 64), (64, 64)) == 5
-    assert batch_size(GanrecOptions(batch_size=5, stack=3), CPU, (90, 64), (64, 64)) == 3
+    assert batch_size(GanrecOptions(batch_size=5, joint_slices=3), CPU, (90, 64), (64, 64)) == 3
 
 
 def test_little_memory_makes_small_batches(monkeypatch):

@@ -91,7 +91,7 @@ def test_tasks_of_a_level_are_of_about_equal_length():
 @pytest.mark.parametrize("every", (1, 4))
 def test_stacks_are_runs_of_neighbours_from_nothing(every):
     centers = [16.0, 16.0, 15.0, 16.0, 16.0, 16.0, 16.0, 15.0]
-    tasks = plan(centers, 8, every, stack=3)
+    tasks = plan(centers, 8, every, joint_slices=3)
     assert [(task.center, task.slices) for task in tasks] == [
         (15.0, (2,)),
         (15.0, (7,)),

@@ -23,7 +23,7 @@ from tomopy_ganrec.volume.progress import Cancelled
 
 N, ANGLES = 24, 20
 THETA = np.linspace(0, np.pi, ANGLES, endpoint=False)
-QUICK = dict(num_iter=2, reweight=1, pixels="box", device="cpu")
+QUICK = dict(num_iter=2, reweight_rounds=1, pixel_model="point", device="cpu")
 
 
 def sinograms(count):
@@ -181,7 +181,7 @@ def test_a_call_is_forgotten_with_its_array():
 
 def test_the_share_of_a_stage_never_goes_back(bars):
     call = progress.Call(4, True)
-    for stage, iteration in (("start", 5), ("start", 10), ("fit", 3), ("start", 1), ("fit", 10), ("spread", 1)):
+    for stage, iteration in (("start", 5), ("start", 10), ("fit", 3), ("start", 1), ("fit", 10), ("uncertainty", 1)):
         call.tell("a", 2, Status(stage, iteration, 10, math.nan))
     call.done("a", 2)
     # By hand: two slices, 30 % of each for the start and the rest for the fit.

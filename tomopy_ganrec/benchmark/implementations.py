@@ -179,9 +179,11 @@ def tv_oracle(problem: Problem):
         result = fit(
             problem.projector,
             problem.sinogram,
-            GanrecOptions(reweight=0, num_iter=0, pixels="box", strength=None if factor == 1 else factor * own),
+            GanrecOptions(
+                reweight_rounds=0, num_iter=0, pixel_model="point", tv_weight=None if factor == 1 else factor * own
+            ),
         )
-        return metrics.mssim(problem.truth, result.image[0].cpu().numpy()), result.image[0], result.info[0]["strength"]
+        return metrics.mssim(problem.truth, result.image[0].cpu().numpy()), result.image[0], result.info[0]["tv_weight"]
 
     best = at(1)
     own = best[2]

@@ -129,7 +129,7 @@ def methods() -> dict[str, Method]:
         ),
         Method(
             "tv", "TV", "total variation, solved by a ramp-preconditioned primal-dual algorithm", tv,
-            solve.fitted(reweight=0, num_iter=0, pixels="box"), 1.6,
+            solve.fitted(reweight_rounds=0, num_iter=0, pixel_model="point"), 1.6,
         ),
         Method(
             "tv-oracle", "TV, best λ", "total variation with the weight that is nearest to the truth",
@@ -155,8 +155,8 @@ def methods() -> dict[str, Method]:
             seeded=True,
         ),
         Method(
-            "ganrec-best-unlearned", "GANrec, best, without learning", "control: quality='best', learn=0",
-            f"{start}; the same on a grid twice as fine below about 3e4 photons", solve.fitted(quality="best", learn=0, num_iter=0), 20.0,
+            "ganrec-best-unlearned", "GANrec, best, without learning", "control: quality='best', wedge_rounds=0",
+            f"{start}; the same on a grid twice as fine below about 3e4 photons", solve.fitted(quality="best", wedge_rounds=0, num_iter=0), 20.0,
         ),
         Method(
             "ganrec-paper", "GANrec, paper", "preset='paper': network, losses and normalisation of Yang et al. 2020", "1000 iterations",

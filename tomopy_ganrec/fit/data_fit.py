@@ -24,7 +24,9 @@ BEYOND = 1.15  # times what the noise leaves: below, a residual is noise, whatev
 def is_checked(options: GanrecOptions) -> bool:
     """Whether a reconstruction with these options must explain its data: not where the start image or the weights are the user's own choice, not with
     total variation across slices, nor with the paper's normalisation."""
-    return options.preset == "default" and options.init == "tv" and options.strength is None and options.stack == 1
+    return (
+        options.preset == "default" and options.init == "tv" and options.tv_weight is None and options.joint_slices == 1
+    )
 
 
 @torch.no_grad()

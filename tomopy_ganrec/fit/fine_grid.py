@@ -28,8 +28,8 @@ def refinement(measurement: Measurement, options: GanrecOptions) -> int:
     """How many times finer the grid is to be."""
     if measurement.response is None or options.init != "tv":
         return 1
-    if options.refine is not None:
-        return options.refine
+    if options.grid_factor is not None:
+        return options.grid_factor
     low = max(s.relative_noise for s in measurement.settings) < LOW_NOISE
     return 2 if options.quality == "best" and low else 1
 
@@ -65,16 +65,18 @@ class FineGrid:
         columns = measurement.data.shape[2]
         response = pixel_response(model.theta, columns, model.pixel_size, 2).to(image)
         data = compensate_response(filter_projections(measurement.data, measurement.response), response)
-        settings = [replace(s, strength=STRENGTH * s.strength) for s in measurement.settings]
+        settings = [replace(s, tv_weight=STRENGTH * s.tv_weight) for s in measurement.settings]
         fine = replace(
             measurement, model=model, data=data, response=response, settings=settings, solver=None,
             spectrum=measurement.spectrum / measurement.response * response,
         )  # fmt: skip
         mask = field_of_view(model, image.device).to(image) if options.mask else None
         solver = tv_solver(fine, options, mask, _up(image, factor))
-        strength, epsilon = (per_slice((getattr(s, name) for s in settings), image) for name in ("strength", "epsilon"))
-        solver.run(strength, WARM, on_iteration=notify)
-        solver.reweight(strength, epsilon, settings[0].rounds, ROUND_ITERATIONS, notify)
+        tv_weight, edge_threshold = (
+            per_slice((getattr(s, name) for s in settings), image) for name in ("tv_weight", "edge_threshold")
+        )
+        solver.run(tv_weight, WARM, on_iteration=notify)
+        solver.reweight(tv_weight, edge_threshold, settings[0].rounds, ROUND_ITERATIONS, notify)
         return cls(factor, fine, options, mask, solver.x)
 
     def mean(self) -> torch.Tensor:

@@ -33,7 +33,7 @@ class Group:
 
 def groups_of(model, sinogram, scale, options: GanrecOptions, init, near) -> list[Group]:
     settings = initial_weights(model, sinogram, scale, options)
-    if options.stack > 1:  # one regularisation for all, by the slice of middle noise
+    if options.joint_slices > 1:  # one regularisation for all, by the slice of middle noise
         settings = [sorted(settings, key=lambda s: s.relative_noise)[len(settings) // 2]] * len(settings)
     groups = defaultdict(list)
     for k, own in enumerate(settings):
@@ -43,11 +43,11 @@ def groups_of(model, sinogram, scale, options: GanrecOptions, init, near) -> lis
             s.step_ratio,
             s.rounds,
             s.loss,
-            s.along,
+            s.wedge_tv_weight,
             own.step_ratio,
             own.loss,
-            own.along,
-            near[k]["pixels"] if warm else None,
+            own.wedge_tv_weight,
+            near[k].pixel_model if warm else None,
         ].append((k, s))
     found = []
     for (*_, pixels), members in groups.items():

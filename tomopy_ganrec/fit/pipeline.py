@@ -12,6 +12,7 @@ from tomopy_ganrec.fit.gan.training import Outcome, train
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.results import FitResult, NonFiniteError, Status
+from tomopy_ganrec.slice_record import SliceRecord
 from tomopy_ganrec.solvers.forward_model import ForwardModel, data_scale, field_of_view
 from tomopy_ganrec.solvers.wedge import has_missing_wedge
 
@@ -27,19 +28,31 @@ from .wedge_learning import learn_wedge, learning_steps
 __all__ = ["FitResult", "Status", "bootstrap_stds", "finish", "fit"]
 
 
-def _describe(
+def _record(
     measurement: Measurement, best: Outcome, k: int, unit: float, levels, history: dict, stopped: str, warm: int | None
-) -> dict:
+) -> SliceRecord:
     settings = measurement.settings[k]
-    return dict(
-        pixels="box" if measurement.response is None else "mean",
-        noise=settings.noise, relative_noise=settings.relative_noise, strength=settings.strength, epsilon=settings.epsilon, rounds=settings.rounds,
+    return SliceRecord(
+        pixel_model="point" if measurement.response is None else "area",
+        noise=settings.noise,
+        relative_noise=settings.relative_noise,
+        residual_level=settings.residual_level,
+        noise_level=settings.noise_level,
+        tv_weight=settings.tv_weight,
+        edge_threshold=settings.edge_threshold,
+        wedge_tv_weight=settings.wedge_tv_weight,
+        reweight_rounds=settings.rounds,
         loss=settings.loss,
-        level=settings.residual_level, low=settings.noise_level, along=settings.along, warm=warm is not None, warm_rounds=warm or 0,
-        iteration=int(best.iteration[k]), objective=float(best.objective[k]), residual=float(best.residual[k]),
-        start_objective=float(history["objective"][0, k]), start_residual=float(history["residual"][0, k]),
-        levels=None if levels is None else [v * unit for v in levels[k].tolist() if not math.isnan(v)], stopped=stopped,
-    )  # fmt: skip
+        warm=warm is not None,
+        warm_rounds=warm or 0,
+        iteration=int(best.iteration[k]),
+        objective=float(best.objective[k]),
+        residual=float(best.residual[k]),
+        start_objective=float(history["objective"][0, k]),
+        start_residual=float(history["residual"][0, k]),
+        levels=None if levels is None else [v * unit for v in levels[k].tolist() if not math.isnan(v)],
+        stopped=stopped,
+    )
 
 
 def _starts(model, groups: list[Group], options: GanrecOptions, mask, steps: _StartSteps):
@@ -75,10 +88,10 @@ def _improve(part: Measurement, start, unit, options: GanrecOptions, mask, notif
     stopped = "callback" if ended else stopped
     units = unit.flatten().tolist()
     rounds = [None] * len(units) if rounds is None else rounds.tolist()
-    info = [_describe(part, best, k, units[k], levels, history, stopped, rounds[k]) for k in range(len(units))]
+    info = [_record(part, best, k, units[k], levels, history, stopped, rounds[k]).to_json() for k in range(len(units))]
     if not ended:
         for entry, deviation, value in zip(info, bootstrap_stds(part, options, mask, notify), units, strict=False):
-            entry["spread"] = (deviation * value).cpu().numpy()
+            entry["uncertainty"] = (deviation * value).cpu().numpy()
     return best.image, info, history
 
 
@@ -111,9 +124,10 @@ def fit(
         Where the start image begins (``init='tv'`` or ``'sirt'``), or the start image itself (``init='none'``).
     callback : callable, optional
         Called with a `Status` after each iteration; a true answer ends the run with what it has.
-    near : list of (dict or None), optional
-        For a warm start: for each slice the record (`FitResult.info`) of a neighbour that is done, and in `init` the neighbours' image. It saves
-        most of the start image and of the fit. A slice with None, or that its neighbours' image does not explain, begins at nothing.
+    near : list of (SliceRecord, dict or None), optional
+        For a warm start: for each slice the record (as in `FitResult.info`) of a neighbour that is done, and in `init`
+        the neighbours' image. It saves most of the start image and of the fit. A slice with None, or that its
+        neighbours' image does not explain, is started from scratch.
     state : list of dict, optional
         For ``preset='paper'``: the weights with which each slice begins, from ``FitResult.states`` of another batch of as many.
 
@@ -148,7 +162,9 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback, near, state) -
     notify = callback or (lambda status: None)
     mask = field_of_view(model, sinogram.device).to(sinogram) if options.mask else None
     scale = data_scale(model, sinogram, mask)
-    if options.stack > 1:  # neighbours are compared, in the same units; a slice without signal has none of its own
+    if (
+        options.joint_slices > 1
+    ):  # neighbours are compared, in the same units; a slice without signal has none of its own
         signal = sinogram.flatten(1).any(1)
         scale = (scale[signal] if signal.any() else scale).mean(0, keepdim=True).expand_as(scale).contiguous()
     batch = len(sinogram)
@@ -158,6 +174,8 @@ def _fit(model, sinogram, options: GanrecOptions, init, callback, near, state) -
     # Of the start images; the fit is in float32.
     exact = torch.float64 if getattr(model, "dtype", None) == torch.float64 else sinogram.dtype
     view = None if mask is None else mask.to(exact)
+    if near is not None:
+        near = [r if r is None or isinstance(r, SliceRecord) else SliceRecord.from_json(r) for r in near]
     groups = groups_of(
         model, sinogram.to(exact), scale.to(exact), options, None if init is None else init.to(exact), near
     )
@@ -202,7 +220,9 @@ def finish(
     """
     lessons = options.lessons if has_missing_wedge(part.model) else 0
     bodies = (
-        [part] if options.stack > 1 else [part.take(torch.tensor([k], device=image.device)) for k in range(len(image))]
+        [part]
+        if options.joint_slices > 1
+        else [part.take(torch.tensor([k], device=image.device)) for k in range(len(image))]
     )
     factors = [refinement(body, options) for body in bodies]
     total = sum(
@@ -211,7 +231,7 @@ def finish(
     tell, done, image = _Steps("learn", total, notify), 0, image.clone()
     for body, factor in zip(bodies, factors, strict=True):
         where = slice(done, done + len(body.data))
-        image[where] = _improved(body, image[where], options.replace(learn=lessons), factor, mask, tell)
+        image[where] = _improved(body, image[where], options.replace(wedge_rounds=lessons), factor, mask, tell)
         done = where.stop
         if tell.ended:
             break
@@ -242,10 +262,10 @@ def _improved(
 
 def bootstrap_stds(part: Measurement, options: GanrecOptions, mask, notify: Callable):
     """The spread of each slice, until the caller ends it."""
-    tell = _Steps("spread", bootstrap_steps() * len(part.settings), notify)
-    for k in range(len(part.settings) if options.spread else 0):
+    tell = _Steps("uncertainty", bootstrap_steps() * len(part.settings), notify)
+    for k in range(len(part.settings) if options.uncertainty_samples else 0):
         with torch.no_grad():
-            found = bootstrap_std(part, k, options, mask, options.spread, tell)
+            found = bootstrap_std(part, k, options, mask, options.uncertainty_samples, tell)
         if tell.ended:
             return
         yield found

@@ -28,7 +28,7 @@ def tv_solver(measurement: Measurement, options: GanrecOptions, mask, init) -> T
         options.nonnegative,
         mask,
         measurement.spectrum,
-        first.along,
+        first.wedge_tv_weight,
         options.across,
     )
     return solver if init is None else solver.start(init)
@@ -40,7 +40,7 @@ def linear_step(value: torch.Tensor, low: float, high: float) -> torch.Tensor:
 
 
 def reweighted_tv(
-    solver: TotalVariation, measurement: Measurement, strength, epsilon, notify: Callable | None
+    solver: TotalVariation, measurement: Measurement, tv_weight, edge_threshold, notify: Callable | None
 ) -> torch.Tensor:
     """The images after the rounds of reweighting; a slice that has settled takes no more part. Neighbours of a stack stay together."""
     rounds, open_ = measurement.settings[0].rounds, torch.arange(len(solver.x), device=solver.x.device)
@@ -50,7 +50,7 @@ def reweighted_tv(
         torch.zeros_like(solver.x),
         torch.ones(len(open_)).to(solver.x),
     )  # what of each image is still to come
-    epsilon, ended = epsilon * upper_quantile(solver.x) + torch.finfo(image.dtype).tiny, False
+    edge_threshold, ended = edge_threshold * upper_quantile(solver.x) + torch.finfo(image.dtype).tiny, False
 
     def tell():
         nonlocal ended
@@ -59,7 +59,7 @@ def reweighted_tv(
 
     for done in range(1, rounds + 1):
         before = solver.x
-        solver.run(strength, ROUND_ITERATIONS, edge_weights(before, epsilon, across=solver.across), tell)
+        solver.run(tv_weight, ROUND_ITERATIONS, edge_weights(before, edge_threshold, across=solver.across), tell)
         norm = solver.x.flatten(1).norm(dim=1) + torch.finfo(image.dtype).tiny
         goes_on = linear_step((solver.x - before).flatten(1).norm(dim=1) / norm, SETTLED, MOVING)
         if done == rounds or ended:
@@ -73,7 +73,7 @@ def reweighted_tv(
             break
         if len(stay) < len(open_):
             measurement, open_, share = measurement.take(stay), open_[stay], share[stay]
-            strength, epsilon = strength[stay], epsilon[stay]
+            tv_weight, edge_threshold = tv_weight[stay], edge_threshold[stay]
             solver = solver.take(stay, measurement.data, measurement.spectrum)
     return image
 
@@ -93,12 +93,12 @@ def fill_missing_wedge(
 ):
     """The image nearest to a network's answer in the frequencies that nobody has measured, and to the data in the others: edge-reweighted total
     variation with the edges of the answer."""
-    strength, epsilon = (
-        per_slice((getattr(s, n) for s in measurement.settings), answer) for n in ("strength", "epsilon")
+    tv_weight, edge_threshold = (
+        per_slice((getattr(s, n) for s in measurement.settings), answer) for n in ("tv_weight", "edge_threshold")
     )
     solver = tv_solver(measurement, options, mask, answer.clamp(min=0) if options.nonnegative else answer)
     missing = 1 - measured_frequencies(measurement.model.theta, answer.shape[1:]).to(answer)
     weight = edge_weights(
-        answer, epsilon * upper_quantile(first) + torch.finfo(answer.dtype).tiny, across=options.across
+        answer, edge_threshold * upper_quantile(first) + torch.finfo(answer.dtype).tiny, across=options.across
     )
-    return solver.run(strength, iterations, weight, notify, (PULL * strength * missing, answer))
+    return solver.run(tv_weight, iterations, weight, notify, (PULL * tv_weight * missing, answer))

@@ -20,19 +20,19 @@ from .stage_progress import _StartSteps
 __all__ = ["select_pixel_model", "start_image", "start_iterations", "trial_iterations"]
 
 MEAN_ITERATIONS = 120  # of total variation before the noise is read off its residual
-# Ratio of the residuals of 'mean' and 'box' above which an object counts as made of square pixels: with little noise between 0.1 and 0.2 cycles per
+# Ratio of the residuals of 'area' and 'point' above which an object counts as made of square pixels: with little noise between 0.1 and 0.2 cycles per
 # column, where both have settled after the trial; with more, where the model error is largest.
 QUIET, BOX_QUIET, BOX = 3e-3, 0.98, 0.97
 
 
 def known_pixel_model(model: ForwardModel, options: GanrecOptions) -> str:
-    """'mean', 'box', or 'auto' where a trial has to show it."""
+    """'area', 'point', or 'auto' where a trial has to show it."""
     known = hasattr(model, "resampled")
-    if options.pixels == "mean" and not known:
+    if options.pixel_model == "area" and not known:
         raise ValueError(
-            "pixels='mean' needs a projector whose response is known, such as ParallelBeamProjector; use pixels='auto' or 'box'"
+            "pixel_model='area' needs a projector whose response is known, such as ParallelBeamProjector; use pixel_model='auto' or 'point'"
         )
-    return "box" if not known or options.pixels == "auto" and options.init != "tv" else options.pixels
+    return "point" if not known or options.pixel_model == "auto" and options.init != "tv" else options.pixel_model
 
 
 def select_pixel_model(
@@ -40,32 +40,39 @@ def select_pixel_model(
 ) -> list[Measurement]:
     """A batch whose settings share ρ, split by what its pixels are.
 
-    For ``pixels='auto'`` both models have 105 iterations of total variation; the one that explains the data better is taken. On the phantoms,
-    noise-free, the ratio of the residuals, 'mean' to 'box', is .55 to .945 for structure below the pixel and 1.02 to 1.6 for objects made of
-    square pixels (128² and 256², 60 to 180°). With 1e5 photons the two overlap, and with 1e4 they are alike: then 'mean' is taken but for few.
+    For ``pixel_model='auto'`` both models have 105 iterations of total variation; the one that explains the data better is taken. On the phantoms,
+    noise-free, the ratio of the residuals, 'area' to 'point', is .55 to .945 for structure below the pixel and 1.02 to 1.6 for objects made of
+    square pixels (128² and 256², 60 to 180°). With 1e5 photons the two overlap, and with 1e4 they are alike: then 'area' is taken but for few.
     """
     index = torch.arange(len(settings), device=sinogram.device)
-    plain = Measurement(index, model, sinogram, None, None, [replace(s, along=options.along or 1.0) for s in settings])
+    plain = Measurement(
+        index,
+        model,
+        sinogram,
+        None,
+        None,
+        [replace(s, wedge_tv_weight=options.wedge_tv_weight or 1.0) for s in settings],
+    )
     kind = known_pixel_model(model, options)
-    if kind == "box":
+    if kind == "point":
         return [plain]
     fine = model.resampled(rays_per_bin=2)
     response = pixel_response(model.theta, sinogram.shape[2], model.pixel_size, 2).to(sinogram)
     mean = Measurement(index, fine, compensate_response(sinogram, response), response, response[None], settings)
-    if kind == "mean":
+    if kind == "area":
         return [mean]
-    strength, levels = per_slice((s.strength for s in settings), sinogram), []
+    tv_weight, levels = per_slice((s.tv_weight for s in settings), sinogram), []
     quiet = torch.tensor([s.relative_noise < QUIET for s in settings], device=sinogram.device)
     tried = []
     for one in (mean, plain):
         solver = tv_solver(one, options, mask, init)
-        solver.run(strength, TRIAL_ITERATIONS, on_iteration=notify)
+        solver.run(tv_weight, TRIAL_ITERATIONS, on_iteration=notify)
         residual = one.residual(one.model.forward_project(solver.x))
         levels.append(torch.where(quiet, residual_level(residual, MIDDLE), residual_level(residual, HIGH)))
         tried.append(replace(one, solver=solver))
     ratio = torch.where(quiet, BOX_QUIET, BOX)
     box = levels[0] > ratio * levels[1]
-    if options.stack > 1:  # neighbours stay together
+    if options.joint_slices > 1:  # neighbours stay together
         box[:] = levels[0].mean() > ratio[0] * levels[1].mean()
     return [
         one.take(torch.nonzero(chosen)[:, 0]) for one, chosen in zip(tried, (~box, box), strict=True) if chosen.any()
@@ -98,14 +105,16 @@ def start_image(
         solver = tv_solver(measurement, options, mask, init)
     else:
         iterations -= TRIAL_ITERATIONS
-    solver.run(per_slice((s.strength for s in settings), sinogram), iterations, on_iteration=notify)
+    solver.run(per_slice((s.tv_weight for s in settings), sinogram), iterations, on_iteration=notify)
     if learning:
         measurement = learn_noise(measurement, solver.x, options)
         settings = measurement.settings
         solver.set_residual_weights(measurement.spectrum)
-    strength, epsilon = (per_slice((getattr(s, name) for s in settings), sinogram) for name in ("strength", "epsilon"))
+    tv_weight, edge_threshold = (
+        per_slice((getattr(s, name) for s in settings), sinogram) for name in ("tv_weight", "edge_threshold")
+    )
     measurement = replace(measurement, solver=None)
-    return reweighted_tv(solver, measurement, strength, epsilon, notify), measurement
+    return reweighted_tv(solver, measurement, tv_weight, edge_threshold, notify), measurement
 
 
 def start_iterations(measurement: Measurement, options: GanrecOptions) -> int:

@@ -36,17 +36,17 @@ def bootstrap_std(measurement: Measurement, k: int, options: GanrecOptions, mask
     data = data + measurement.noise(owner, generator)
     settings = measurement.settings[k]
     jitter = 2 ** (2 * torch.rand(2, count, generator=generator, dtype=torch.float32) - 1)
-    strength, epsilon = (
+    tv_weight, edge_threshold = (
         per_slice((value * factor).tolist(), data)
-        for value, factor in zip((settings.strength, settings.epsilon), jitter, strict=True)
+        for value, factor in zip((settings.tv_weight, settings.edge_threshold), jitter, strict=True)
     )
     spectrum = measurement.spectrum
     if spectrum is not None and len(spectrum) > 1:
         spectrum = spectrum[k : k + 1]
     solver = TotalVariation(
-        measurement.model, data, settings.step_ratio, options.nonnegative, mask, spectrum, settings.along
+        measurement.model, data, settings.step_ratio, options.nonnegative, mask, spectrum, settings.wedge_tv_weight
     )
-    solver.run(strength, PLAIN, on_iteration=notify)
+    solver.run(tv_weight, PLAIN, on_iteration=notify)
     if settings.rounds:
-        solver.reweight(strength, epsilon, ROUNDS, ITERATIONS, notify)
+        solver.reweight(tv_weight, edge_threshold, ROUNDS, ITERATIONS, notify)
     return solver.x.std(0) if count > 1 else torch.full_like(solver.x[0], math.nan)

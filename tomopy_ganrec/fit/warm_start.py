@@ -70,13 +70,13 @@ def warm_image(
         return ended
 
     for done in range(1, MOST + 1):
-        strength, epsilon = (
-            per_slice((getattr(s, name) for s in body.settings), body.data) for name in ("strength", "epsilon")
+        tv_weight, edge_threshold = (
+            per_slice((getattr(s, name) for s in body.settings), body.data) for name in ("tv_weight", "edge_threshold")
         )
         if body.settings[0].rounds:
-            solver.reweight(strength, epsilon, 1, ROUND_ITERATIONS, tell)
+            solver.reweight(tv_weight, edge_threshold, 1, ROUND_ITERATIONS, tell)
         else:
-            solver.run(strength, ROUND_ITERATIONS, on_iteration=tell)
+            solver.run(tv_weight, ROUND_ITERATIONS, on_iteration=tell)
         residual = body.relative_residual(solver.x)
         goes_on = torch.maximum(
             far[open_], linear_step(residual / (target[open_] + torch.finfo(image.dtype).tiny), *SETTLED)
@@ -103,8 +103,8 @@ def warm_image(
 def warm_start(model, group: Group, options: GanrecOptions, mask, steps: "_StartSteps"):
     """As `_cold_starts`, with the rounds of each in the end, those that their neighbours' image serves, or None; and which it does not serve."""
     steps.total = steps.count + warm_steps(options)
-    part = known_measurement(model, group.data, group.settings, group.near[0]["pixels"])
-    target = torch.tensor([record["start_residual"] for record in group.near]).to(group.data)
+    part = known_measurement(model, group.data, group.settings, group.near[0].pixel_model)
+    target = torch.tensor([record.start_residual for record in group.near]).to(group.data)
     served = distance(part, group.init, target) <= FAR
     if not served.any():
         return None, ~served

@@ -91,7 +91,9 @@ class WedgeTrainer:
         noise = self._m.noise(owner, self._generator)  # with what the model leaves unexplained
         sinogram = sinogram + (noise if self._m.response is None else filter_projections(noise, self._m.response))
         settings = [self._m.settings[k] for k in owner.tolist()]
-        strength, epsilon = (per_slice((getattr(s, n) for s in settings), x) for n in ("strength", "epsilon"))
+        tv_weight, edge_threshold = (
+            per_slice((getattr(s, n) for s in settings), x) for n in ("tv_weight", "edge_threshold")
+        )
         spectrum = self._of(owner)
         solver = TotalVariation(
             self._model,
@@ -100,10 +102,10 @@ class WedgeTrainer:
             self._options.nonnegative,
             self._mask,
             spectrum,
-            settings[0].along,
+            settings[0].wedge_tv_weight,
         )
-        solver.run(strength, PLAIN, on_iteration=notify)
-        solver.reweight(strength, epsilon, ROUNDS, ITERATIONS, notify)
+        solver.run(tv_weight, PLAIN, on_iteration=notify)
+        solver.reweight(tv_weight, edge_threshold, ROUNDS, ITERATIONS, notify)
         return (
             self.inputs(solver.x, sinogram),
             truth,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tomopy_ganrec.options import shown
+from tomopy_ganrec.options import renamed_options, shown
+from tomopy_ganrec.slice_record import renamed_record
 
 from .atomic_files import replacing
 
@@ -135,6 +136,9 @@ class Journal:
             raise KeyError("shape")
         if not all(type(n) is int for n in (*shape, first)):
             raise ValueError(f"its shape is {shown(shape)}, its first slice {shown(first)}: not whole numbers")
+        identity = entry.get("identity")
+        if isinstance(identity, dict) and isinstance(identity.get("options"), dict):  # begun under earlier names
+            entry = {**entry, "identity": {**identity, "options": renamed_options(identity["options"])}}
         return {**entry, "shape": list(shape), "first": first}
 
     @staticmethod
@@ -154,7 +158,7 @@ class Journal:
                     raise ValueError(f"the {name} of a slice is {shown(value)}")
             if not all(isinstance(value, int | float) for value in ((record or {}).get("seconds") or {}).values()):
                 raise ValueError(f"the seconds of a slice are {shown(record['seconds'])}")
-        return dict(zip(slices, records, strict=True))
+        return {k: record and renamed_record(record) for k, record in zip(slices, records, strict=True)}
 
     def cut(self) -> None:
         """Cut off what `read` found torn."""

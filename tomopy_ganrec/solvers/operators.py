@@ -48,7 +48,9 @@ def upper_quantile(x: torch.Tensor, quantile=0.998) -> torch.Tensor:
     return flat.kthvalue(rank, dim=1).values[:, None, None]
 
 
-def edge_weights(x: torch.Tensor, epsilon: torch.Tensor, sigma: float = 0.7, across: float = 0.0) -> torch.Tensor:
+def edge_weights(
+    x: torch.Tensor, edge_threshold: torch.Tensor, sigma: float = 0.7, across: float = 0.0
+) -> torch.Tensor:
     """The weight of each pixel's gradient in the next round of a reweighted total variation: ε/√(g² + ε²), g the smoothed gradient.
 
     The weights of the log-sum penalty's majoriser: E. J. Candès, M. B. Wakin, S. P. Boyd, J. Fourier Anal. Appl. 14, 877–905 (2008). Real
@@ -58,7 +60,7 @@ def edge_weights(x: torch.Tensor, epsilon: torch.Tensor, sigma: float = 0.7, acr
     squared = gx * gx + gy * gy
     if across:
         squared = squared + (across * difference_across(x)).square()
-    return epsilon / torch.sqrt(gaussian_blur(squared, sigma) + epsilon**2)
+    return edge_threshold / torch.sqrt(gaussian_blur(squared, sigma) + edge_threshold**2)
 
 
 def difference_across(x: torch.Tensor) -> torch.Tensor:

@@ -55,7 +55,7 @@ class TotalVariation:
         nonnegative=True,
         mask=None,
         spectrum=None,
-        along=1.0,
+        wedge_tv_weight=1.0,
         across=0.0,
     ):
         self._model, self._b, self._nonnegative, self._mask = model, sinogram, nonnegative, mask
@@ -63,11 +63,11 @@ class TotalVariation:
         ramp = ramp_filter(self._columns, floor=0.02, device=sinogram.device).to(sinogram.dtype)
         self._s = math.sqrt(8.0 / operator_norm(model, sinogram))
         preconditioned = self._s**2 * operator_norm(model, sinogram, ramp)
-        bound = 8.0 * max(along, 1.0) ** 2 + 4.0 * across**2  # of the squared norm of the gradient
+        bound = 8.0 * max(wedge_tv_weight, 1.0) ** 2 + 4.0 * across**2  # of the squared norm of the gradient
         self._tau, self._sigma_gradient = step_ratio, 0.5 / (step_ratio * bound)
         self._sigma_data = 0.5 / (step_ratio * preconditioned) * ramp
-        self._along, self.across = along, across
-        if along != 1:
+        self._wedge_tv_weight, self.across = wedge_tv_weight, across
+        if wedge_tv_weight != 1:
             turn = middle_angle(model.theta) + math.pi / 2
             self._turn = math.cos(turn), -math.sin(turn)
         self.x = torch.zeros(sinogram.shape[0], *model.domain_shape).to(sinogram)
@@ -102,7 +102,7 @@ class TotalVariation:
         return other.set_residual_weights(spectrum)
 
     def run(
-        self, strength, iterations: int, weight=1.0, on_iteration: Callable | None = None, prior_image=None
+        self, tv_weight, iterations: int, weight=1.0, on_iteration: Callable | None = None, prior_image=None
     ) -> torch.Tensor:
         """Iterate on from where the last call ended.
 
@@ -119,7 +119,7 @@ class TotalVariation:
             (μ, y): adds ½ ‖√μ F(x − y)‖² with μ (B or 1, rows, cols // 2 + 1) at each frequency of the orthonormal Fourier transform F. Its
             proximal step is taken before the constraints', which is exact where they do not bind.
         """
-        radius = torch.as_tensor(strength * weight, dtype=self.x.dtype, device=self.x.device).clamp(min=1e-12)
+        radius = torch.as_tensor(tv_weight * weight, dtype=self.x.dtype, device=self.x.device).clamp(min=1e-12)
         if prior_image is None and self._replay is not None and self._radius.shape == radius.shape:
             self._radius.copy_(radius)
         else:
@@ -160,9 +160,9 @@ class TotalVariation:
     def _smooth(self) -> torch.Tensor:
         """The dual step of the gradient; minus the adjoint gradient of the dual, as long as it would be after two such steps."""
         gx, gy = gradient(self._z)
-        if self._along != 1:
+        if self._wedge_tv_weight != 1:
             c, d = self._turn
-            gx, gy = self._along * (c * gx + d * gy), c * gy - d * gx
+            gx, gy = self._wedge_tv_weight * (c * gx + d * gy), c * gy - d * gx
         changes = [gx, gy]
         if self.across:
             changes.append(self.across * difference_across(self._z))
@@ -178,8 +178,8 @@ class TotalVariation:
             ahead.append(torch.add(q, change, alpha=2))
             q.add_(change, alpha=RELAXATION)
         qx, qy = ahead[:2]
-        if self._along != 1:
-            qx, qy = self._along * c * qx - d * qy, self._along * d * qx + c * qy
+        if self._wedge_tv_weight != 1:
+            qx, qy = self._wedge_tv_weight * c * qx - d * qy, self._wedge_tv_weight * d * qx + c * qy
         back = divergence(qx, qy)
         if self.across:
             qz = self.across * ahead[2]
@@ -188,22 +188,22 @@ class TotalVariation:
         return back
 
     def reweight(
-        self, strength, epsilon, rounds=8, iterations=40, on_iteration: Callable | None = None
+        self, tv_weight, edge_threshold, rounds=8, iterations=40, on_iteration: Callable | None = None
     ) -> torch.Tensor:
         """Rounds of `run`, each with the edge weights of the image so far; `epsilon` is relative to the image's 99.8th percentile at the start."""
-        epsilon = epsilon * upper_quantile(self.x) + torch.finfo(self.x.dtype).tiny
+        edge_threshold = edge_threshold * upper_quantile(self.x) + torch.finfo(self.x.dtype).tiny
         for _ in range(rounds):
-            self.run(strength, iterations, edge_weights(self.x, epsilon, across=self.across), on_iteration)
+            self.run(tv_weight, iterations, edge_weights(self.x, edge_threshold, across=self.across), on_iteration)
         return self.x
 
 
 def total_variation(
     model: ForwardModel,
     sinogram: torch.Tensor,
-    strength=2.4e-4,
+    tv_weight=2.4e-4,
     iterations=250,
     rounds=0,
-    epsilon=0.03,
+    edge_threshold=0.03,
     step_ratio=100.0,
     nonnegative=True,
     mask=None,
@@ -211,5 +211,5 @@ def total_variation(
     """`TotalVariation` from zero: plain for ``rounds=0``, else edge-reweighted. `strength` is relative to the scale of the data (`data_scale`)."""
     scale = data_scale(model, sinogram, mask)
     solver = TotalVariation(model, sinogram / scale, step_ratio, nonnegative, mask)
-    solver.run(strength, iterations)
-    return solver.reweight(strength, epsilon, rounds) * scale
+    solver.run(tv_weight, iterations)
+    return solver.reweight(tv_weight, edge_threshold, rounds) * scale

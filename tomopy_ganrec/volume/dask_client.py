@@ -136,7 +136,8 @@ def _reconstruct(
             count = len(range(0, len(centers), every)) if chain else len(centers)
             batch = max(2, min(batch, -(-count // crew.workers)))
         waiting = _units(
-            open_tasks(plan(centers, batch, every, options.stack, chain), output.done), chain and not lasting(output)
+            open_tasks(plan(centers, batch, every, options.joint_slices, chain), output.done),
+            chain and not lasting(output),
         )
         while waiting or crew.busy:
             for tasks in list(waiting):

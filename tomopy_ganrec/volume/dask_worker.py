@@ -159,7 +159,7 @@ class _Bench:
         """Slices at once: by the free memory, and on a CPU by the worker's own share, of which Dask does not let it take more."""
         run = self._run
         batch = batch_size(run.options, self._device, run.shape[1:], run.size)
-        if memory and self._device.type == "cpu" and run.options.stack == 1 and run.options.batch_size == "auto":
+        if memory and self._device.type == "cpu" and run.options.joint_slices == 1 and run.options.batch_size == "auto":
 
             def need(count):
                 options = run.options.replace(batch_size=count, device="cpu")

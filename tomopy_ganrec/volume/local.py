@@ -85,7 +85,7 @@ def reconstruct(
         batch = max(2, min(batch, -(-len(centers) // len(devices))))
     chain = options.preset == "paper" and every > 1
     tasks, states = (
-        open_tasks(plan(centers, batch, every, options.stack, chain), output.done),
+        open_tasks(plan(centers, batch, every, options.joint_slices, chain), output.done),
         states_for(output) if chain else None,
     )
     call.done(None, int(output.done.sum()))

@@ -65,9 +65,9 @@ class MemoryEstimate:
 def _geometries(options: GanrecOptions, angles: int, columns: int, size: tuple[int, int]) -> list[Geometry]:
     """Of the projectors that are kept at once."""
     kinds = [(1, 1)]
-    if options.preset != "paper" and options.pixels != "box" and options.init == "tv":
+    if options.preset != "paper" and options.pixel_model != "point" and options.init == "tv":
         kinds.append((1, 2))
-    refine = options.refine if options.refine is not None else 2 if options.quality == "best" else 1
+    refine = options.grid_factor if options.grid_factor is not None else 2 if options.quality == "best" else 1
     if refine > 1:
         kinds.append((refine, 2))
     return [
@@ -114,7 +114,7 @@ def _slice_bytes(options: GanrecOptions, angles: int, columns: int, size: tuple[
     image, sinogram = 4.0 * size[0] * size[1], 4.0 * angles * columns
     if options.preset == "paper":
         return PAPER_WEIGHTS * 128 * (image + sinogram) + PAPER_MAPS * image
-    refine = options.refine if options.refine is not None else 1
+    refine = options.grid_factor if options.grid_factor is not None else 1
     return COPIES * (image * refine**2 + sinogram)
 
 
@@ -136,8 +136,8 @@ def batch_size(options: GanrecOptions, device: torch.device, scan: tuple[int, in
     size : (int, int)
         Rows and columns of a slice.
     """
-    if options.stack > 1:
-        return options.stack
+    if options.joint_slices > 1:
+        return options.joint_slices
     if options.batch_size != "auto":
         return options.batch_size
     room = SHARE * _free(device) - _projector_bytes(options, device, *scan, size) - BASE

@@ -37,7 +37,7 @@ class Task:
         )
 
 
-def plan(centers, batch: int, every: int = 1, stack: int = 1, chain: bool = False) -> list[Task]:
+def plan(centers, batch: int, every: int = 1, joint_slices: int = 1, chain: bool = False) -> list[Task]:
     """The tasks of a volume, each after those that it needs.
 
     Cold ones come first, all over the volume: every `every`-th slice and the last. Those between follow by halving: the slice in the middle from the
@@ -59,8 +59,8 @@ def plan(centers, batch: int, every: int = 1, stack: int = 1, chain: bool = Fals
     """
     centers = np.asarray(centers, np.float64)
     count = len(centers)
-    if stack > 1:
-        return [Task(tuple(run), center) for center, run in _runs(centers, stack)]
+    if joint_slices > 1:
+        return [Task(tuple(run), center) for center, run in _runs(centers, joint_slices)]
     if chain:
         return _chains(centers, batch, every)
     anchors = list(range(0, count, max(1, every)))
@@ -123,7 +123,7 @@ def warm_every(options: GanrecOptions, source, default: int | str = 0) -> int:
     distance at which they differ by no more than a warm start bears (`warm.FAR`).
     """
     chosen = default if options.warm_start is None else options.warm_start
-    if options.stack > 1 or options.preset != "paper" and options.init != "tv" and not options.warm_iterations:
+    if options.joint_slices > 1 or options.preset != "paper" and options.init != "tv" and not options.warm_iterations:
         return 1  # in the last case nothing would compare the neighbours' image with the data
     if options.preset == "paper" and chosen == "auto":
         return CHAIN

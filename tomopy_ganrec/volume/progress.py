@@ -17,7 +17,7 @@ STAGES = {
     "start": (0.0, 0.3),
     "fit": (0.3, 0.7),
     "learn": (0.3, 0.7),
-    "spread": (1.0, 0.0),
+    "uncertainty": (1.0, 0.0),
 }  # begin and length of each in the progress of a slice
 ENDING = 1000  # hundredths of a second in which iterations that are at work when Python ends may come to their end
 LINGER = 1.0  # seconds in which the next chunk of a cancelled call has to come; TomoPy's threads take it up at once
@@ -127,7 +127,7 @@ class Call:
         if self._bar is None:
             return
         first, length = STAGES[status.stage]
-        label = {"start": "start image", "learn": "learning", "spread": "spread"}.get(status.stage)
+        label = {"start": "start image", "learn": "learning", "uncertainty": "uncertainty"}.get(status.stage)
         with _lock:
             self._shares[who] = max(
                 self._shares.get(who, 0.0), count * (first + length * status.iteration / status.total)

@@ -41,7 +41,7 @@ def _exhausted(error: BaseException) -> bool:
 
 def _agreed(near: dict, far: dict) -> dict | None:
     """The record of the nearer neighbour, where the two took the same view of what a pixel is."""
-    return near if near.get("pixels") == far.get("pixels") else None
+    return near if near.get("pixel_model") == far.get("pixel_model") else None
 
 
 class Worker:
@@ -100,7 +100,12 @@ class Worker:
                 forks.computing(torch.get_num_threads())
                 return self._fit(task, records, notify)
         except RuntimeError as error:
-            if self.device.type != "cuda" or not _exhausted(error) or len(task.slices) == 1 or self._options.stack > 1:
+            if (
+                self.device.type != "cuda"
+                or not _exhausted(error)
+                or len(task.slices) == 1
+                or self._options.joint_slices > 1
+            ):
                 raise
         self._most = (len(task.slices) + 1) // 2
         torch.cuda.empty_cache()

@@ -80,8 +80,8 @@ def test_weighted_variation_has_a_gradient_where_the_image_is_flat():
 def test_log_sum_of_a_step():
     image = torch.zeros(1, 4, 4)
     image[..., 2:] = 1.0
-    epsilon = torch.tensor([[[0.1]]])
-    assert float(losses.log_sum(image, epsilon)) == pytest.approx(
+    edge_threshold = torch.tensor([[[0.1]]])
+    assert float(losses.log_sum(image, edge_threshold)) == pytest.approx(
         4 * 0.1 * math.asinh(10) / 16, rel=1e-6
     )  # four edge pixels of 16
 
@@ -95,12 +95,12 @@ def test_log_sum_is_total_variation_for_a_large_epsilon():
 
 
 def test_log_sum_descends_along_the_reweighted_variation():
-    image, epsilon = random(2, 16, 16), torch.tensor([[[0.05]], [[0.4]]], dtype=torch.float64)
+    image, edge_threshold = random(2, 16, 16), torch.tensor([[[0.05]], [[0.4]]], dtype=torch.float64)
     gx, gy = torch.zeros_like(image), torch.zeros_like(image)
     gx[..., :-1], gy[..., :-1, :] = image.diff(dim=2), image.diff(dim=1)
-    weight = epsilon / torch.sqrt(gx * gx + gy * gy + epsilon**2)  # edge weights without blur
+    weight = edge_threshold / torch.sqrt(gx * gx + gy * gy + edge_threshold**2)  # edge weights without blur
     gradients = []
-    for penalty in (lambda x: losses.log_sum(x, epsilon), lambda x: losses.weighted_variation(x, weight)):
+    for penalty in (lambda x: losses.log_sum(x, edge_threshold), lambda x: losses.weighted_variation(x, weight)):
         x = image.clone().requires_grad_()
         penalty(x).sum().backward()
         gradients.append(x.grad)
@@ -109,13 +109,15 @@ def test_log_sum_descends_along_the_reweighted_variation():
 
 
 def test_log_sum_lies_below_its_tangent():
-    image, other, epsilon = random(1, 16, 16), random(1, 16, 16, seed=1), torch.tensor(0.2, dtype=torch.float64)
+    image, other, edge_threshold = random(1, 16, 16), random(1, 16, 16, seed=1), torch.tensor(0.2, dtype=torch.float64)
     for to in (other, 0.5 * image, 3 * image):
         gx, gy = torch.zeros_like(image), torch.zeros_like(image)
         gx[..., :-1], gy[..., :-1, :] = image.diff(dim=2), image.diff(dim=1)
-        weight = epsilon / torch.sqrt(gx * gx + gy * gy + epsilon**2)
+        weight = edge_threshold / torch.sqrt(gx * gx + gy * gy + edge_threshold**2)
         rise = losses.weighted_variation(to, weight) - losses.weighted_variation(image, weight)
-        assert losses.log_sum(to, epsilon) - losses.log_sum(image, epsilon) <= rise + 1e-3  # the variation's smoothing
+        assert (
+            losses.log_sum(to, edge_threshold) - losses.log_sum(image, edge_threshold) <= rise + 1e-3
+        )  # the variation's smoothing
 
 
 def test_level_distance():

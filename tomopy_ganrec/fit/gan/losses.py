@@ -23,8 +23,8 @@ def data_l1(residual: torch.Tensor, half_ramp: torch.Tensor) -> torch.Tensor:
     return _magnitude_above(filtered[..., :columns].square(), ROUNDING)
 
 
-def _magnitude_above(squared: torch.Tensor, epsilon: float) -> torch.Tensor:
-    return (torch.sqrt(squared + epsilon**2) - epsilon).mean((1, 2))
+def _magnitude_above(squared: torch.Tensor, edge_threshold: float) -> torch.Tensor:
+    return (torch.sqrt(squared + edge_threshold**2) - edge_threshold).mean((1, 2))
 
 
 def data_l2(residual: torch.Tensor) -> torch.Tensor:
@@ -32,9 +32,9 @@ def data_l2(residual: torch.Tensor) -> torch.Tensor:
     return residual.square().mean((1, 2))
 
 
-def _magnitude(x: torch.Tensor, epsilon: float) -> torch.Tensor:
+def _magnitude(x: torch.Tensor, edge_threshold: float) -> torch.Tensor:
     gx, gy = gradient(x)
-    return torch.sqrt(gx * gx + gy * gy + epsilon**2)
+    return torch.sqrt(gx * gx + gy * gy + edge_threshold**2)
 
 
 def weighted_variation(x: torch.Tensor, weight) -> torch.Tensor:
@@ -42,10 +42,10 @@ def weighted_variation(x: torch.Tensor, weight) -> torch.Tensor:
     return (weight * (_magnitude(x, 1e-3) - 1e-3)).mean((1, 2))
 
 
-def log_sum(x: torch.Tensor, epsilon: torch.Tensor) -> torch.Tensor:
+def log_sum(x: torch.Tensor, edge_threshold: torch.Tensor) -> torch.Tensor:
     """Mean of ε·asinh(|∇x|/ε), the penalty whose tangent at an image is the total variation with `variation.edge_weights`."""
     gx, gy = gradient(x)
-    return (epsilon * torch.asinh(torch.hypot(gx, gy) / epsilon)).mean((1, 2))
+    return (edge_threshold * torch.asinh(torch.hypot(gx, gy) / edge_threshold)).mean((1, 2))
 
 
 def level_distance(x: torch.Tensor, levels: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:

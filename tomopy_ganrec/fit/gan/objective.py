@@ -30,18 +30,18 @@ class Objective:
         self._data, self._spectrum, self._settings, columns = data, measurement.spectrum, settings[0], data.shape[2]
         self._residual_scale = 2.0 / columns
         self._half_ramp = torch.sqrt(ramp_filter(2 * columns, 0.01, data.device).to(data.dtype) * columns / 6)
-        self._strength = torch.tensor([s.strength for s in settings]).to(data)
-        self._epsilon = torch.tensor([s.epsilon for s in settings]).to(data)[:, None, None] * top.clamp(
+        self._tv_weight = torch.tensor([s.tv_weight for s in settings]).to(data)
+        self._edge_threshold = torch.tensor([s.edge_threshold for s in settings]).to(data)[:, None, None] * top.clamp(
             min=0.1
         )  # a start may be empty
         pixels = model.domain_shape[0] * model.domain_shape[1]
-        self._l2_weight = 4.0 / operator_norm(model, data) * data[0].numel() / pixels / self._strength.clamp(min=1e-12)
+        self._l2_weight = 4.0 / operator_norm(model, data) * data[0].numel() / pixels / self._tv_weight.clamp(min=1e-12)
         self._weight = torch.ones(len(data), *model.domain_shape).to(data)
 
     def refresh(self, image: torch.Tensor) -> None:
         """Take the edge weights from `image`."""
         if self._settings.rounds:
-            self._weight.copy_(edge_weights(image, self._epsilon))
+            self._weight.copy_(edge_weights(image, self._edge_threshold))
 
     def data_term(self, model_sinogram: torch.Tensor) -> torch.Tensor:
         residual = model_sinogram - self._data
@@ -55,7 +55,11 @@ class Objective:
         return losses.weighted_variation(image, self._weight)
 
     def penalty(self, image: torch.Tensor) -> torch.Tensor:
-        return losses.log_sum(image, self._epsilon) if self._settings.rounds else losses.weighted_variation(image, 1.0)
+        return (
+            losses.log_sum(image, self._edge_threshold)
+            if self._settings.rounds
+            else losses.weighted_variation(image, 1.0)
+        )
 
 
 class BestIterate:

@@ -112,7 +112,7 @@ def learn_noise(measurement: Measurement, image: torch.Tensor, options: GanrecOp
 def known_measurement(model, sinogram: torch.Tensor, settings: list[RegularizationWeights], pixels: str) -> Measurement:
     """The slices as the model explains them whose pixels and noise are known."""
     index = torch.arange(len(settings), device=sinogram.device)
-    if pixels == "box":
+    if pixels == "point":
         return Measurement(index, model, sinogram, None, None, settings)
     fine, columns = model.resampled(rays_per_bin=2), sinogram.shape[2]
     response = pixel_response(model.theta, columns, model.pixel_size, 2).to(sinogram)

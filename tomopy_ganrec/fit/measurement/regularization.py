@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.slice_record import SliceRecord
 from tomopy_ganrec.solvers.forward_model import ForwardModel
 from tomopy_ganrec.solvers.wedge import measured_range
 
@@ -29,14 +30,14 @@ class RegularizationWeights:
 
     noise: float
     relative_noise: float
-    strength: float
-    epsilon: float
+    tv_weight: float
+    edge_threshold: float
     step_ratio: float
     rounds: int
     loss: str
     data_weight: float
     residual_level: float
-    along: float
+    wedge_tv_weight: float
     noise_level: float
 
 
@@ -75,30 +76,38 @@ def initial_weights(
     for sigma, unit in zip(noise, scale.flatten().tolist(), strict=True):
         relative = sigma / (unit * columns / 2)
         clean = relative < CLEAN
-        strength = (
-            options.strength
-            if options.strength is not None
+        tv_weight = (
+            options.tv_weight
+            if options.tv_weight is not None
             else max(5e-4 * 128 / columns, 4 * relative / math.sqrt(angles))
         )
-        epsilon = (
-            options.epsilon if options.epsilon is not None else min(max(0.05 * (relative / 5e-3) ** 0.3, 0.04), 0.12)
+        edge_threshold = (
+            options.edge_threshold
+            if options.edge_threshold is not None
+            else min(max(0.05 * (relative / 5e-3) ** 0.3, 0.04), 0.12)
         )
         loss = ("l1" if clean and options.rounds else "l2") if options.loss == "auto" else options.loss
         data_weight = math.sqrt(128 / columns)
-        along = options.along if options.along is not None else ALONG if relative < LOW_NOISE and wedge else 1.0
+        wedge_tv_weight = (
+            options.wedge_tv_weight
+            if options.wedge_tv_weight is not None
+            else ALONG
+            if relative < LOW_NOISE and wedge
+            else 1.0
+        )
         step_ratio = 100.0 if clean else 30.0
         settings.append(
             RegularizationWeights(
                 sigma,
                 relative,
-                strength,
-                epsilon,
+                tv_weight,
+                edge_threshold,
                 step_ratio,
                 options.rounds,
                 loss,
                 data_weight,
                 relative,
-                along,
+                wedge_tv_weight,
                 relative,
             )
         )
@@ -124,16 +133,20 @@ def weights_from_residual(
         What is given there stands.
     """
     share = min(1.0, measured_range(theta) / math.radians(120))
-    strength = (
-        options.strength
-        if options.strength is not None
+    tv_weight = (
+        options.tv_weight
+        if options.tv_weight is not None
         else max(1e-4, 10 * share**1.3 * reference / math.sqrt(len(theta)))
     )
-    epsilon = options.epsilon if options.epsilon is not None else min(max(0.02 * math.sqrt(low / 5e-3), 0.02), 0.04)
+    edge_threshold = (
+        options.edge_threshold
+        if options.edge_threshold is not None
+        else min(max(0.02 * math.sqrt(low / 5e-3), 0.02), 0.04)
+    )
     return replace(
         settings,
-        strength=strength,
-        epsilon=epsilon,
+        tv_weight=tv_weight,
+        edge_threshold=edge_threshold,
         loss="l2" if options.loss == "auto" else options.loss,
         residual_level=reference,
         noise_level=low,
@@ -145,15 +158,21 @@ SLOWER, SLOWER_NOISY = 3.0, 10.0  # by which ρ is smaller
 
 
 def weights_of_neighbour(
-    settings: RegularizationWeights, near: dict, options: GanrecOptions
+    settings: RegularizationWeights, near: SliceRecord, options: GanrecOptions
 ) -> RegularizationWeights | None:
-    """The settings of a slice with what its neighbour's record `near` knows of noise and weights; None where the two do not belong together."""
-    known, own = near.get("relative_noise"), settings.relative_noise
-    if known is None or max(known, own) > max(NOISE * min(known, own), CLEAN):
+    """The weights of a slice with what its neighbour's record `near` knows of noise and weights; None where the two do not belong together."""
+    known, own = near.relative_noise, settings.relative_noise
+    if max(known, own) > max(NOISE * min(known, own), CLEAN):
         return None
     settings = replace(settings, step_ratio=settings.step_ratio / (SLOWER if own < CLEAN else SLOWER_NOISY))
-    if near["pixels"] == "box":
-        return replace(settings, along=options.along or 1.0)
-    names = {name: near[name] for name in ("strength", "epsilon", "along")}
-    names |= {"residual_level": near["level"], "noise_level": near["low"]}
-    return replace(settings, loss="l2" if options.loss == "auto" else options.loss, **names)
+    if near.pixel_model == "point":
+        return replace(settings, wedge_tv_weight=options.wedge_tv_weight or 1.0)
+    return replace(
+        settings,
+        loss="l2" if options.loss == "auto" else options.loss,
+        tv_weight=near.tv_weight,
+        edge_threshold=near.edge_threshold,
+        residual_level=near.residual_level,
+        noise_level=near.noise_level,
+        wedge_tv_weight=near.wedge_tv_weight,
+    )

@@ -1,0 +1,94 @@
+"""The record of a reconstructed slice: what a fit reports, the journal keeps, and a slice that starts from it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+__all__ = ["SliceRecord", "renamed_record"]
+
+# The names that fields had while 0.1.0 was written; journals of that time are still read.
+RENAMED = {
+    "pixels": "pixel_model",
+    "strength": "tv_weight",
+    "epsilon": "edge_threshold",
+    "along": "wedge_tv_weight",
+    "level": "residual_level",
+    "low": "noise_level",
+    "rounds": "reweight_rounds",
+    "spread": "uncertainty",
+}
+RENAMED_PIXEL_MODELS = {"mean": "area", "box": "point"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRecord:
+    """What is known of one slice once it is reconstructed.
+
+    Attributes
+    ----------
+    pixel_model : str
+        'area' or 'point', see `GanrecOptions.pixel_model`.
+    noise : float
+        Standard deviation of the data's noise, in their units.
+    relative_noise : float
+        The same relative to the scale of the data and half the detector's columns, as are `residual_level` and `noise_level`.
+    residual_level, noise_level : float
+        What the residual should be, and its part that is noise.
+    tv_weight, edge_threshold, wedge_tv_weight : float
+        As used, see `GanrecOptions`.
+    reweight_rounds : int
+    loss : str
+        'l1' or 'l2'.
+    warm : bool
+        Whether the slice started from its neighbours' images, after `warm_rounds` rounds.
+    warm_rounds : int
+    iteration : int
+        The iteration of the fit with the lowest objective; 0 is the start image.
+    objective, residual, start_objective, start_residual : float
+        Of the result and of the start image; the residual is ‖A x − b‖/‖b‖.
+    levels : list of float or None
+        Grey levels, attenuation per detector column.
+    stopped : str
+        'finished', 'plateau' or 'callback'.
+    """
+
+    pixel_model: str
+    noise: float
+    relative_noise: float
+    residual_level: float
+    noise_level: float
+    tv_weight: float
+    edge_threshold: float
+    wedge_tv_weight: float
+    reweight_rounds: int
+    loss: str
+    warm: bool
+    warm_rounds: int
+    iteration: int
+    objective: float
+    residual: float
+    start_objective: float
+    start_residual: float
+    levels: list[float] | None
+    stopped: str
+
+    def to_json(self) -> dict:
+        """The fields as a dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping) -> SliceRecord | None:
+        """A record from a dictionary that may hold more, or None where fields are missing, as with ``preset='paper'``."""
+        names = [field.name for field in fields(cls)]
+        if not all(name in record for name in names):
+            return None
+        return cls(**{name: record[name] for name in names})
+
+
+def renamed_record(record: Mapping) -> dict:
+    """A record's dictionary with the names and values that its fields have now (`RENAMED`)."""
+    named = {RENAMED.get(name, name): value for name, value in record.items()}
+    if isinstance(named.get("pixel_model"), str):
+        named["pixel_model"] = RENAMED_PIXEL_MODELS.get(named["pixel_model"], named["pixel_model"])
+    return named
