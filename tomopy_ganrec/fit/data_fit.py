@@ -14,9 +14,10 @@ BLOCK, STRIPE = (
     (8, 8),
     (16, 1),
 )  # angles × columns over which the residual is averaged: noise falls, what is wrong stays
-# Relative to the data. Sound scans leave at most .0058 in blocks (a measured tooth; phantoms .0018 at 128², .0044 at 32²), and 1 / columns in
-# stripes; an axis off by 6 % of the columns leaves .013 and more in blocks, a sample cut to 60 % of its width .012, a dead column .06 in stripes.
-# The limits rise on detectors of few columns: limit = max(first, second / columns).
+# Relative to the data. Sound scans leave at most .0058 in blocks (a measured tooth; phantoms .0018 at 128², .0044 at
+# 32²), and 1 / columns in stripes; an axis off by 6 % of the columns leaves .013 and more in blocks, a sample cut to 60
+# % of its width .012, a dead column .06 in stripes. The limits rise on detectors of few columns: limit = max(first,
+# second / columns).
 BLOCK_LIMIT, STRIPE_LIMIT = (0.009, 0.45), (0.012, 1.9)
 BEYOND = 1.15  # times what the noise leaves: below, a residual is noise, whatever its means are
 
@@ -45,9 +46,10 @@ def compare_with_data(projector, image: torch.Tensor, sinogram: torch.Tensor, no
     Returns
     -------
     list of dict
-        ``noise_residual``: the relative residual that the noise alone would leave; ``misfit``: the norm of the residual's means over 8 × 8 values,
-        relative to that of the data, beyond twice what noise leaves of them; ``explained``: whether that is as small as in sound scans, and the same
-        of single columns (means over 16 × 1 values), or the whole residual no more than noise.
+        ``noise_residual``: the relative residual that the noise alone would leave; ``misfit``: the norm of the
+        residual's means over 8 × 8 values, relative to that of the data, beyond twice what noise leaves of them;
+        ``explained``: whether that is as small as in sound scans, and the same of single columns (means over 16 × 1
+        values), or the whole residual no more than noise.
     """
     unit = power_of_two(sinogram)
     data = sinogram / unit
@@ -88,7 +90,8 @@ def _means(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 def _excess(residual: torch.Tensor, data: torch.Tensor, sigma: float, size: tuple[int, int]) -> float:
     """The norm of the means of a residual over blocks, beyond what is granted to noise, relative to the data's.
 
-    Granted is twice what white noise leaves, and for single columns all of it: a flat field that was taken once has the same noise at all angles.
+    Granted is twice what white noise leaves, and for single columns all of it: a flat field that was taken once has the
+    same noise at all angles.
     """
     left, norm = _means(residual, size), float(_means(data, size).norm())
     each = residual.shape[0] // left.shape[0] * (residual.shape[1] // left.shape[1])

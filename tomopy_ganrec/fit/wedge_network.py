@@ -23,7 +23,8 @@ class WedgeNetwork(nn.Module):
     """Image and filtered back projection (n, 2, rows, cols) to repaired image (n, rows, cols): a U-Net whose output is added to the image, zero
     before the first step.
 
-    On blocks of 2×2 pixels as `networks.UNet`, but one set of weights for all images, and without normalisation: grey values matter here.
+    On blocks of 2×2 pixels as `networks.UNet`, but one set of weights for all images, and without normalisation: grey
+    values matter here.
     """
 
     def __init__(self, generator: torch.Generator, widths=(16, 32, 64)):

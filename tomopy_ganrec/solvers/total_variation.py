@@ -78,6 +78,7 @@ class TotalVariation:
 
     def set_residual_weights(self, spectrum: torch.Tensor | None) -> "TotalVariation":
         """Other weights of the residual's frequencies from now on."""
+        self._spectrum = spectrum
         self._damping = 1 / (1 + self._sigma_data / (1.0 if spectrum is None else spectrum.square()))
         self._replay = None
         return self
@@ -88,17 +89,23 @@ class TotalVariation:
         return self
 
     def take(
-        self, index: torch.Tensor, sinogram: torch.Tensor, spectrum: torch.Tensor | None = None
+        self, index: torch.Tensor, sinogram: torch.Tensor | None = None, spectrum: torch.Tensor | None = None
     ) -> "TotalVariation":
-        """A solver for some slices of the batch (repeats allowed), which goes on from where this one is."""
+        """A solver for some slices of the batch (repeats allowed), which goes on from where this one is.
+
+        Parameters
+        ----------
+        index : (n,) tensor of int
+        sinogram, spectrum : tensor, optional
+            Other data for these slices, with the weights of their residual; default: this solver's own.
+        """
         other = copy.copy(self)
+        if sinogram is None:
+            shared = self._spectrum is None or self._spectrum.ndim < 3 or len(self._spectrum) == 1
+            sinogram, spectrum = self._b[index], self._spectrum if shared else self._spectrum[index]
         other._b = sinogram
-        other.x, other._z, other._p, other._q = (
-            self.x[index],
-            self._z[index],
-            self._p[index],
-            [q[index] for q in self._q],
-        )
+        other.x, other._z, other._p = self.x[index], self._z[index], self._p[index]
+        other._q = [q[index] for q in self._q]
         return other.set_residual_weights(spectrum)
 
     def run(

@@ -37,8 +37,8 @@ def _adam(groups: list[dict]) -> torch.optim.Adam:
 class AdversarialOptimizer:
     """A generator's parameters against a discriminator, each with its own Adam (D. P. Kingma and J. Ba, ICLR 2015).
 
-    The generator's loss reaches the discriminator's weights no more than the discriminator's loss reaches the generator's: its sinograms are
-    detached.
+    The generator's loss reaches the discriminator's weights no more than the discriminator's loss reaches the
+    generator's: its sinograms are detached.
 
     Parameters
     ----------

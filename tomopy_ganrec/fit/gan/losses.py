@@ -14,9 +14,9 @@ ROUNDING = 3e-4  # below which `data_l1` is smooth; what is smaller in a residua
 def data_l1(residual: torch.Tensor, half_ramp: torch.Tensor) -> torch.Tensor:
     """Mean absolute value of the residual (B, angles, columns) after the filter `half_ramp` (of the length of its zero-padded rfft).
 
-    The square root of the ramp gives each spatial frequency of the image the same weight; without it the low ones drown the rest. The kink at zero
-    is rounded off, √(e² + δ²) − δ with δ = 3e-4 (P. Charbonnier et al., IEEE Trans. Image Process. 6, 298, 1997): at it a descent amplifies what the
-    order of a sum does to the last bit.
+    The square root of the ramp gives each spatial frequency of the image the same weight; without it the low ones drown
+    the rest. The kink at zero is rounded off, √(e² + δ²) − δ with δ = 3e-4 (P. Charbonnier et al., IEEE Trans. Image
+    Process. 6, 298, 1997): at it a descent amplifies what the order of a sum does to the last bit.
     """
     columns = residual.shape[2]
     filtered = torch.fft.irfft(torch.fft.rfft(residual, n=2 * columns) * half_ramp, n=2 * columns)

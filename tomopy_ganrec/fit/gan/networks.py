@@ -75,8 +75,9 @@ class _Block(nn.Module):
 class UNet(nn.Module):
     """What the default generator adds to its start image: (B, 1, H, W) to (B, 1, H, W), zero before the first step.
 
-    O. Ronneberger, P. Fischer, T. Brox, MICCAI 2015, with strides instead of pooling and bilinear upsampling, on blocks of 4×4 pixels taken as
-    sixteen channels (W. Shi et al., CVPR 2016): what is finer is left to the free pixels beside it.
+    O. Ronneberger, P. Fischer, T. Brox, MICCAI 2015, with strides instead of pooling and bilinear upsampling, on blocks
+    of 4×4 pixels taken as sixteen channels (W. Shi et al., CVPR 2016): what is finer is left to the free pixels beside
+    it.
 
     Parameters
     ----------
@@ -137,8 +138,8 @@ class PaperGenerator(nn.Module):
     """The generator of X. Yang et al., J. Synchrotron Rad. 27, 486–493 (2020): four fully connected layers with softplus, then nine
     convolutions with ReLU, each followed by layer normalisation.
 
-    Widths and kernels are those of the authors' published code (128-128-128-rows·cols; 5, 5, 3; 5, 5, 3; 5, 5, 3), without its
-    per-pixel gains.
+    Widths and kernels are those of the authors' published code (128-128-128-rows·cols; 5, 5, 3; 5, 5, 3; 5, 5, 3),
+    without its per-pixel gains.
 
     Parameters
     ----------

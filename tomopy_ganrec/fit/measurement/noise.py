@@ -26,12 +26,13 @@ def _window(n: int, like: torch.Tensor) -> torch.Tensor:
 def estimate_noise(sinogram: torch.Tensor, theta: torch.Tensor, center: float) -> torch.Tensor:
     """Standard deviation of the noise in sinograms, blind to the object's structure.
 
-    An object within radius R of the axis leaves the Fourier transform of its sinogram empty where the angular frequency k exceeds R·|ω|
-    (P. A. Rattey and A. G. Lindgren, IEEE Trans. Acoust. 29, 994–1002, 1981): what is found there is noise. Where the angles are not evenly
-    spaced (projections left out, taken twice, in golden-angle order …), a frequency ω of neighbouring projections is a function of the angle whose
-    own frequencies do not exceed R·|ω|, at the angles that there are; what is at right angles to all such functions is noise (D. Slepian, Bell Syst.
-    Tech. J. 57, 1371–1430, 1978). The median of the power makes the estimate robust. With so few angles that no such part exists, the median
-    absolute second difference along the detector is used instead; it counts fine structure as noise.
+    An object within radius R of the axis leaves the Fourier transform of its sinogram empty where the angular frequency
+    k exceeds R·|ω| (P. A. Rattey and A. G. Lindgren, IEEE Trans. Acoust. 29, 994–1002, 1981): what is found there is
+    noise. Where the angles are not evenly spaced (projections left out, taken twice, in golden-angle order …), a
+    frequency ω of neighbouring projections is a function of the angle whose own frequencies do not exceed R·|ω|, at the
+    angles that there are; what is at right angles to all such functions is noise (D. Slepian, Bell Syst. Tech. J. 57,
+    1371–1430, 1978). The median of the power makes the estimate robust. With so few angles that no such part exists,
+    the median absolute second difference along the detector is used instead; it counts fine structure as noise.
 
     Parameters
     ----------
@@ -106,7 +107,8 @@ def _uneven(sinogram: torch.Tensor, theta: torch.Tensor, radius: float) -> torch
             values, vectors = torch.linalg.eigh(torch.sinc((positions[:, None] - positions) * limit / math.pi))
             free = vectors[:, values < SIGNAL * values[-1]]
             count += free.shape[1]
-            # What is left at each angle, in units of what noise leaves there: unlike the parts along single vectors, it does not depend on rounding.
+            # What is left at each angle, in units of what noise leaves there: unlike the parts along single vectors, it
+            # does not depend on rounding.
             left = free @ free.T
             kept = left.diagonal() > DETERMINED
             left = left[kept] / left.diagonal()[kept].sqrt()[:, None]
@@ -144,8 +146,8 @@ def residual_level(residual: torch.Tensor, band: tuple[float, float]) -> torch.T
 def residual_levels(residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """`residual_level` at low frequencies (0.03 to 0.1 cycles per column) and at middle ones (0.2 to 0.3): (B,), (B,).
 
-    Of what a total variation leaves, the first is the noise of the data, and what the second has above it is the error of the model: structure
-    below the pixel.
+    Of what a total variation leaves, the first is the noise of the data, and what the second has above it is the error
+    of the model: structure below the pixel.
     """
     return residual_level(residual, LOW), residual_level(residual, HIGH)
 
@@ -154,8 +156,8 @@ def whitening(low: torch.Tensor, high: torch.Tensor, columns: int) -> tuple[torc
     """Weights of the frequencies for noise of standard deviation `low` and a model error that grows in proportion to the frequency: (B, 1, F), and
     the level to which they refer (B,).
 
-    W(f) = σ / √(low² + e² (f / ¼)²), σ² = low² + e² at a quarter cycle per column, at most 20 times its value there. Measured on the phantoms with
-    their true pixel means, the error rises about linearly with the frequency.
+    W(f) = σ / √(low² + e² (f / ¼)²), σ² = low² + e² at a quarter cycle per column, at most 20 times its value there.
+    Measured on the phantoms with their true pixel means, the error rises about linearly with the frequency.
     """
     error = (high.square() - low.square()).clamp(min=0)
     reference = (low.square() + error).sqrt()

@@ -21,9 +21,10 @@ LIMIT = 4.0  # of the response: near Nyquist aliasing rules, not the formula
 def pixel_response(theta, columns: int, pixel_size: float = 1.0, rays_per_bin: int = 2) -> torch.Tensor:
     """H(f, θ) = sinc f / (sinc(hfc) sinc(hfs) · sinc²(hfm) · ρ(f)): the detector column over the pixel's area, Joseph's interpolation and the rays.
 
-    c = |cos θ|, s = |sin θ|, m = max(c, s), h the pixel's side in columns, f in cycles per column, sinc x = sin πx / πx; ρ is the mean of the
-    phases of the rays in a column. Joseph's method interpolates linearly along the image axis that is more parallel to the detector: a triangle
-    of base 2hm in its projection (P. M. Joseph, IEEE Trans. Med. Imaging 1, 192–196, 1982).
+    c = |cos θ|, s = |sin θ|, m = max(c, s), h the pixel's side in columns, f in cycles per column, sinc x = sin πx /
+    πx; ρ is the mean of the phases of the rays in a column. Joseph's method interpolates linearly along the image axis
+    that is more parallel to the detector: a triangle of base 2hm in its projection (P. M. Joseph, IEEE Trans. Med.
+    Imaging 1, 192–196, 1982).
 
     Parameters
     ----------
