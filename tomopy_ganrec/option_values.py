@@ -58,7 +58,10 @@ def grid_size(columns: int, num_gridx: Any = None, num_gridy: Any = None) -> tup
 def _side(name: str, value: Any, default: int) -> int:
     if value is None:
         return int(default)
-    message = f"{name}={shown(value)}: a slice needs at least one row and one column; give a whole number, or None for the detector's columns"
+    message = (
+        f"{name}={shown(value)}: a slice needs at least one row and one column; give a whole number, or None for the "
+        "detector's columns"
+    )
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(message)
     number = converted(value, numbers.Integral if isinstance(value, numbers.Integral) else numbers.Real)

@@ -145,7 +145,9 @@ class FitOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionOptions:
-    """Options that decide where and how it is computed: they move no slice by more than 1e-4, and may differ when a volume is resumed.
+    """Options that decide where and how it is computed.
+
+    They move no slice by more than 1e-4, and may differ when a volume is resumed.
 
     Attributes
     ----------
@@ -197,10 +199,10 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
 
     @cached_property
     def resolved(self) -> GanrecOptions:
-        """The same options with values in place of None: of `num_iter`, `warm_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor`.
+        """The same options with values in place of None.
 
-        Where `grid_factor` is left open, a fit falls back to 1 on data with too much noise
-        (`fit.fine_grid.grid_factor`).
+        These are `num_iter`, `warm_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor`. Where `grid_factor` is
+        left open, a fit falls back to 1 on data with too much noise (`fit.fine_grid.grid_factor`).
         """
         fast, best = self.quality == "fast", self.quality == "best"
         reweight_rounds = _first(self.reweight_rounds, 4 if fast else 8)

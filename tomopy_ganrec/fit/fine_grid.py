@@ -1,4 +1,4 @@
-"""Reconstruction on a grid finer than the detector: edge positions below the pixel size are resolved, and the result is averaged over pixels.
+"""Reconstruction on a grid finer than the detector, averaged over its pixels: edge positions below the pixel size.
 
 It pays where the noise is low enough to see structure below the pixel; with more noise it costs time and some quality.
 """
@@ -84,7 +84,7 @@ class FineGrid:
         return F.avg_pool2d(self.image[:, None], self.factor)[:, 0]
 
     def fill_missing_wedge(self, prior_image: torch.Tensor, progress: StageProgress) -> torch.Tensor:
-        """The mean over each pixel, once the image has taken from a prior image (n, rows, cols) what was not measured."""
+        """The mean over each pixel with what was not measured taken from a prior image (n, rows, cols)."""
         missing = 1 - measured_frequencies(self.measurement.model.theta, prior_image.shape[1:]).to(prior_image)
         difference = torch.fft.rfft2(prior_image - self.mean()) * missing
         change = torch.fft.irfft2(difference, s=prior_image.shape[1:])

@@ -1,4 +1,4 @@
-"""The fit of one batch of sinograms, stage by stage: start image, adversarial fit, finer grid, learned wedge, uncertainty."""
+"""Fit of one batch, stage by stage: start image, adversarial fit, finer grid, learned wedge, uncertainty."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class _Fit:
         return best.image, records, history
 
     def _finish(self, measurement: Measurement, image: torch.Tensor) -> tuple[torch.Tensor, bool]:
-        """The finer grid and the learned wedge, where they are asked for: the image, and whether the caller has stopped it.
+        """The image after the finer grid and the learned wedge, where they are asked for, and whether it was stopped.
 
         Slices that are solved jointly are one body and have one network. Other slices each have their own, so that what
         becomes of one does not depend on its batch.

@@ -1,4 +1,4 @@
-"""Total variation of a measurement: its solver, rounds of edge reweighting until the image settles, and the missing wedge filled from another image."""
+"""Total variation of a measurement: solver, rounds of edge reweighting, missing wedge filled from a prior image."""
 
 from __future__ import annotations
 

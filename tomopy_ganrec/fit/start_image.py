@@ -58,7 +58,8 @@ class PixelModelTrial:
         known = hasattr(model, "resampled")
         if options.pixel_model == "area" and not known:
             raise ValueError(
-                "pixel_model='area' needs a projector whose response is known, such as ParallelBeamProjector; use pixel_model='auto' or 'point'"
+                "pixel_model='area' needs a projector whose response is known, such as ParallelBeamProjector; use "
+                "pixel_model='auto' or 'point'"
             )
         undecidable = options.pixel_model == "auto" and options.init != "tv"
         self.kind = options.pixel_model if known and not undecidable else "point"
@@ -165,9 +166,8 @@ class StartImage:
         model, data = measurement.model, measurement.data
         kind = self._options.init
         if kind == "none":
-            if (
-                init is None
-            ):  # the mean attenuation, in these units; from zero a non-negative generator would have no gradient to leave by
+            if init is None:
+                # The mean attenuation, in these units; at zero a non-negative generator would have no gradient.
                 middle = 0.5 if constraints.nonnegative else 0.0
                 init = torch.full((len(data), *model.domain_shape), middle).to(data)
             return constraints.project(init), measurement
@@ -197,7 +197,7 @@ class StartImage:
 def cold_starts(
     model: ForwardModel, group: Group, options: GanrecOptions, constraints: Constraints, progress: StageProgress
 ) -> Iterator[Start]:
-    """The start images of the slices of a group, from scratch or from the image given, one measurement after the other."""
+    """The start images of a group, from scratch or from the image given, one measurement after the other."""
     trial = PixelModelTrial(model, options)
     later = TV_ITERATIONS - TRIAL_ITERATIONS + options.resolved.reweight_rounds * ROUND_ITERATIONS
     progress.expect(trial.steps + (later if trial.steps else 0))

@@ -19,7 +19,7 @@ PLAIN_ITERATIONS, ROUNDS, ROUND_ITERATIONS = 84, 5, 21
 
 
 class Bootstrap:
-    """Standard deviation of a slice over reconstructions of its data with fresh noise added, each with λ and ε of its own.
+    """Standard deviation of a slice over reconstructions of its data with fresh noise, each with its own λ and ε.
 
     A bootstrap (B. Efron, Ann. Statist. 7, 1–26, 1979) over the noise and over what is not known: λ and ε are up to
     twice and down to half of those chosen, uniformly in their logarithms. Where projections determine the slice, all
@@ -44,7 +44,7 @@ class Bootstrap:
 
     @torch.no_grad()
     def run(self, k: int, progress: StageProgress) -> torch.Tensor:
-        """The standard deviation of slice `k` of the measurement, (rows, cols), in the measurement's units; NaN for one sample."""
+        """The standard deviation of slice `k`, (rows, cols) in the measurement's units; NaN for one sample."""
         measurement = self._measurement
         rng = torch.Generator().manual_seed(self._seed + 7)
         owner = torch.full((self._samples,), k)

@@ -1,7 +1,8 @@
 """Warm start: start images of slices from the reconstructions of their neighbours.
 
-The image, the noise and the weights carry over; the networks' weights bring nothing. Total variation goes on from the image with smaller
-primal steps, so that its dual variables, which begin at zero, catch up before the image has drifted away.
+The image, the noise and the weights carry over; the networks' weights bring nothing. Total variation goes on from the
+image with smaller primal steps, so that its dual variables, which begin at zero, catch up before the image has drifted
+away.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ class WarmStart:
 def warm_start(
     model: ForwardModel, group: Group, options: GanrecOptions, constraints: Constraints, progress: StageProgress
 ) -> tuple[Start | None, torch.Tensor]:
-    """The start images of those slices of a group that their neighbours' images serve, and which (n,) they do not serve."""
+    """The start images of the slices that their neighbours' images explain, and which (n,) they do not."""
     stage = WarmStart(options)
     progress.expect(stage.steps)
     if group.neighbours[0].pixel_model == "point":

@@ -1,12 +1,14 @@
 """The missing wedge's effect on a slice, learned by a network from the scan itself.
 
-A reconstruction that is rotated by some angle is an object whose wedge is missing elsewhere: scanned again by the forward model and
-reconstructed in the same way, it shows what this scan's wedge does to an object like this one, next to what the object was. A small network
-learns to undo it and is applied to the real slice, and a last solve brings its answer into agreement with the data. The repaired slice is a
-better object to learn from, so this goes round a few times. No other image is ever seen.
+A reconstruction that is rotated by some angle is an object whose wedge is missing elsewhere: scanned again by the
+forward model and reconstructed in the same way, it shows what this scan's wedge does to an object like this one, next
+to what the object was. A small network learns to undo it and is applied to the real slice, and a last solve brings its
+answer into agreement with the data. The repaired slice is a better object to learn from, so this goes round a few
+times. No other image is ever seen.
 
-The idea is that of Y.-T. Liu et al., Nat. Commun. 13, 6482 (2022) (IsoNet, for subtomograms); here the pairs are reconstructions of simulated
-scans, not filtered images, so that the network learns what is wrong with exactly the image that it will be given.
+The idea is that of Y.-T. Liu et al., Nat. Commun. 13, 6482 (2022) (IsoNet, for subtomograms); here the pairs are
+reconstructions of simulated scans, not filtered images, so that the network learns what is wrong with exactly the image
+that it will be given.
 """
 
 from __future__ import annotations
@@ -39,9 +41,15 @@ SMALLEST_ROTATION = math.radians(
 
 
 def random_rotations(count: int, rng: torch.Generator) -> torch.Tensor:
-    """Rotations between 25° and 155°, one in each of `count`/2 equal parts, plus half turns at random, every second one mirrored:
-    (count, 2, 2) orthogonal matrices.
-    """  # noqa: D205  # one sentence
+    """Rotations between 25° and 155°, plus half turns at random, every second one mirrored.
+
+    There is one in each of `count`/2 equal parts of that range.
+
+    Returns
+    -------
+    (count, 2, 2) tensor
+        Orthogonal matrices.
+    """
     k = torch.arange(count)
     parts = (count + 1) // 2
     share = (k // 2 + torch.rand(count, generator=rng, dtype=torch.float32)) / parts
@@ -53,7 +61,14 @@ def random_rotations(count: int, rng: torch.Generator) -> torch.Tensor:
 
 
 def rotate(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-    """Images (n, rows, cols) at matrices (n, 2, 2) times the position (column, row) from the middle; zero outside. Bicubic."""
+    """Rotate images by bicubic interpolation; zero outside.
+
+    Parameters
+    ----------
+    x : (n, rows, cols) tensor
+    matrices : (n, 2, 2) tensor
+        The result at (column, row) from the middle is the image at the matrix times it.
+    """
     rows, cols = x.shape[-2:]
     half = torch.tensor([cols / 2, rows / 2]).to(x)
     affine = F.pad(matrices.to(x) * half / half[:, None], (0, 1))
@@ -91,7 +106,7 @@ class WedgeTrainer:
     def training_pairs(
         self, x: torch.Tensor, progress: StageProgress
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rotated copies of slices as the scan shows them, as they are, and the frequencies of the latter that were measured.
+        """Rotated copies of slices as the scan shows them, the copies themselves, and their measured frequencies.
 
         Parameters
         ----------
@@ -140,7 +155,9 @@ class WedgeTrainer:
         peak_rate: float,
         progress: StageProgress,
     ) -> None:
-        """Train the network: Adam with decoupled weight decay (I. Loshchilov and F. Hutter, ICLR 2019) on the pseudo-Huber loss of the measured frequencies.
+        """Train the network on the pseudo-Huber loss of the measured frequencies.
+
+        By Adam with decoupled weight decay (I. Loshchilov and F. Hutter, ICLR 2019).
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Iteratively reweighted total variation: rounds of total variation whose weights fall at the edges of the image so far."""
+"""Iteratively reweighted total variation, with weights that fall at the edges of the image so far."""
 
 from __future__ import annotations
 

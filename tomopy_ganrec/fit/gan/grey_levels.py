@@ -56,9 +56,22 @@ def find_levels(x: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(padded).to(x)
 
 
-def has_levels(x: torch.Tensor, levels: torch.Tensor, share=0.8) -> torch.Tensor:
-    """Whether the grey values of images gather at their levels: at least two levels, and `share` of the pixels 0.15 of the smallest spacing
-    or less from the nearest one. (B,) bool tensor."""
+def has_levels(x: torch.Tensor, levels: torch.Tensor, share: float = 0.8) -> torch.Tensor:
+    """Whether the grey values of images gather at their levels.
+
+    Parameters
+    ----------
+    x : (B, rows, cols) tensor
+    levels : (B, L) tensor
+        NaN for none.
+    share : float
+        Of the pixels, that must be 0.15 of the smallest spacing or less from the nearest level.
+
+    Returns
+    -------
+    (B,) bool tensor
+        False for fewer than two levels.
+    """
     distance = (x[:, None] - levels[:, :, None, None]).abs().nan_to_num(torch.inf).amin(1)
     spacing = torch.diff(levels, dim=1).nan_to_num(torch.inf).amin(1)
     near = (distance <= 0.15 * spacing[:, None, None]).flatten(1).to(x.dtype).mean(1)
@@ -86,7 +99,8 @@ def levels_of(
     missing = ~has_levels(image, levels)
     if warn and missing.any():
         warnings.warn(
-            f"levels='auto': {int(missing.sum())} of {len(missing)} slices show no discrete grey levels; they are reconstructed without",
+            f"levels='auto': {int(missing.sum())} of {len(missing)} slices show no discrete grey levels; they are "
+            "reconstructed without",
             RuntimeWarning,
             stacklevel=2,
         )

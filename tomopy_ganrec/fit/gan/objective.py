@@ -23,7 +23,7 @@ MARGIN = 1 / 16  # of the admissible residual, below it, over which an iterate's
 
 
 class Objective:
-    """The objective of the default fit: data term + total variation, in units of λ, of an image relative to the scale of the data.
+    """The objective of the default fit, data term + total variation in units of λ, of an image relative to its scale.
 
     The total variation is weighted by the edges of the image itself, refreshed now and then; over the whole fit that
     descends the log-sum penalty ε·asinh(|∇x|/ε), and it is this penalty by which iterates are compared. Without
@@ -94,14 +94,14 @@ class BestIterate:
         self._lowest = torch.full_like(self._weight, torch.inf)  # the logarithm of the objective
         self.iteration = torch.zeros(image.shape[0], dtype=torch.long, device=image.device)
         self._bound = admissible * residual
-        self._open = torch.ones_like(residual)
+        self._share = torch.ones_like(residual)
 
     def update(
         self, image: torch.Tensor, objective: torch.Tensor, residual: torch.Tensor, iteration: int | torch.Tensor
     ) -> None:
         """Take an iterate (B, rows, cols) with its objective and residual (B,), in place."""
         admissible = ((1 - residual / self._bound) / MARGIN).clamp(0, 1)
-        share = (torch.where(iteration + torch.zeros_like(self.iteration) == 0, 1.0, admissible) * self._open).double()
+        share = (torch.where(iteration + torch.zeros_like(self.iteration) == 0, 1.0, admissible) * self._share).double()
         share = torch.where(objective.isfinite(), share, 0.0)
         level = objective.double().clamp(min=torch.finfo(objective.dtype).tiny).log()
         lowest = torch.where(share > 0, torch.minimum(level, self._lowest), self._lowest)
@@ -121,29 +121,34 @@ class BestIterate:
         weight = self._weight.to(self._sum)[:, None, None]
         return torch.where(weight > 0, self._sum / weight.clamp(min=torch.finfo(weight.dtype).tiny), self._start)
 
-    def freeze(self, open_: torch.Tensor) -> None:
-        """From now on iterates count `open_`, (B,) from 1 to 0: what becomes of a slice does not depend on how long the others take."""
-        self._open.copy_(open_)
+    def freeze(self, share: torch.Tensor) -> None:
+        """Let iterates count less from now on, from 1 to 0 for each slice (B,).
+
+        The result of a slice does not depend on how long the others take.
+        """
+        self._share.copy_(share)
 
 
 class PlateauDetector:
-    """Which slices have settled: in the last `patience` iterations their lowest objective has fallen by less than 0.04 %; 0: never.
+    """Detects the slices whose objective has settled: in the last `patience` iterations it fell by less than 0.04 %.
 
-    The end is not abrupt: from a fall of 0.06 % on downwards the iterates that follow count less, so that rounding does
-    not decide what is returned.
+    A patience of 0 detects none. The end is not abrupt: from a fall of 0.06 % on downwards the iterates that follow
+    count less, so that rounding does not decide what is returned.
     """
 
     def __init__(self, patience: int):
-        self._patience, self._lowest, self._open = patience, deque(maxlen=patience + 1), None
+        self._patience = patience
+        self._lowest: deque[torch.Tensor] = deque(maxlen=patience + 1)
+        self._share = torch.ones(())
 
     def __call__(self, objective: torch.Tensor) -> torch.Tensor:
-        """How much the iterates after one with the `objective` (B,) count: (B,) on the CPU, 1 at first, 0 for slices that have settled."""
+        """How much iterates count after one with this objective (B,): from 1 to 0 for settled slices, (B,) on the CPU."""
         objective = objective.double().cpu()
         if not self._lowest:
-            self._open = torch.ones_like(objective)
+            self._share = torch.ones_like(objective)
         self._lowest.append(torch.minimum(objective, self._lowest[-1]) if self._lowest else objective)
         if self._patience and len(self._lowest) > self._patience:
             before, now = self._lowest[0], self._lowest[-1]
             fall = torch.where(before > 0, (before - now) / before.clamp(min=torch.finfo(before.dtype).tiny), 0.0)
-            self._open = torch.minimum(self._open, linear_step(fall, *PLATEAU_FALL))
-        return self._open
+            self._share = torch.minimum(self._share, linear_step(fall, *PLATEAU_FALL))
+        return self._share

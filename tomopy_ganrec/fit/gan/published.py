@@ -1,4 +1,4 @@
-"""The algorithm of X. Yang et al., J. Synchrotron Rad. 27, 486–493 (2020), as published, returned in attenuation units."""
+"""The algorithm as published by X. Yang et al., J. Synchrotron Rad. 27, 486–493 (2020), in units of attenuation."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _least_squares(
 
 
 def slice_states(module: torch.nn.Module, slices: int) -> list[dict]:
-    """The weights of each slice of a batch: those of slice k are the k-th of equal parts along the first axis (`networks`)."""
+    """The weights of each slice of a batch: the equal parts of each tensor along its first axis (`networks`)."""
     parts = {name: value.detach().cpu().unflatten(0, (slices, -1)) for name, value in module.state_dict().items()}
     return [{name: value[k].clone() for name, value in parts.items()} for k in range(slices)]
 
@@ -148,7 +148,8 @@ class _PublishedFit:
         """Keep the iterate where it is the best so far."""
         if not torch.isfinite(distance).all():
             error = NonFiniteError(
-                f"the fit became infinite or NaN at iteration {iteration}; lower learning_rate or check the data for extreme values"
+                f"the fit became infinite or NaN at iteration {iteration}; lower learning_rate or check the data for "
+                "extreme values"
             )
             error.result = self._result("finished") if self._best is not None else None
             raise error

@@ -1,4 +1,4 @@
-"""The adversarial fit of one batch: from a start image to the best iterate of generator, projector and discriminator."""
+"""Adversarial fit of one batch, from its start image to the best iterate of generator and discriminator."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Outcome:
 
 
 class TrainingState:
-    """Generator, discriminator, their optimisers, the objective and the curves of one batch, and what an iteration does with them.
+    """Networks, optimisers, objective and curves of the fit of one batch, and one iteration of it.
 
     All that changes from one iteration to the next is changed in place, so that an iteration can be recorded as a CUDA
     graph (`CudaGraphStep`).
@@ -361,7 +361,8 @@ class _Training:
 def _not_finite(iteration: int, best: BestIterate) -> NonFiniteError:
     error = NonFiniteError(
         f"the fit became infinite or NaN at iteration {iteration}; the best finite image (iteration "
-        f"{best.iteration.tolist()}) is kept in the error's `result`. Lower pixel_rate and learning_rate, or check the data for extreme values"
+        f"{best.iteration.tolist()}) is kept in the error's `result`. Lower pixel_rate and learning_rate, or check the "
+        "data for extreme values"
     )
     error.image = best.image
     return error

@@ -1,4 +1,4 @@
-"""The data of slices as one forward model explains them: pixel model, frequency weights, regularisation and constraints."""
+"""Data of slices as one forward model explains them: pixel model, frequency weights, regularisation, constraints."""
 
 from __future__ import annotations
 

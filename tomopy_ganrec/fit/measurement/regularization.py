@@ -218,7 +218,7 @@ def initial_weights(
 def weights_from_residual(
     weights: SliceWeights, noise_level: float, residual_level: float, theta: np.ndarray, options: GanrecOptions
 ) -> SliceWeights:
-    """The weights for reweighting data whose noise and model error have been read off a residual (`noise.residual_levels`, `noise.whitening`).
+    """The weights for reweighting, from the noise and model error of a residual.
 
     λ = c·`residual_level`/√angles with c = 10 (range/120°)^1.3, at most 10; ε = 0.02 √(`noise_level`/0.005), 0.02 to
     0.04. Both were found on the four phantoms at 128² (seed 10; 60 to 180°; noise-free, 1e5 and 1e4 photons) among 16
@@ -228,7 +228,7 @@ def weights_from_residual(
     ----------
     weights : SliceWeights
     noise_level, residual_level : float
-        Relative to the scale of the data and half the columns.
+        `noise.residual_levels` and `noise.whitening`, relative to the scale of the data and half the columns.
     theta : (angles,) array
         Radians.
     options : GanrecOptions
