@@ -77,7 +77,7 @@ def test_on_a_cpu_every_step_is_run():
     run = CudaGraphStep(steps, torch.device("cpu"), SimpleNamespace(recordable=True))
     results = [run() for _ in range(5)]
     assert steps.calls == 5 and [float(r[0]) for r in results] == [10, 20, 30, 40, 50]
-    assert run.own(results[-1]) is results[-1]  # nothing is written again
+    assert run.own_copy(results[-1]) is results[-1]  # nothing is written again
 
 
 def test_first_steps_run_then_one_is_recorded_and_the_others_replayed(recorder):
@@ -91,7 +91,7 @@ def test_own_results_are_not_written_again(recorder):
     run = on_a_gpu(recorder)
     for _ in range(4):
         last = run()
-    kept = run.own(last)
+    kept = run.own_copy(last)
     run()
     assert float(kept[0]) == 40 and float(last[0]) == 50
 
