@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,13 +41,13 @@ class NonNegative(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         """The image clamped at 0."""
         ctx.save_for_backward(x)
         return x.clamp(min=0)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         """The gradient with respect to x."""
         (x,) = ctx.saved_tensors
         return gradient * (1 + x / NEAR_ZERO).clamp(0, 1)
@@ -76,7 +77,8 @@ class Generator(torch.nn.Module):
             with bfloat16_autocast(image.device):
                 change = self.network(self._start[:, None])
             image = image + change[:, 0].float()
-        image = NonNegative.apply(image) if self._constraints.nonnegative else image
+        if self._constraints.nonnegative:
+            image = NonNegative.apply(image)  # type: ignore[no-untyped-call]  # which torch does not annotate
         return self._constraints.restrict(image)
 
 
