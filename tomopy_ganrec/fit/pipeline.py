@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from tomopy_ganrec.fit.gan.published import fit_paper
-from tomopy_ganrec.fit.gan.training import Outcome, train
+from tomopy_ganrec.fit.gan.training import train
+from tomopy_ganrec.fit.gan.training_state import Outcome
 from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.options import GanrecOptions
