@@ -22,24 +22,27 @@ LAYERS = [
     {"solvers"},
     {"projector"},
     {"phantoms", "metrics"},
-    {"results", "validation"},
+    {"validation"},
     {"scan_angles"},
-    {"options", "slice_record", "forks"},
+    {"options"},
+    {"option_checks"},
+    {"option_names", "option_values", "results", "slice_record", "forks"},
 ]
 
 # What a folder may import of the package besides itself, where that is less than all that lies below it.
+OPTIONS = {"options", "option_names", "option_values"}
 ONLY = {
-    "fit.measurement": {"fit.data_fit", "options", "results", "slice_record", "solvers", "validation"},
+    "fit.measurement": {"fit.data_fit", "slice_record", "solvers", *OPTIONS},
     "fit.gan": {
         "fit.data_fit",
         "fit.measurement",
         "fit.stage_progress",
-        "options",
         "results",
         "slice_record",
         "solvers",
+        *OPTIONS,
     },
-    "io": {"options", "scan_angles", "slice_record", "validation"},
+    "io": {"scan_angles", "slice_record", "validation", *OPTIONS},
     "solvers": set(),
     "projector": {"forks"},
     "phantoms": set(),
