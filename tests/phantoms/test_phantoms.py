@@ -22,7 +22,8 @@ def test_levels_and_their_shares():
         assert slices.shape == (1, 256, 256) and slices.dtype == np.float32
         assert np.isin(slices, LEVELS).all()  # nothing between the levels
         shares += [(slices == level).mean() / 3 for level in LEVELS]
-    # 4 points: grains are large enough for a rock to differ from the mean by a few; the inclusions have one point of room.
+    # 4 points: grains are large enough for a rock to differ from the mean by a few; the inclusions have one point of
+    # room.
     np.testing.assert_allclose(shares[:3], [0.33, 0.35, 0.31], atol=0.04)
     assert shares[3] == pytest.approx(0.012, abs=0.01)
 
@@ -69,9 +70,8 @@ def test_oversampling_is_the_area_mean(oversample):
     np.testing.assert_allclose(mean, block_mean(fine, oversample), atol=1e-6)  # float32
     assert mean.mean() == pytest.approx(float(fine.mean()), rel=1e-5)
     between = ~np.isclose(mean[..., None], LEVELS, atol=1e-4).any(-1)
-    assert (
-        0.05 < between.mean() < 0.6 and mean.min() == 0 and mean.max() <= 1
-    )  # grain boundaries, and not all of the image
+    # Grain boundaries, and not all of the image.
+    assert 0.05 < between.mean() < 0.6 and mean.min() == 0 and mean.max() <= 1
 
 
 def test_oversampled_slices_are_those_of_the_size():
@@ -86,12 +86,10 @@ def test_oversampled_slices_are_those_of_the_size():
 def test_every_size_is_the_same_rock(size):
     reference, image = block_mean(rock(256, seed=1)[0], 256 // size), rock(size, seed=1)[0]
     agree = np.isclose(reference, image, atol=1e-4)
-    assert (
-        agree[np.isin(np.round(reference * 12), [0, 4, 8, 12])].mean() > 0.7
-    )  # away from boundaries a pixel holds one level
-    assert (
-        np.corrcoef(reference.ravel(), image.ravel())[0, 1] > 0.93
-    )  # point samples against area means: they differ at boundaries
+    # Away from boundaries a pixel holds one level.
+    assert agree[np.isin(np.round(reference * 12), [0, 4, 8, 12])].mean() > 0.7
+    # Point samples against area means: they differ at boundaries.
+    assert np.corrcoef(reference.ravel(), image.ravel())[0, 1] > 0.93
 
 
 def test_depth_scales_with_the_size():
@@ -128,9 +126,8 @@ def test_shepp_logan_orientation(x, y, value):
 
 def test_shepp_logan_sides():
     image = shepp_logan(256)[0]
-    assert (image[64:192, :128] < 1e-6).sum() > 1.2 * (
-        image[64:192, 128:] < 1e-6
-    ).sum()  # the left ventricle is the larger
+    # The left ventricle is the larger.
+    assert (image[64:192, :128] < 1e-6).sum() > 1.2 * (image[64:192, 128:] < 1e-6).sum()
 
 
 @pytest.mark.parametrize("oversample", [2, 4])

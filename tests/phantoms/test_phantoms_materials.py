@@ -89,9 +89,8 @@ def test_the_result_is_the_callers_own(name):
 @new
 def test_another_seed_is_another_object(name):
     one, other = (stack(name, 256, seed=seed)[0] for seed in (0, 1))
-    assert (
-        np.abs(one - other).mean() > 0.1
-    )  # two of a kind share an outline: they differ by 0.14 (textured) to 0.3 (foam)
+    # Two of a kind share an outline: they differ by 0.14 (textured) to 0.3 (foam).
+    assert np.abs(one - other).mean() > 0.1
 
 
 @new
@@ -99,9 +98,8 @@ def test_every_size_is_the_same_object(name):
     reference, image = block_mean(stack(name, 256, seed=1)[0], 4), stack(name, 64, seed=1, oversample=4)[0]
     np.testing.assert_allclose(image, reference, atol=1e-6)  # means of the same 256² points in float32
     points = stack(name, 64, seed=1)[0]
-    assert (
-        np.corrcoef(reference.ravel(), points.ravel())[0, 1] > 0.8
-    )  # 0.84 for foam, where most voids are smaller than a pixel of 64²
+    # 0.84 for foam, where most voids are smaller than a pixel of 64².
+    assert np.corrcoef(reference.ravel(), points.ravel())[0, 1] > 0.8
 
 
 @pytest.mark.parametrize("name", ["foam", "zeolite"])
@@ -114,9 +112,8 @@ def test_slices_continue(name):
     slices = stack(name, 256, slices=17)
     distances = [np.abs(slices[:-k] - slices[k:]).mean() for k in (1, 2, 4, 8, 16)]
     assert distances == sorted(distances) and distances[0] > 0
-    assert (
-        distances[0] < 0.5 * distances[-1]
-    )  # 16 pixels are past all but the largest pores, one is inside all but the smallest
+    # 16 pixels are past all but the largest pores, one is inside all but the smallest.
+    assert distances[0] < 0.5 * distances[-1]
 
 
 @pytest.mark.parametrize("name", ["foam", "textured"])
@@ -129,7 +126,8 @@ def test_zeolite_slices_are_centred():
     nine, five = stack("zeolite", slices=9), stack("zeolite", slices=5)
     np.testing.assert_array_equal(nine[2:7], five)
     np.testing.assert_array_equal(nine[4], stack("zeolite")[0])  # a single slice is the equator
-    # An even number has no slice there: the middle two lie half a pixel off it, as those of a stack at half the spacing do.
+    # An even number has no slice there: the middle two lie half a pixel off it, as those of a stack at half the spacing
+    # do.
     np.testing.assert_array_equal(stack("zeolite", slices=2), stack("zeolite", slices=3, spacing=0.5)[::2])
 
 
@@ -139,7 +137,8 @@ def test_spacing_leaves_slices_out(name):
 
 
 def test_rock_far_apart_is_the_rock_of_the_dense_stack():
-    # 32 reference pixels apart, planes of noise in between are left out for all fields but two; what is drawn must not notice.
+    # 32 reference pixels apart, planes of noise in between are left out for all fields but two; what is drawn must not
+    # notice.
     np.testing.assert_array_equal(stack("shale", 64, slices=2, spacing=8), stack("shale", 64, slices=9)[::8])
 
 
@@ -168,9 +167,8 @@ def test_bad_counts(name, arguments):
 def test_foam_voids():
     voids = _foam_voids(0)
     z, y, x, radius = voids.T
-    assert (
-        15 < radius.max() <= 20 and 1.5 <= radius.min() < 1.6 and np.median(radius) < 3
-    )  # largest first, then the gaps between them
+    # Largest first, then the gaps between them.
+    assert 15 < radius.max() <= 20 and 1.5 <= radius.min() < 1.6 and np.median(radius) < 3
     assert (np.hypot(y, x) + radius < _FOAM_RADIUS - 0.99).all()  # none opens to the outside: a skin of 1, in float32
     assert z.min() >= 0 and z.max() < 256 and len(voids) > 10000
     assert least_gap(voids, period=256) > 0.3 - 1e-4  # float32
@@ -227,10 +225,10 @@ def test_zeolite_pores(seed):
     facets, pores = _zeolite_particle(seed)
     diameter = 2 * pores[:, 3] * MICROMETRE
     assert 0.12 - 1e-9 <= diameter.min() < 0.15 and 0.5 < diameter.max() <= 0.6 + 1e-9  # µm, 120 to 600 nm
-    assert least_gap(pores) * MICROMETRE == pytest.approx(
-        0.04, abs=1e-4
-    )  # µm; the packing is dense: some walls have the least thickness
-    # Seen from the pore's surface in many directions, a closed pore is inside of the particle by a wall; a cut one is open.
+    # Μm; the packing is dense: some walls have the least thickness.
+    assert least_gap(pores) * MICROMETRE == pytest.approx(0.04, abs=1e-4)
+    # Seen from the pore's surface in many directions, a closed pore is inside of the particle by a wall; a cut one is
+    # open.
     directions = np.random.default_rng(0).normal(size=(2000, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     reach = np.array([_gauge(facets, *(p[:3] + (p[3] + 0.03 / MICROMETRE) * directions).T).max() for p in pores])
