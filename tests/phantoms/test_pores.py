@@ -1,29 +1,17 @@
-"""Foam, zeolite and textured rock: determinism, depth, pores and particle as documented, and what `spacing` does."""
+"""Foam and zeolite: voids, pores and particle as documented."""
 
-import functools
 import time
 
 import numpy as np
 import pytest
+from phantom_cases import stack
 from scipy.ndimage import label
 from scipy.spatial import cKDTree
 
-from tomopy_ganrec.phantoms import OBJECTS, ZEOLITE_FIELD_OF_VIEW, foam, shale, textured, zeolite
+from tomopy_ganrec.phantoms import OBJECTS, ZEOLITE_FIELD_OF_VIEW
 from tomopy_ganrec.phantoms.pores import _FOAM_RADIUS, _foam_voids, _gauge, _zeolite_particle
 
-NEW = ("foam", "zeolite", "textured")
 MICROMETRE = ZEOLITE_FIELD_OF_VIEW / 256  # of a reference pixel
-every = pytest.mark.parametrize("name", OBJECTS)
-new = pytest.mark.parametrize("name", NEW)
-
-
-@functools.cache  # for the tests that only look at it
-def stack(name, size=128, slices=1, seed=0, oversample=1, spacing=1.0, **more):
-    return OBJECTS[name](size, slices, seed, oversample, spacing, **more)
-
-
-def block_mean(image, n):
-    return image.reshape(image.shape[0] // n, n, -1, n).mean((1, 3))
 
 
 def least_gap(spheres, period=0.0):
@@ -36,36 +24,15 @@ def least_gap(spheres, period=0.0):
     while start < len(order):  # by classes of radii within a factor 2, so that the search for neighbours stays short
         largest = order[start, 3]
         stop = start + int((order[start:, 3] > largest / 2).sum())
-        one, rest = order[start:stop], order[start:]
-        pairs = cKDTree(one[:, :3]).sparse_distance_matrix(
+        alike, rest = order[start:stop], order[start:]
+        pairs = cKDTree(alike[:, :3]).sparse_distance_matrix(
             cKDTree(rest[:, :3]), 2 * largest + 3, output_type="coo_matrix"
         )
         i, j, d = pairs.row, pairs.col, pairs.data
-        apart = i != j  # the first of the rest are the ones themselves
-        gap = min(gap, (d - one[i, 3] - rest[j, 3])[apart].min(initial=np.inf))
+        apart = i != j  # the first of the rest are these themselves
+        gap = min(gap, (d - alike[i, 3] - rest[j, 3])[apart].min(initial=np.inf))
         start = stop
     return gap
-
-
-def test_objects_by_name():
-    assert {"shale": shale, "foam": foam, "zeolite": zeolite, "textured": textured} == OBJECTS
-
-
-@new
-def test_shape_and_range(name):
-    slices = stack(name, 256, slices=17)
-    assert slices.shape == (17, 256, 256) and slices.dtype == np.float32
-    assert slices.min() == 0 and 0.9 < slices.max() <= 1
-
-
-@pytest.mark.parametrize("name", ["foam", "zeolite"])
-def test_two_levels(name):
-    np.testing.assert_array_equal(np.unique(stack(name, size=256)), [0, 1])
-
-
-@new
-def test_the_same_seed_is_the_same_object(name):
-    np.testing.assert_array_equal(OBJECTS[name](256), stack(name, 256))
 
 
 @pytest.mark.parametrize("name, draw", [("foam", _foam_voids), ("zeolite", _zeolite_particle)], ids=["foam", "zeolite"])
@@ -74,94 +41,28 @@ def test_drawing_again_is_the_same_and_quick(name, draw):
     again = draw.__wrapped__(0)  # past the cache
     OBJECTS[name](1024)
     assert time.process_time() - start < 6  # at most 2 s on one core; room for a busy machine
-    for one, other in zip(again, remembered, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for drawn, kept in zip(again, remembered, strict=True):
+        np.testing.assert_array_equal(drawn, kept)
 
 
-@pytest.mark.parametrize("name", ["foam", "zeolite"])
-def test_the_result_is_the_callers_own(name):
-    first = OBJECTS[name](32)
-    kept = first.copy()
-    first[:] = 7  # the spheres are remembered, the picture is not
-    np.testing.assert_array_equal(OBJECTS[name](32), kept)
+@pytest.mark.parametrize(
+    "name, spheres",
+    [("foam", _foam_voids), ("zeolite", lambda seed: _zeolite_particle(seed)[1])],
+    ids=["foam", "zeolite"],
+)
+def test_voids_in_the_picture_are_the_discs_of_the_spheres(name, spheres):
+    image, (z, y, x, radius) = stack(name, 1024)[0], spheres(0).T
+    square = radius**2 - z**2
+    # One that the slice cuts near its middle, well away from the zeolite's surface.
+    k = np.flatnonzero((square > 36) & (np.hypot(y, x) < 50))[0]
+    grid = (np.arange(1024) + 0.5) / 4 - 128
+    distance = np.hypot(grid[:, None] - y[k], grid - x[k])
+    assert (image[distance < np.sqrt(square[k]) - 1e-6] == 0).all()
+    around = (distance > np.sqrt(square[k]) + 1e-6) & (distance < np.sqrt(square[k]) + 0.25)
+    assert image[around].mean() > 0.8  # solid at once, but for a neighbour that comes near
 
 
-@new
-def test_another_seed_is_another_object(name):
-    one, other = (stack(name, 256, seed=seed)[0] for seed in (0, 1))
-    # Two of a kind share an outline: they differ by 0.14 (textured) to 0.3 (foam).
-    assert np.abs(one - other).mean() > 0.1
-
-
-@new
-def test_every_size_is_the_same_object(name):
-    reference, image = block_mean(stack(name, 256, seed=1)[0], 4), stack(name, 64, seed=1, oversample=4)[0]
-    np.testing.assert_allclose(image, reference, atol=1e-6)  # means of the same 256² points in float32
-    points = stack(name, 64, seed=1)[0]
-    # 0.84 for foam, where most voids are smaller than a pixel of 64².
-    assert np.corrcoef(reference.ravel(), points.ravel())[0, 1] > 0.8
-
-
-@pytest.mark.parametrize("name", ["foam", "zeolite"])
-def test_sizes_that_256_is_no_multiple_of(name):
-    np.testing.assert_allclose(stack(name, 75, oversample=3)[0], block_mean(stack(name, 225)[0], 3), atol=1e-6)
-
-
-@new
-def test_slices_continue(name):
-    slices = stack(name, 256, slices=17)
-    distances = [np.abs(slices[:-k] - slices[k:]).mean() for k in (1, 2, 4, 8, 16)]
-    assert distances == sorted(distances) and distances[0] > 0
-    # 16 pixels are past all but the largest pores, one is inside all but the smallest.
-    assert distances[0] < 0.5 * distances[-1]
-
-
-@pytest.mark.parametrize("name", ["foam", "textured"])
-def test_a_slice_does_not_depend_on_how_many_are_asked_for(name):
-    for slices in (1, 5):
-        np.testing.assert_array_equal(stack(name, 256, slices=slices), stack(name, 256, slices=17)[:slices])
-
-
-def test_zeolite_slices_are_centred():
-    nine, five = stack("zeolite", slices=9), stack("zeolite", slices=5)
-    np.testing.assert_array_equal(nine[2:7], five)
-    np.testing.assert_array_equal(nine[4], stack("zeolite")[0])  # a single slice is the equator
-    # An even number has no slice there: the middle two lie half a pixel off it, as those of a stack at half the spacing
-    # do.
-    np.testing.assert_array_equal(stack("zeolite", slices=2), stack("zeolite", slices=3, spacing=0.5)[::2])
-
-
-@every
-def test_spacing_leaves_slices_out(name):
-    np.testing.assert_array_equal(stack(name, slices=3, spacing=4), stack(name, slices=9)[::4])
-
-
-def test_rock_far_apart_is_the_rock_of_the_dense_stack():
-    # 32 reference pixels apart, planes of noise in between are left out for all fields but two; what is drawn must not
-    # notice.
-    np.testing.assert_array_equal(stack("shale", 64, slices=2, spacing=8), stack("shale", 64, slices=9)[::8])
-
-
-def test_spacing_counts_pixels():
-    np.testing.assert_allclose(
-        stack("foam", 64, slices=3, spacing=2, oversample=2),
-        [block_mean(s, 2) for s in stack("foam", slices=3, spacing=4)],
-    )
-
-
-@every
-@pytest.mark.parametrize("spacing", [0, -1.0, float("nan"), float("inf"), "1", None], ids=str)
-def test_bad_spacing(name, spacing):
-    with pytest.raises(ValueError, match=f"spacing is {spacing!r}"):
-        OBJECTS[name](32, spacing=spacing)
-
-
-@new
-@pytest.mark.parametrize("arguments", [dict(size=0), dict(size=32.5), dict(slices=0), dict(oversample=1.5)], ids=str)
-def test_bad_counts(name, arguments):
-    ((argument, value),) = arguments.items()
-    with pytest.raises(ValueError, match=f"{argument} is {value}"):
-        OBJECTS[name](**arguments)
+# Foam
 
 
 def test_foam_voids():
@@ -203,21 +104,16 @@ def test_foam_repeats_along_z():
     )
 
 
-@pytest.mark.parametrize(
-    "name, spheres",
-    [("foam", _foam_voids), ("zeolite", lambda seed: _zeolite_particle(seed)[1])],
-    ids=["foam", "zeolite"],
-)
-def test_voids_in_the_picture_are_the_discs_of_the_spheres(name, spheres):
-    image, (z, y, x, radius) = stack(name, 1024)[0], spheres(0).T
-    square = radius**2 - z**2
-    # One that the slice cuts near its middle, well away from the zeolite's surface.
-    k = np.flatnonzero((square > 36) & (np.hypot(y, x) < 50))[0]
-    grid = (np.arange(1024) + 0.5) / 4 - 128
-    distance = np.hypot(grid[:, None] - y[k], grid - x[k])
-    assert (image[distance < np.sqrt(square[k]) - 1e-6] == 0).all()
-    around = (distance > np.sqrt(square[k]) + 1e-6) & (distance < np.sqrt(square[k]) + 0.25)
-    assert image[around].mean() > 0.8  # solid at once, but for a neighbour that comes near
+# Zeolite
+
+
+def test_zeolite_slices_are_centred():
+    nine, five = stack("zeolite", slices=9), stack("zeolite", slices=5)
+    np.testing.assert_array_equal(nine[2:7], five)
+    np.testing.assert_array_equal(nine[4], stack("zeolite")[0])  # a single slice is the equator
+    # An even number has no slice there: the middle two lie half a pixel off it, as those of a stack at half the spacing
+    # do.
+    np.testing.assert_array_equal(stack("zeolite", slices=2), stack("zeolite", slices=3, spacing=0.5)[::2])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -268,38 +164,3 @@ def test_zeolite_is_not_a_ball():
 def test_zeolite_ends():
     ends = stack("zeolite", 64, slices=3, spacing=40)
     assert not ends[0].any() and ends[1].any() and not ends[2].any()
-
-
-def test_textured_has_no_levels():
-    image = stack("textured", 256)[0]
-    rock = image[image > 0]
-    counts = np.histogram(rock, 200, (0, 1))[0] / rock.size
-    assert counts.max() < 0.04 and (counts > 0.002).sum() > 80  # shale: three bins, the two largest 52 and 46 %
-    assert np.unique(rock).size > 0.95 * rock.size
-    assert (rock == 1).mean() < 1e-3  # inclusions are not cut off at 1
-
-
-def test_textured_is_the_shale_with_variation():
-    rock, image = stack("shale", 256)[0], stack("textured", 256)[0]
-    np.testing.assert_array_equal(image == 0, rock == 0)  # air stays air
-    for level in np.float32([1 / 3, 2 / 3]):
-        here = image[rock == level]
-        # 0.05 and 0.03 in squares are 0.058; the smooth field has some hundred independent patches in a grain type.
-        assert here.mean() == pytest.approx(float(level), abs=0.02) and here.std() == pytest.approx(0.058, abs=0.012)
-    bright = image[rock == 1]
-    assert 0.9 < bright.mean() < 1 and bright.min() > 0.7
-
-
-def test_texture_has_two_scales():
-    rock, image = stack("shale", 256)[0], stack("textured", 256)[0]
-    variation = np.where((rock > 0) & (rock < 1), image - rock, np.nan)
-
-    def correlation(shift):
-        a, b = variation[shift:], variation[:-shift]
-        both = np.isfinite(a) & np.isfinite(b)
-        return np.corrcoef(a[both], b[both])[0, 1]
-
-    smooth = 0.05**2 / (0.05**2 + 0.03**2)  # what is left when the fine field has lost its memory, 0.74
-    assert correlation(1) > 0.9
-    assert correlation(6) == pytest.approx(smooth * np.exp(-36 / 400), abs=0.1)  # Gaussian smoothing: exp(−d²/4σ²)
-    assert correlation(40) < 0.35
