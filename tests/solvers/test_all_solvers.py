@@ -8,7 +8,8 @@ from solver_cases import Identity, N, blobs
 
 from tomopy_ganrec.solvers.classical import fbp, mlem, sirt
 from tomopy_ganrec.solvers.operators import gaussian_blur
-from tomopy_ganrec.solvers.total_variation import TotalVariation, total_variation
+from tomopy_ganrec.solvers.reweighting import total_variation
+from tomopy_ganrec.solvers.total_variation import TotalVariation
 
 METHODS = {
     "fbp": lambda model, b: fbp(model, b, model.theta),

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 
 from .cuda_graph import CudaGraphStep
-from .forward_model import ForwardModel, data_scale, operator_norm, required_angles
-from .operators import difference_across, divergence, edge_weights, gradient, ramp_filter, upper_quantile
+from .forward_model import ForwardModel, operator_norm, required_angles
+from .operators import difference_across, divergence, gradient, ramp_filter
 from .wedge import middle_angle
 
-__all__ = ["TotalVariation", "total_variation"]
+__all__ = ["TotalVariation"]
 
 RELAXATION = 1.7  # factor of each step, from 1 (none) to 2
 RAMP_FLOOR = 0.02  # of the ramp filter in the dual step of the data, which must be positive at frequency 0, too
@@ -77,6 +77,8 @@ class TotalVariation:
     ----------
     x : (B, rows, cols) tensor
         The image so far, which keeps the constraints.
+    stopped : bool
+        Whether the last `run` was ended by its `on_iteration`.
 
     Raises
     ------
@@ -113,10 +115,12 @@ class TotalVariation:
         self._q = [torch.zeros_like(self.x) for _ in range(3 if across else 2)]
         self._radius: torch.Tensor  # λ w
         self._iterate: CudaGraphStep[torch.Tensor] | None = None
+        self.stopped = False
         self.set_residual_weights(spectrum)
 
     def set_residual_weights(self, spectrum: torch.Tensor | None) -> "TotalVariation":
         """Give the residual's frequencies other weights G, as `spectrum` of the class; returns the solver itself."""
+        self._spectrum = spectrum
         self._damping = 1 / (1 + self._sigma_data / (1.0 if spectrum is None else spectrum.square()))
         self._iterate = None
         return self
@@ -127,7 +131,7 @@ class TotalVariation:
         return self
 
     def take(
-        self, index: torch.Tensor, sinogram: torch.Tensor, spectrum: torch.Tensor | None = None
+        self, index: torch.Tensor, sinogram: torch.Tensor | None = None, spectrum: torch.Tensor | None = None
     ) -> "TotalVariation":
         """A solver for some slices of the batch, which continues from where this one is.
 
@@ -135,9 +139,14 @@ class TotalVariation:
         ----------
         index : (n,) int tensor
             The slices; repeats are allowed.
-        sinogram : (n, angles, columns) tensor
+        sinogram : (n, angles, columns) tensor, optional
+            Other data for them; default: their own, with the spectrum that they have.
         spectrum : tensor that broadcasts to (n, angles, columns // 2 + 1), optional
         """
+        if sinogram is None:
+            sinogram, spectrum = self._b[index], self._spectrum
+            if spectrum is not None and spectrum.ndim == 3 and len(spectrum) > 1:
+                spectrum = spectrum[index]
         other = copy.copy(self)
         other._b = sinogram
         other.x, other._z = self.x[index], self._z[index]
@@ -181,9 +190,11 @@ class TotalVariation:
             self._radius = radius.clone()
             prior = None if prior_image is None else self._prior_step(*prior_image)
             iterate = CudaGraphStep(lambda: self._step(prior), self._b.device, self._model)
+        self.stopped = False
         for _ in range(iterations):
             self.x = iterate()
             if on_iteration is not None and on_iteration():
+                self.stopped = True
                 break
         self.x = iterate.own_copy(self.x)
         self._iterate = iterate if prior_image is None else None
@@ -261,74 +272,3 @@ class TotalVariation:
             x = x.mul_(self._mask)
         self._z.lerp_(x, RELAXATION)
         return x
-
-    def reweight(
-        self,
-        tv_weight: float | torch.Tensor,
-        edge_threshold: float | torch.Tensor,
-        rounds: int = 8,
-        iterations: int = 40,
-        on_iteration: Callable[[], object] | None = None,
-    ) -> torch.Tensor:
-        """Rounds of `run`, each with the edge weights (`operators.edge_weights`) of the image so far.
-
-        Parameters
-        ----------
-        tv_weight : float or (B, 1, 1) tensor
-            λ.
-        edge_threshold : float or (B, 1, 1) tensor
-            ε, relative to the 99.8th percentile of the image at the start of the first round.
-        rounds : int
-        iterations : int
-            Of each round.
-        on_iteration : callable, optional
-            Called without arguments after each iteration; a true answer ends the round.
-
-        Returns
-        -------
-        (B, rows, cols) tensor
-            The image, also in ``x``.
-        """
-        threshold = edge_threshold * upper_quantile(self.x) + torch.finfo(self.x.dtype).tiny
-        for _ in range(rounds):
-            self.run(tv_weight, iterations, edge_weights(self.x, threshold, across=self.across), on_iteration)
-        return self.x
-
-
-def total_variation(
-    model: ForwardModel,
-    sinogram: torch.Tensor,
-    tv_weight: float = 2.4e-4,
-    iterations: int = 250,
-    rounds: int = 0,
-    edge_threshold: float = 0.03,
-    step_ratio: float = 100.0,
-    nonnegative: bool = True,
-    mask: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """`TotalVariation` from an image of zeros: plain for ``rounds=0``, else edge-reweighted.
-
-    Parameters
-    ----------
-    model : ForwardModel
-    sinogram : (B, angles, columns) tensor
-    tv_weight : float
-        λ, relative to the scale of the data (`forward_model.data_scale`).
-    iterations : int
-        Of plain total variation; each round of reweighting has another 40.
-    rounds : int
-        Rounds of reweighting.
-    edge_threshold : float
-        ε, relative to the 99.8th percentile of the image after the plain iterations.
-    step_ratio, nonnegative, mask
-        As of `TotalVariation`.
-
-    Returns
-    -------
-    (B, rows, cols) tensor
-        Attenuation per detector column.
-    """
-    scale = data_scale(model, sinogram, mask)
-    solver = TotalVariation(model, sinogram / scale, step_ratio, nonnegative, mask)
-    solver.run(tv_weight, iterations)
-    return solver.reweight(tv_weight, edge_threshold, rounds) * scale
