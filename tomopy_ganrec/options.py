@@ -14,7 +14,7 @@ from .option_values import shown, unwrapped
 if TYPE_CHECKING:
     from .results import Status
 
-__all__ = ["ExecutionOptions", "FitOptions", "GanrecOptions"]
+__all__ = ["ExecutionOptions", "FitOptions", "GanrecOptions", "ResolvedOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
             object.__setattr__(self, name, value)
 
     @cached_property
-    def resolved(self) -> GanrecOptions:
+    def resolved(self) -> ResolvedOptions:
         """The same options with values in place of None.
 
         These are `num_iter`, `warm_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor`. Where `grid_factor` is
@@ -216,13 +216,15 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
             if fast or wedge_rounds or self.joint_slices > 1:
                 num_iter = 0
         num_iter = _first(self.num_iter, num_iter)
-        return self.replace(
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= dict(
             num_iter=num_iter,
             warm_iter=_first(self.warm_iter, min(warm_iter, num_iter)),
             reweight_rounds=reweight_rounds,
             wedge_rounds=wedge_rounds,
             grid_factor=grid_factor,
         )
+        return ResolvedOptions(**values)
 
     @property
     def slice_tv_weight(self) -> float:
@@ -275,6 +277,17 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
     def replace(self, **changes: Any) -> GanrecOptions:
         """A copy with some values changed, checked again."""
         return replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedOptions(GanrecOptions):
+    """Options with values in place of None, see `GanrecOptions.resolved`."""
+
+    num_iter: int = 0
+    warm_iter: int = 0
+    reweight_rounds: int = 0
+    wedge_rounds: int = 0
+    grid_factor: int = 1
 
 
 def _first(given: int | None, default: int) -> int:

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit import Status, fit
+from tomopy_ganrec.fit.gan.generator import NonNegative
 from tomopy_ganrec.fit.gan.objective import BestIterate, Objective, PlateauDetector
-from tomopy_ganrec.fit.gan.training import NonNegative
 from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.pixel_response import pixel_response

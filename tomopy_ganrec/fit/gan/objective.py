@@ -142,7 +142,7 @@ class PlateauDetector:
         self._share = torch.ones(())
 
     def __call__(self, objective: torch.Tensor) -> torch.Tensor:
-        """How much iterates count after one with this objective (B,): from 1 to 0 for settled slices, (B,) on the CPU."""
+        """How much later iterates count, (B,) on the CPU from 1 to 0 for settled slices, given an objective (B,)."""
         objective = objective.double().cpu()
         if not self._lowest:
             self._share = torch.ones_like(objective)
