@@ -9,8 +9,6 @@ from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.operators import gaussian_blur
 
 N = 32
-
-
 DEGREES = np.deg2rad(np.arange(180.0))
 
 

@@ -7,11 +7,9 @@ import pytest
 import torch
 from solver_cases import N, blobs, dense_problem, falling, plain_primal_dual, relative_residual, stated_objective
 
-from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view, operator_norm
-from tomopy_ganrec.solvers.operators import edge_weights, filter_projections, gaussian_blur, upper_quantile
-from tomopy_ganrec.solvers.reweighting import reweighted_rounds, total_variation
+from tomopy_ganrec.solvers.operators import filter_projections, gaussian_blur
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 
 
@@ -59,16 +57,6 @@ def test_three_times_ten_iterations_equal_thirty(model, sinograms):
     assert torch.equal(image, whole.run(1e-3, 30))
 
 
-def test_reweighting_resumed_is_the_same(model, sinograms):
-    resumed, whole = TotalVariation(model, sinograms), TotalVariation(model, sinograms)
-    edge_threshold = 0.05 * upper_quantile(resumed.run(1e-3, 30))
-    for _ in range(2):
-        resumed.run(1e-3, 10, edge_weights(resumed.x, edge_threshold))
-    whole.run(1e-3, 30)
-    # rounding in the last bit of ε alone
-    torch.testing.assert_close(reweighted_rounds(whole, 1e-3, 0.05, 2, 10)[0], resumed.x, rtol=1e-4, atol=1e-5)
-
-
 def test_total_variation_starts_at_an_image(model, sinograms):
     truth = blobs(N, slices=3) * torch.tensor([0.5, 1.0, 4.0])[:, None, None]
     cold = TotalVariation(model, sinograms).run(1e-4, 5)
@@ -100,21 +88,6 @@ def test_total_variation_stops_on_a_true_answer(model, sinograms):
         TotalVariation(model, sinograms).run(1e-3, 10, on_iteration=lambda: next(answers)),
         TotalVariation(model, sinograms).run(1e-3, 3),
     )
-
-
-# Measured (the better plain weight, reweighted): 120° .956, .984; 90° .882, .963; with sub-pixel truth 120° .909,
-# .914; 90° .819, .829. Another 320 iterations change plain total variation by .002 at most.
-@pytest.mark.parametrize(
-    ("wedge", "oversample", "margin"), ((120, 1, 0.014), (90, 1, 0.04), (120, 4, 0.002), (90, 4, 0.004))
-)
-def test_reweighting_beats_plain_total_variation(shale_case, wedge, oversample, margin):
-    truth, sinogram, _, model = shale_case(wedge=wedge, oversample=oversample)
-    mask = field_of_view(model)
-    plain = max(
-        mssim(truth[0], total_variation(model, sinogram, tv_weight, 250, mask=mask)[0]) for tv_weight in (2.4e-4, 1e-3)
-    )
-    reweighted = mssim(truth[0], total_variation(model, sinogram, 1e-3, 250, rounds=8, mask=mask)[0])
-    assert reweighted > plain + margin  # half of what is measured
 
 
 # Weights of frequencies

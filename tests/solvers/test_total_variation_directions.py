@@ -16,7 +16,7 @@ from tomopy_ganrec.solvers.total_variation import TotalVariation
 
 
 def wedge_model(n=12, first=-15, last=65, dtype=torch.float64):
-    """A model whose measured range has its middle at 25°, unless told otherwise."""
+    """A model whose angular range has its middle at 25° by default."""
     return ParallelBeamProjector(n, np.deg2rad(np.arange(first, last + 1, 10.0)), n, dtype=dtype)
 
 

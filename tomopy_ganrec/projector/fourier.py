@@ -4,10 +4,10 @@ A projection's Fourier transform is the image's along a line through the origin 
 198–217, 1956). It is wanted between the points of an FFT: the image is divided by the transform of a Kaiser–Bessel
 window (P. J. Beatty, D. G. Nishimura, J. M. Pauly, IEEE Trans. Med. Imaging 24, 799–808, 2005), padded, transformed,
 and interpolated with the weights of least squares for that division (J. A. Fessler, B. P. Sutton, IEEE Trans. Signal
-Process. 51, 560–574, 2003). The line is then multiplied by what Joseph's interpolation and the rays of a column do to a
-projection: this backend stands for `joseph.joseph_matrix`. That method samples a projection at single rays, so that
-frequencies above the detector's Nyquist frequency fold back; those are computed, too, from the fewer points the weaker
-they are.
+Process. 51, 560–574, 2003). The line is then multiplied by the frequency response of Joseph's interpolation and of the
+rays of a column: this backend approximates `joseph.joseph_matrix`. That method samples a projection at single rays, so
+that frequencies above the detector's Nyquist frequency fold back; those are computed, too, from the fewer points the
+weaker they are.
 
 The interpolation is a sparse matrix with 9 to 25 values for each frequency of a projection, where Joseph's has two for
 each pixel that a ray meets: at 256² a seventh of them, and the fewer the larger the grid. Its transpose is stored, too:
@@ -155,7 +155,7 @@ def _interpolation(
     for points in np.unique(width[width > 0]):
         frequencies = np.flatnonzero(width == points)
         blocks += [(points, part) for part in np.array_split(frequencies, -(-len(frequencies) // BLOCK))]
-    for points, frequencies in blocks:  # what each needs while it is made is several times what is kept of it
+    for points, frequencies in blocks:  # making a block takes several times the memory of its result
         row, row_weight = _points(v[frequencies], size[0], rows, points)
         col, col_weight = _points(u[frequencies], size[1], cols, points)
         col %= cols
@@ -268,6 +268,6 @@ class FourierBackend:
         lines = torch.view_as_real(torch.fft.rfft(fine, n=self._length).mul_(self._adjoint)).flatten(1)
         transform = torch.view_as_complex(torch.unflatten(applied(self._back, lines), 1, (self._padded[0], -1, 2)))
         transform = torch.fft.ifft(transform, dim=1, norm="forward")[:, rows].contiguous()
-        for shared in (0, -1):  # of a real image these are real, and not every library passes over what is not
+        for shared in (0, -1):  # of a real image these are real, and not every library ignores an imaginary part
             torch.view_as_real(transform)[:, :, shared, 1] = 0
         return torch.fft.irfft(transform, n=self._padded[1], norm="forward")[..., cols] * self._apodization

@@ -1,7 +1,7 @@
 """The projection pair as torch operators, each the other's derivative.
 
 ``forward_project`` and ``back_project`` are registered with `torch.library`, so that autograd (to any order), vmap,
-autocast and ``torch.compile(fullgraph=True)`` all know them. A geometry is too large to travel through a graph; what
+autocast and ``torch.compile(fullgraph=True)`` all support them. A geometry is too large to travel through a graph; what
 travels is an integer handle into a table of backends. The table holds weak references: a geometry lives as long as the
 projector that owns it.
 """

@@ -61,7 +61,7 @@ def _sums(model: ForwardModel, sinogram: torch.Tensor) -> tuple[torch.Tensor, to
     """The row sums (B, angles, columns) and the column sums (B, rows, cols) of A.
 
     0 for rays that miss the grid and for pixels that no projection sees. A projector by Fourier transforms leaves
-    ripples of either sign there, of 0.1 of what one projection adds; their inverse would make up values.
+    ripples of either sign there, of 0.1 of what one projection adds; their inverse would be an artefact.
     """
     rows = model.forward_project(torch.ones(sinogram.shape[0], *model.domain_shape).to(sinogram))
     columns = model.back_project(torch.ones_like(sinogram))
