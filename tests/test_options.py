@@ -296,11 +296,9 @@ def test_learning_and_stacks_take_the_place_of_the_fit():
 
 
 def test_slices_of_a_stack_are_tied_and_single_ones_are_not():
-    assert (
-        GanrecOptions().slice_tv_weight == 0
-        and GanrecOptions(joint_slices=1).slice_tv_weight == 0
-        and GanrecOptions(joint_slices=2).slice_tv_weight > 0
-    )
+    assert GanrecOptions().slice_tv_weight == 0
+    assert GanrecOptions(joint_slices=1).slice_tv_weight == 0
+    assert GanrecOptions(joint_slices=2).slice_tv_weight > 0
 
 
 def test_the_paper_preset_keeps_its_iterations_whatever_the_quality():

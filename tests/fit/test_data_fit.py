@@ -92,10 +92,8 @@ def test_what_goes_wrong_is_said_once(fault, photons):
     assert "does not explain the data of 1 of 1 slices, slice 0 the least" in messages[0]
     for cause in ("rotation axis", "angles", "flat fields", "wider than the detector", "negative data"):
         assert cause in messages[0]
-    assert (
-        f"relative residual is {record['residual']:.2g}" in messages[0]
-        and f"leave {record['noise_residual']:.2g}" in messages[0]
-    )
+    assert f"relative residual is {record['residual']:.2g}" in messages[0]
+    assert f"leave {record['noise_residual']:.2g}" in messages[0]
 
 
 def test_the_worst_slice_is_named_among_those_that_are_sound():
@@ -125,10 +123,11 @@ def test_it_is_not_checked_where_the_user_decides_how_well_it_fits(options):
 
 
 def test_records_without_a_verdict_are_passed_over():
+    # As earlier versions wrote them
     slices = [
         {"residual": 0.1, "seconds": {}},
         {"residual": 0.2, "explained": None, "seconds": {}},
-    ]  # as earlier versions wrote them
+    ]
     warn_unexplained(slices, GanrecOptions())
     assert "explained" not in str(ReconInfo(GanrecOptions(), "cpu", slices))
 

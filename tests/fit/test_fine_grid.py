@@ -36,9 +36,8 @@ def test_finer_grid_is_nearer_to_the_truth(subpixel):
         fit(model, sinogram, GanrecOptions(pixel_model="area", num_iter=0, grid_factor=refine)) for refine in (1, 2)
     )
     assert torch.equal(plain.image, finer.start)  # the finer grid begins where the other ends
-    assert (
-        mssim(truth, finer.image[0]) > mssim(truth, plain.image[0]) + 0.021
-    )  # half of what is measured, .9447 to .9872
+    # Half of what is measured, .9447 to .9872
+    assert mssim(truth, finer.image[0]) > mssim(truth, plain.image[0]) + 0.021
     info = finer.info[0]
     # As data of the coarse grid: it explains them less well than its own image, 5.9e-3 and 3.0e-3 measured, both below a percent.
     assert info["residual"] < 0.01 and info["residual"] < 3 * info["start_residual"]
@@ -52,14 +51,10 @@ def test_the_mean_is_over_each_pixel(small_case, begun):
     assert tuple(grid.image.shape) == (1, 64, 64) and grid.mean().shape == image.shape
     expected = sum(grid.image[:, i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4
     torch.testing.assert_close(grid.mean(), expected, rtol=0, atol=1e-6)  # float32
-    assert (
-        float(grid.image.min()) >= 0
-        and float((grid.image - grid.mean().repeat_interleave(2, 1).repeat_interleave(2, 2)).abs().max()) > 0.01
-    )
-    assert (
-        tuple(grid.measurement.model.domain_shape) == (64, 64)
-        and grid.measurement.model.range_shape == small_case.model.range_shape
-    )
+    assert float(grid.image.min()) >= 0
+    assert float((grid.image - grid.mean().repeat_interleave(2, 1).repeat_interleave(2, 2)).abs().max()) > 0.01
+    assert tuple(grid.measurement.model.domain_shape) == (64, 64)
+    assert grid.measurement.model.range_shape == small_case.model.range_shape
 
 
 def test_finer_data_are_the_same_data_to_the_detector(small_case, begun):
@@ -72,14 +67,11 @@ def test_finer_data_are_the_same_data_to_the_detector(small_case, begun):
         grid.run(image, StageProgress("learn", lambda status: True))
     fine = grid.measurement
     seen, expected = (filter_projections(m.data, m.response) for m in (fine, measurement))
-    torch.testing.assert_close(
-        seen, expected, rtol=0, atol=1e-5 * float(expected.abs().max())
-    )  # float32, H between 1/4 and 4
+    # float32, H between 1/4 and 4
+    torch.testing.assert_close(seen, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
     torch.testing.assert_close(fine.whitener, measurement.whitener, rtol=1e-4, atol=1e-4)  # float32
-    assert (
-        fine.weights.slices[0].tv_weight < measurement.weights.slices[0].tv_weight
-        and fine.weights.slices[0].edge_threshold == measurement.weights.slices[0].edge_threshold
-    )
+    assert fine.weights.slices[0].tv_weight < measurement.weights.slices[0].tv_weight
+    assert fine.weights.slices[0].edge_threshold == measurement.weights.slices[0].edge_threshold
 
 
 @pytest.mark.parametrize("size", ((33, 33), (31, 40), (45, 28)))
@@ -88,9 +80,8 @@ def test_grids_of_any_shape(small_case, size, refine):
     model = ParallelBeamProjector(size, small_case.theta, 32, center=15.2)
     result = run(small_case._replace(model=model), **FINER | dict(grid_factor=refine))
     assert tuple(result.image.shape[1:]) == size and result.image.isfinite().all()
-    assert float(result.image.sum()) == pytest.approx(
-        float(result.start.sum()), rel=0.05
-    )  # each projection measures it
+    # Each projection measures it
+    assert float(result.image.sum()) == pytest.approx(float(result.start.sum()), rel=0.05)
 
 
 def test_rows_and_columns_through_the_door(small_case):
@@ -103,9 +94,8 @@ def test_rows_and_columns_through_the_door(small_case):
     )
     assert wide.shape == (1, 36, 40)
     # The same object in the middle: the disc that is seen does not change, what lies around it is masked.
-    assert (
-        np.abs(wide[:, 2:-2, 4:-4] - square).mean() < 0.01
-    )  # grey range 1; a shift by half a pixel costs .05 and more
+    # Grey range 1; a shift by half a pixel costs .05 and more
+    assert np.abs(wide[:, 2:-2, 4:-4] - square).mean() < 0.01
 
 
 @pytest.mark.parametrize("nonnegative, mask", ((False, True), (True, False)))
@@ -137,11 +127,9 @@ def test_callback_sees_each_iteration(small_case, begun):
     run(small_case, callback=seen.append, **FINER)
     finer = [s for s in seen if s.stage == "learn"]
     total = FineGrid(begun(small_case, **FINER)[0], 2).steps
-    assert (
-        total == 42 + 28
-        and [s.iteration for s in finer] == list(range(1, total + 1))
-        and {s.total for s in finer} == {total}
-    )
+    assert total == 42 + 28
+    assert [s.iteration for s in finer] == list(range(1, total + 1))
+    assert {s.total for s in finer} == {total}
 
 
 @pytest.mark.parametrize("stop", (1, 10, 30, 60))
@@ -164,11 +152,9 @@ def test_learning_on_a_finer_grid(small_case, monkeypatch):
     options = FINER | dict(wedge_rounds=2)
     seen = []
     result = run(small_case, callback=seen.append, **options)
-    assert (
-        result.image.shape == (1, 32, 32)
-        and result.image.isfinite().all()
-        and math.isfinite(result.info[0]["residual"])
-    )
+    assert result.image.shape == (1, 32, 32)
+    assert result.image.isfinite().all()
+    assert math.isfinite(result.info[0]["residual"])
     total = 70 + 2 * (10 + 5 + 6 + wedge_learning.WEDGE_ITERATIONS)
     lessons = [s for s in seen if s.stage == "learn"]
     assert [s.iteration for s in lessons] == list(range(1, total + 1)) and {s.total for s in lessons} == {total}
@@ -215,6 +201,5 @@ def test_the_noise_of_another_slice_does_not_decide(shale_case):
     both = run(quiet._replace(sinogram=torch.cat([quiet.sinogram, loud.sinogram])), **options)
     for k, one in enumerate((quiet, loud)):
         alone = run(one, **options)
-        assert (
-            both.image[k] - alone.image[0]
-        ).abs().max() < 1e-3  # grey range 1, sums in another order; the finer grid moves it by .05 and more
+        # Grey range 1, sums in another order; the finer grid moves it by .05 and more
+        assert (both.image[k] - alone.image[0]).abs().max() < 1e-3

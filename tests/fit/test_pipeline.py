@@ -94,12 +94,10 @@ class DenseModel:
 @pytest.mark.parametrize(("oversample", "margin"), ((1, 0.034), (4, 0.018)))
 def test_default_beats_total_variation_and_mlem(default_fit, oversample, margin):
     case, result = default_fit(oversample=oversample)
-    assert (
-        quality(case, result.image) > quality(case, run(case, reweight_rounds=0, num_iter=0).image) + margin
-    )  # half of what is measured
-    assert (
-        quality(case, result.image) > quality(case, mlem(case.model, case.sinogram, 200)) + 0.058
-    )  # half of .117, the lesser of the two
+    # Half of what is measured
+    assert quality(case, result.image) > quality(case, run(case, reweight_rounds=0, num_iter=0).image) + margin
+    # Half of .117, the lesser of the two
+    assert quality(case, result.image) > quality(case, mlem(case.model, case.sinogram, 200)) + 0.058
 
 
 @pytest.mark.parametrize("wedge", (120, 90, 60))
@@ -136,9 +134,8 @@ def test_fit_improves_or_keeps_the_residual_of_any_start(shale_case, init):
 def test_levels_help_a_segmented_object(case, clean):
     for levels in ("auto", SHALE_LEVELS):
         result = run(case, levels=levels, pixel_model="point")
-        assert quality(case, result.image) > 0.5 * (
-            1 + quality(case, clean.image)
-        )  # .986 to .9998 measured: half of what is missing
+        # .986 to .9998 measured: half of what is missing
+        assert quality(case, result.image) > 0.5 * (1 + quality(case, clean.image))
         assert result.info[0]["levels"][:3] == pytest.approx([0, 1 / 3, 2 / 3], abs=0.02)
 
 
@@ -207,9 +204,8 @@ def test_a_finer_grid_and_an_axis_off_centre():
     data = ParallelBeamProjector(64, theta, 64, center=29.5).forward_project(truth)
     model = ParallelBeamProjector(128, theta, 64, center=29.5, pixel_size=0.5, rays_per_bin=2)
     image = fit(model, data, GanrecOptions(**QUICK)).image.unflatten(1, (64, 2)).unflatten(3, (64, 2)).mean((2, 4))
-    assert float(image.mean()) == pytest.approx(
-        float(truth.mean()), rel=0.01
-    )  # the sum is what each projection measures
+    # The sum is what each projection measures
+    assert float(image.mean()) == pytest.approx(float(truth.mean()), rel=0.01)
     assert mssim(truth[0], image[0]) > 0.85  # .9 measured: the right place, too
 
 
@@ -233,9 +229,8 @@ def test_num_iter_0_with_levels_returns_the_start(small_case):
 def test_residuals_reported_are_those_of_the_images(case, clean):
     for key, image in (("residual", clean.image), ("start_residual", clean.start)):
         residual = float((case.model.forward_project(image) - case.sinogram).norm() / case.sinogram.norm())
-        assert clean.info[0][key] == pytest.approx(
-            residual, rel=1e-3
-        )  # float32: the residual is a thousandth of the data
+        # float32: the residual is a thousandth of the data
+        assert clean.info[0][key] == pytest.approx(residual, rel=1e-3)
 
 
 def test_an_image_given_is_the_start(small_case):
@@ -260,9 +255,8 @@ def test_noise_given_is_used_and_estimated_noise_does_as_well(default_fit, case)
     noise = float((noisy.sinogram - case.sinogram).std())
     given = run(noisy, noise=noise, pixel_model="point")
     assert given.info[0]["noise"] == noise
-    assert auto.info[0]["noise"] == pytest.approx(
-        noise, rel=0.3
-    )  # + 24 % measured: a pixel-sharp object of 64² looks noisy
+    # + 24 % measured: a pixel-sharp object of 64² looks noisy
+    assert auto.info[0]["noise"] == pytest.approx(noise, rel=0.3)
     assert quality(noisy, auto.image) == pytest.approx(quality(noisy, given.image), abs=0.02)  # .893 and .903 measured
 
 
@@ -274,9 +268,9 @@ def settings_of(case, **options):
 def test_settings_follow_the_noise(shale_case):
     found = [settings_of(shale_case(photons=photons))[0] for photons in (None, 1e5, 1e4, 1e3)]
     for quiet, loud in zip(found, found[1:], strict=False):
-        assert (
-            loud.noise > quiet.noise and loud.tv_weight > quiet.tv_weight and loud.edge_threshold > quiet.edge_threshold
-        )
+        assert loud.noise > quiet.noise
+        assert loud.tv_weight > quiet.tv_weight
+        assert loud.edge_threshold > quiet.edge_threshold
     assert [s.loss for s in found] == ["l1", "l2", "l2", "l2"]
     assert all(0.04 <= s.edge_threshold <= 0.12 for s in found)  # as the options' docstring says
 
@@ -332,9 +326,8 @@ def test_the_right_kind_of_pixel_is_the_better_one(shale_case, oversample, kind,
     # Half of what is measured: .945 and .918 of structure below the pixel, .983 and .931 of squares.
     assert quality(case, right.image) > quality(case, wrong.image) + margin
     # 'auto' goes on from its trial: the same iterations, and the same image.
-    assert (
-        found["auto"].info[0]["pixel_model"] == kind and (found["auto"].image - right.image).abs().max() <= 1e-5
-    )  # grey range 1, float32
+    # Grey range 1, float32
+    assert found["auto"].info[0]["pixel_model"] == kind and (found["auto"].image - right.image).abs().max() <= 1e-5
 
 
 def test_slices_of_both_kinds_come_back_in_their_order(shale_case):
@@ -348,12 +341,10 @@ def test_slices_of_both_kinds_come_back_in_their_order(shale_case):
         alone = run(single, **options)
         assert alone.info[0]["pixel_model"] == together.info[k]["pixel_model"]
         for key in ("tv_weight", "edge_threshold", "start_residual", "residual", "start_objective", "objective"):
-            assert together.info[k][key] == pytest.approx(
-                alone.info[0][key], rel=1e-2
-            )  # they differ by tens of percent from slice to slice
-        assert (
-            together.image[k] - alone.image[0]
-        ).abs().max() <= 1e-2  # sums in another order, amplified where the l1 loss has kinks
+            # They differ by tens of percent from slice to slice
+            assert together.info[k][key] == pytest.approx(alone.info[0][key], rel=1e-2)
+        # Sums in another order, amplified where the l1 loss has kinks
+        assert (together.image[k] - alone.image[0]).abs().max() <= 1e-2
 
 
 @pytest.mark.parametrize("factor", (1e-3, 1e3))
@@ -383,9 +374,9 @@ def test_a_batch_of_means_gives_what_its_slices_give_alone(shale_case):
         alone = run(case._replace(sinogram=case.sinogram[k : k + 1]), **options)
         for key in ("tv_weight", "edge_threshold"):
             assert together.info[k][key] == pytest.approx(alone.info[0][key], rel=1e-3)  # float32
-        assert (together.start[k] - alone.start[0]).abs().max() <= 1e-4 and (
-            together.image[k] - alone.image[0]
-        ).abs().max() <= 1e-4  # of a range of 1
+        # Of a range of 1
+        assert (together.start[k] - alone.start[0]).abs().max() <= 1e-4
+        assert (together.image[k] - alone.image[0]).abs().max() <= 1e-4
 
 
 def test_residuals_of_means_are_those_the_detector_sees(shale_case):
@@ -451,9 +442,8 @@ def test_a_forward_model_that_is_no_projector_has_squares():
         callback=seen.append,
     )
     starts = [s for s in seen if s.stage == "start"]
-    assert (
-        result.info[0]["pixel_model"] == "point" and starts[-1].iteration == starts[-1].total
-    )  # its progress ends full
+    # Its progress ends full
+    assert result.info[0]["pixel_model"] == "point" and starts[-1].iteration == starts[-1].total
 
 
 # The same whatever the units, the seed and the batch
@@ -486,9 +476,8 @@ def test_other_seeds_differ_but_agree(case, clean):
     other = run(case, seed=1, pixel_model="point")
     assert not torch.equal(other.image, clean.image)
     assert torch.equal(other.start, clean.start)
-    assert quality(case, other.image) == pytest.approx(
-        quality(case, clean.image), abs=0.003
-    )  # the requirement; 1e-4 measured
+    # The requirement; 1e-4 measured
+    assert quality(case, other.image) == pytest.approx(quality(case, clean.image), abs=0.003)
 
 
 def test_a_seed_may_be_a_numpy_integer(small_case):
@@ -529,12 +518,10 @@ def test_slices_of_different_noise_come_back_in_their_order(shale_case):
             "residual",
             "objective",
         ):
-            assert together.info[k][key] == pytest.approx(
-                alone.info[0][key], rel=1e-2
-            )  # they differ by tens of percent from slice to slice
-        assert (together.start[k] - alone.start[0]).abs().max() <= 1e-4 and (
-            together.image[k] - alone.image[0]
-        ).abs().max() <= 1e-2
+            # They differ by tens of percent from slice to slice
+            assert together.info[k][key] == pytest.approx(alone.info[0][key], rel=1e-2)
+        assert (together.start[k] - alone.start[0]).abs().max() <= 1e-4
+        assert (together.image[k] - alone.image[0]).abs().max() <= 1e-2
         np.testing.assert_allclose(together.history["residual"][:, k], alone.history["residual"][:, 0], rtol=1e-2)
 
 
@@ -811,9 +798,8 @@ def test_stages_of_a_stack_that_is_taught(three, monkeypatch):
     assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "learn", "uncertainty"]
     for stage in ("start", "learn", "uncertainty"):
         found = [s for s in seen if s.stage == stage]
-        assert [s.iteration for s in found] == list(range(1, found[0].total + 1)) and {s.total for s in found} == {
-            len(found)
-        }
+        assert [s.iteration for s in found] == list(range(1, found[0].total + 1))
+        assert {s.total for s in found} == {len(found)}
     assert result.image.isfinite().all() and all(info["uncertainty"].shape == (32, 32) for info in result.info)
 
 
@@ -1028,7 +1014,6 @@ def test_objective_reweights_by_the_edges(small_case):
     )
     plain = float(objective.variation(image))
     objective.refresh(image)
-    assert (
-        float(objective.variation(image)) < 0.15 * plain
-    )  # ε over the blurred step, .05/.52, and what the smoothing adds
+    # ε over the blurred step, .05/.52, and what the smoothing adds
+    assert float(objective.variation(image)) < 0.15 * plain
     assert float(objective.penalty(image)) == pytest.approx(0.05 * math.asinh(20) / 32, rel=1e-4)  # one column of steps

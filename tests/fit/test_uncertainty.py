@@ -38,12 +38,10 @@ def noisy(shale_case):
 @pytest.mark.parametrize("pixels", ("area", "point"))
 def test_spread_is_positive_where_something_is(noisy, brief, pixels):
     found = run(noisy, pixel_model=pixels, **QUICK).info[0]["uncertainty"]
-    assert (
-        isinstance(found, np.ndarray)
-        and found.shape == (32, 32)
-        and found.dtype == np.float32
-        and np.isfinite(found).all()
-    )
+    assert isinstance(found, np.ndarray)
+    assert found.shape == (32, 32)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
     inside = field_of_view(noisy.model).numpy() > 0
     assert (found >= 0).all() and (found[~inside] == 0).all()  # the mask is certain
     assert (found[inside] > 0).mean() > 0.5  # the rest is held at 0 by the constraint; .8 measured
@@ -119,9 +117,8 @@ def test_spread_arrives_through_the_door(noisy, brief):
     both = np.concatenate([noisy.sinogram.numpy(), 2 * noisy.sinogram.numpy()])
     image, info = recon(both, noisy.theta, sinogram_order=True, return_info=True, **QUICK)
     assert image.shape == (2, 32, 32) and [s["uncertainty"].shape for s in info.slices] == [(32, 32)] * 2
-    np.testing.assert_array_equal(
-        info.slices[1]["uncertainty"], 2 * info.slices[0]["uncertainty"]
-    )  # each slice's own, in its own units
+    # Each slice's own, in its own units
+    np.testing.assert_array_equal(info.slices[1]["uncertainty"], 2 * info.slices[0]["uncertainty"])
 
 
 def test_slices_of_a_batch_have_their_own(shale_case, brief):
@@ -131,9 +128,8 @@ def test_slices_of_a_batch_have_their_own(shale_case, brief):
     )
     for k, case in enumerate(cases):
         alone = run(case, pixel_model="area", noise=0.05, **QUICK).info[0]["uncertainty"]
-        np.testing.assert_allclose(
-            together.info[k]["uncertainty"], alone, atol=0.05 * alone.max()
-        )  # sums in another order
+        # Sums in another order
+        np.testing.assert_allclose(together.info[k]["uncertainty"], alone, atol=0.05 * alone.max())
     assert np.abs(together.info[0]["uncertainty"] - together.info[1]["uncertainty"]).max() > 0.3 * alone.max()
 
 
@@ -183,6 +179,5 @@ def test_the_default_dtype_does_not_matter(noisy, brief):
     finally:
         torch.set_default_dtype(torch.float32)
     assert found.dtype == np.float32
-    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(
-        expected
-    )  # other numbers would change it by tens of percent
+    # Other numbers would change it by tens of percent
+    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(expected)

@@ -139,12 +139,10 @@ def test_every_of_alike_and_unlike_slices(rock):
         (40, 1, 32), np.float32
     )
     assert every(alike) == 16 and every(unlike) == 1
-    assert (
-        every(alike[:17]) == 16
-        and every(alike[:9]) == 8
-        and every(alike[:3]) == 2
-        and every(alike[:2]) == every(alike[:1]) == 1
-    )
+    assert every(alike[:17]) == 16
+    assert every(alike[:9]) == 8
+    assert every(alike[:3]) == 2
+    assert every(alike[:2]) == every(alike[:1]) == 1
     assert every(np.zeros_like(alike)) == 16
     # The noise of neighbours is no difference: 0.5 % of the values of a sinogram, averaged over 4 × 4.
     noisy = alike + 0.05 * alike.mean() * np.random.default_rng(0).standard_normal(alike.shape).astype(np.float32)
@@ -162,11 +160,9 @@ def test_every_as_given(rock):
     assert [every(tomo, warm_start=k) for k in (0, 1, 4, 100)] == [1, 1, 4, 100]
     assert every(tomo, joint_slices=3) == every(tomo, joint_slices=3, warm_start=4) == 1
     assert every(tomo, default=0) == 1 and every(tomo, default=0, warm_start="auto") == every(tomo)
-    assert (
-        every(tomo, preset="paper") == 32
-        and every(tomo, preset="paper", warm_start=5) == 5
-        and every(tomo, default=0, preset="paper") == 1
-    )
+    assert every(tomo, preset="paper") == 32
+    assert every(tomo, preset="paper", warm_start=5) == 5
+    assert every(tomo, default=0, preset="paper") == 1
 
 
 # Other options
@@ -182,12 +178,11 @@ def test_a_callback_ends_a_warm_start(small):
 
     image, info = recon(tomo, THETA, warm_start=8, return_info=True, callback=in_the_second_batch, **QUICK)
     middle = info.slices[4]
-    assert (
-        middle["warm"] and middle["stopped"] == "callback" and middle["warm_rounds"] == 2
-    )  # in the second round of 28
-    assert (
-        info.slices[0]["stopped"] == "finished" and np.isfinite(image).all() and relative(image[4], small[0][4]) < 0.5
-    )
+    # In the second round of 28
+    assert middle["warm"] and middle["stopped"] == "callback" and middle["warm_rounds"] == 2
+    assert info.slices[0]["stopped"] == "finished"
+    assert np.isfinite(image).all()
+    assert relative(image[4], small[0][4]) < 0.5
 
 
 @pytest.mark.filterwarnings("ignore:levels='auto'.*no discrete grey levels:RuntimeWarning")

@@ -81,9 +81,8 @@ def test_rotations_stay_away_from_the_scans_own_wedge():
 
 
 def test_turns_repeat_for_a_seed():
-    assert torch.equal(random_rotations(8, generator(3)), random_rotations(8, generator(3))) and not torch.equal(
-        random_rotations(8, generator(3)), random_rotations(8, generator(4))
-    )
+    assert torch.equal(random_rotations(8, generator(3)), random_rotations(8, generator(3)))
+    assert not torch.equal(random_rotations(8, generator(3)), random_rotations(8, generator(4)))
 
 
 @pytest.mark.parametrize("first", (0, 20, -60))
@@ -118,9 +117,8 @@ def test_turned_by_a_quarter_is_rot90(shape):
     expected[(0, *middle)] = torch.rot90(x[(0, *middle)])
     found = rotate(x, torch.tensor([[[0.0, -1.0], [1.0, 0.0]]]))
     assert found.shape == x.shape
-    torch.testing.assert_close(
-        found, expected, rtol=0, atol=1e-5
-    )  # float32 positions, to 1e-7 of the width, between pixels that differ by 1
+    # float32 positions, to 1e-7 of the width, between pixels that differ by 1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert float(expected.max()) > 0.5  # and something is there
 
 
@@ -137,9 +135,8 @@ def test_turning_there_and_back(shape):
     x, matrices = smooth_noise(*shape, 8), random_rotations(8, generator())
     back = rotate(rotate(x, matrices), matrices.mT)
     assert back.shape == x.shape
-    assert (
-        float(differences(back, x).max()) < 0.05
-    )  # .02 to .03 measured, of bicubic interpolation twice; turned once, it is above 1
+    # .02 to .03 measured, of bicubic interpolation twice; turned once, it is above 1
+    assert float(differences(back, x).max()) < 0.05
     assert float(differences(rotate(x, matrices), x).min()) > 0.5
 
 
@@ -159,16 +156,15 @@ def test_what_lies_outside_is_zero():
 @pytest.mark.parametrize("first", (0, 17, 100))
 def test_share_of_the_frequencies(shape, first):
     found = measured_frequencies(degrees(first, first + 120), shape)
-    assert (
-        tuple(found.shape) == (1, shape[0], shape[1] // 2 + 1) and float(found.min()) == 0 and float(found.max()) == 1
-    )
+    assert tuple(found.shape) == (1, shape[0], shape[1] // 2 + 1)
+    assert float(found.min()) == 0
+    assert float(found.max()) == 1
     twice = torch.full((shape[1] // 2 + 1,), 2.0)  # those that rfft leaves out are those of the other side
     twice[0] = 1
     if shape[1] % 2 == 0:
         twice[-1] = 1
-    disc = (
-        torch.hypot(torch.fft.fftfreq(shape[0])[:, None], torch.fft.rfftfreq(shape[1])) < 0.5
-    )  # the corners belong to one side or the other
+    # The corners belong to one side or the other
+    disc = torch.hypot(torch.fft.fftfreq(shape[0])[:, None], torch.fft.rfftfreq(shape[1])) < 0.5
     share = float((found[0] * twice)[disc].sum() / twice.expand_as(disc)[disc].sum())
     assert 2 / 3 < share < 2 / 3 + 0.04  # four borders that fall to 0 over 2 steps add 4/(64 π) = .02
     assert (found[0, :2, 0] == 1).all()  # the mean, and next to it
@@ -198,9 +194,8 @@ def test_frequencies_by_the_fourier_slice_theorem(first):
         if measured:
             assert seen > 1.2 and share > 0.99  # 1.37 and more, 1.000
         else:
-            assert (
-                seen < 0.12 and share < 0.15
-            )  # tails of the window: .02 in the middle of the wedge, below .1 at 7° from it
+            # Tails of the window: .02 in the middle of the wedge, below .1 at 7° from it
+            assert seen < 0.12 and share < 0.15
 
 
 def test_frequencies_of_turned_images():
@@ -210,9 +205,8 @@ def test_frequencies_of_turned_images():
     plain, frequencies = measured_frequencies(theta, (64, 64)), measured_frequencies(theta, (64, 64), matrices)
     assert tuple(frequencies.shape) == (8, 64, 33)
     found, expected = rotate(kept(x, plain), matrices), kept(rotate(x, matrices), frequencies)
-    assert (
-        float(differences(found, expected).max()) < 0.12
-    )  # .06 to .07 measured: interpolation, corners, borders of the mask
+    # .06 to .07 measured: interpolation, corners, borders of the mask
+    assert float(differences(found, expected).max()) < 0.12
     for wrong in (plain, measured_frequencies(theta, (64, 64), matrices.mT)):
         rotations = differences(found, kept(rotate(x, matrices), wrong))[::2]  # a mirror is its own inverse
         assert float(rotations.min()) > 0.3  # .38 to 1.01 measured
@@ -223,9 +217,10 @@ def test_frequencies_of_images_that_are_not_turned():
     torch.testing.assert_close(
         measured_frequencies(theta, (20, 31), torch.eye(2)[None]), measured_frequencies(theta, (20, 31))
     )
+    # Half a turn
     torch.testing.assert_close(
         measured_frequencies(theta, (20, 31), -torch.eye(2)[None]), measured_frequencies(theta, (20, 31))
-    )  # half a turn
+    )
 
 
 # The network
@@ -250,9 +245,8 @@ def test_network_sees_each_image_alone(shape):
         together = network(x)
         assert together.shape == (3, *shape) and float((together - x[:, 0]).abs().max()) > 0.01  # it does something
         for k in range(3):
-            torch.testing.assert_close(
-                network(x[k : k + 1])[0], together[k], rtol=1e-4, atol=1e-4
-            )  # float32, sums in another order
+            # float32, sums in another order
+            torch.testing.assert_close(network(x[k : k + 1])[0], together[k], rtol=1e-4, atol=1e-4)
 
 
 def test_network_looks_at_both_inputs():
@@ -372,9 +366,8 @@ def test_residual_is_that_of_the_image(small_case, brief):
     residual = float(
         (small_case.model.forward_project(result.image) - small_case.sinogram).norm() / small_case.sinogram.norm()
     )
-    assert result.info[0]["residual"] == pytest.approx(
-        residual, rel=1e-3
-    )  # float32: the residual is a thousandth of the data
+    # float32: the residual is a thousandth of the data
+    assert result.info[0]["residual"] == pytest.approx(residual, rel=1e-3)
     assert result.info[0]["residual"] != result.info[0]["start_residual"]
 
 
@@ -402,11 +395,9 @@ def test_learning_with_other_options(small_case, brief, options):
 def test_learning_on_grids_of_any_shape(small_case, brief, size):
     model = ParallelBeamProjector(size, small_case.theta, 32, center=15.2)
     result = run(small_case._replace(model=model), **BRIEF)
-    assert (
-        tuple(result.image.shape[1:]) == size
-        and result.image.isfinite().all()
-        and not torch.equal(result.image, result.start)
-    )
+    assert tuple(result.image.shape[1:]) == size
+    assert result.image.isfinite().all()
+    assert not torch.equal(result.image, result.start)
 
 
 def test_learning_is_free_of_units(small_case, brief):
@@ -420,10 +411,12 @@ def test_callback_sees_each_step_of_learning(small_case, brief):
     seen = []
     run(small_case, callback=seen.append, **BRIEF)
     lessons = [s for s in seen if s.stage == "learn"]
-    assert seen[-len(lessons) :] == lessons and {s.stage for s in seen} == {
+    # No fit, unless it is asked for
+    assert seen[-len(lessons) :] == lessons
+    assert {s.stage for s in seen} == {
         "start",
         "learn",
-    }  # no fit, unless it is asked for
+    }
     total = 10 + 5 + 6 + WEDGE_ITERATIONS
     assert [s.iteration for s in lessons] == list(range(1, total + 1)) and {s.total for s in lessons} == {total}
 
@@ -435,9 +428,8 @@ def test_callback_stops_learning(small_case, brief, stop):
     )
     assert result.info[0]["stopped"] == "callback" and "uncertainty" not in result.info[0]
     assert result.image.isfinite().all()
-    assert (
-        mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) - 0.05
-    )  # what it has, at a low cost
+    # What it has, at a low cost
+    assert mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) - 0.05
 
 
 def test_a_fit_comes_first_where_it_is_asked_for(small_case, brief):

@@ -34,9 +34,8 @@ def ramp():
 @pytest.mark.parametrize("seed", range(3))
 def test_levels_of_shale(seed):
     levels = find_levels(rock(seed=seed))
-    torch.testing.assert_close(
-        levels, SHALE[None], atol=1e-6, rtol=0
-    )  # most flat pixels hold the level itself, so does their median
+    # Most flat pixels hold the level itself, so does their median
+    torch.testing.assert_close(levels, SHALE[None], atol=1e-6, rtol=0)
 
 
 def test_levels_with_blurred_boundaries_and_noise():

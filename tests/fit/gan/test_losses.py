@@ -81,17 +81,15 @@ def test_log_sum_of_a_step():
     image = torch.zeros(1, 4, 4)
     image[..., 2:] = 1.0
     edge_threshold = torch.tensor([[[0.1]]])
-    assert float(losses.log_sum(image, edge_threshold)) == pytest.approx(
-        4 * 0.1 * math.asinh(10) / 16, rel=1e-6
-    )  # four edge pixels of 16
+    # Four edge pixels of 16
+    assert float(losses.log_sum(image, edge_threshold)) == pytest.approx(4 * 0.1 * math.asinh(10) / 16, rel=1e-6)
 
 
 def test_log_sum_is_total_variation_for_a_large_epsilon():
     image = random(2, 8, 8)
     total_variation = losses.weighted_variation(image, 1.0)
-    torch.testing.assert_close(
-        losses.log_sum(image, torch.tensor(1e3)), total_variation, rtol=0, atol=2e-3
-    )  # the latter is smoothed below 1e-3
+    # The latter is smoothed below 1e-3
+    torch.testing.assert_close(losses.log_sum(image, torch.tensor(1e3)), total_variation, rtol=0, atol=2e-3)
 
 
 def test_log_sum_descends_along_the_reweighted_variation():
@@ -115,9 +113,8 @@ def test_log_sum_lies_below_its_tangent():
         gx[..., :-1], gy[..., :-1, :] = image.diff(dim=2), image.diff(dim=1)
         weight = edge_threshold / torch.sqrt(gx * gx + gy * gy + edge_threshold**2)
         rise = losses.weighted_variation(to, weight) - losses.weighted_variation(image, weight)
-        assert (
-            losses.log_sum(to, edge_threshold) - losses.log_sum(image, edge_threshold) <= rise + 1e-3
-        )  # the variation's smoothing
+        # The variation's smoothing
+        assert losses.log_sum(to, edge_threshold) - losses.log_sum(image, edge_threshold) <= rise + 1e-3
 
 
 def test_level_distance():

@@ -63,9 +63,8 @@ def test_noise_of_the_simulation():
     theta = degrees(180)
     sinogram = clean(theta)
     noisy = torch.from_numpy(protocol.add_noise(sinogram.numpy(), 1e4))
-    true = float(
-        (noisy - sinogram).square().mean().sqrt()
-    )  # Poisson noise varies over the sinogram; the median sees its middle
+    # Poisson noise varies over the sinogram; the median sees its middle
+    true = float((noisy - sinogram).square().mean().sqrt())
     assert estimate_noise(noisy, theta, COLUMNS / 2).item() == pytest.approx(true, rel=0.3)
 
 
@@ -73,17 +72,17 @@ def test_noise_of_the_simulation():
 def test_axis_off_the_middle(center):
     theta = degrees(180)
     sinogram = clean(theta, size=96, center=center)
-    assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, center).item() == pytest.approx(
-        1.0, rel=0.3
-    )  # as above
+    # As above
+    assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, center).item() == pytest.approx(1.0, rel=0.3)
 
 
 def test_full_turn_and_other_steps():
     for theta in (degrees(0, 360, 2), degrees(-30, 90, 0.5), degrees(180).flip(0)):
         sinogram = clean(theta)
+        # As above
         assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, COLUMNS / 2).item() == pytest.approx(
             1.0, rel=0.3
-        )  # as above
+        )
 
 
 def test_each_slice_has_its_own():
@@ -94,9 +93,8 @@ def test_each_slice_has_its_own():
     both = estimate_noise(sinograms, theta, COLUMNS / 2)
     assert tuple(both.shape) == (2, 1, 1) and both.dtype == torch.float32
     for k in range(2):
-        torch.testing.assert_close(
-            both[k : k + 1], estimate_noise(sinograms[k : k + 1], theta, COLUMNS / 2)
-        )  # float32 rounding of the FFT
+        # float32 rounding of the FFT
+        torch.testing.assert_close(both[k : k + 1], estimate_noise(sinograms[k : k + 1], theta, COLUMNS / 2))
 
 
 def test_shuffled_angles_change_nothing():
@@ -136,9 +134,8 @@ def test_without_an_empty_region_it_falls_back(theta):
     assert tuple(estimate.shape) == (2, 1, 1)
     # The median over 126 second differences, five points dependent, varies by about 15 %; by much less for more angles.
     assert estimate[0].item() == pytest.approx(2.0, rel=0.5)
-    assert (
-        float(estimate_noise(clean(theta), theta, COLUMNS / 2)) <= 0.05 * COLUMNS
-    )  # fine structure counts, and is finite
+    # Fine structure counts, and is finite
+    assert float(estimate_noise(clean(theta), theta, COLUMNS / 2)) <= 0.05 * COLUMNS
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 15])
