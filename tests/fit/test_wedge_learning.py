@@ -1,55 +1,27 @@
-"""What the missing wedge does, learned from the scan: turned copies, the frequencies measured, the network, and what it does to a slice."""
+"""The missing wedge's effect learned from the scan: rotated copies, training, and what it does to a slice."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from wedge_cases import degrees, differences, generator, grid, smooth_noise
 
 from tomopy_ganrec.fit import fit, wedge_learning
 from tomopy_ganrec.fit.reweighted_tv import WEDGE_ITERATIONS
 from tomopy_ganrec.fit.stage_progress import StageProgress
 from tomopy_ganrec.fit.wedge_learning import WedgeLearning, WedgeTrainer, random_rotations, rotate
-from tomopy_ganrec.fit.wedge_network import WedgeNetwork
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.forward_model import field_of_view
-from tomopy_ganrec.solvers.operators import gaussian_blur
-from tomopy_ganrec.solvers.wedge import has_missing_wedge, measured_frequencies
+from tomopy_ganrec.solvers.wedge import measured_frequencies
 
 BRIEF = dict(pixel_model="area", reweight_rounds=1, wedge_rounds=1)  # where behaviour matters, not quality
 
 
-def degrees(first, last, step=1.0):
-    return np.deg2rad(np.arange(first, last, step))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def run(case, callback=None, **options):
     return fit(case.model, case.sinogram, GanrecOptions(**options), callback=callback)
-
-
-def grid(rows, cols):
-    return torch.meshgrid(torch.arange(rows) - (rows - 1) / 2, torch.arange(cols) - (cols - 1) / 2, indexing="ij")
-
-
-def kept(x, frequencies):
-    return torch.fft.irfft2(torch.fft.rfft2(x) * frequencies, s=x.shape[-2:])
-
-
-def smooth_noise(rows, cols, count=1, sigma=2.0):
-    """Noise without the highest frequencies, zero towards the corners: what turning leaves whole."""
-    y, x = grid(rows, cols)
-    disc = gaussian_blur((torch.hypot(y, x) < 0.35 * min(rows, cols)).float()[None], 2.0)
-    return gaussian_blur(torch.randn(1, rows, cols, generator=generator()), sigma).expand(count, -1, -1) * disc
-
-
-def differences(a, b):
-    return (a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1)
 
 
 @pytest.fixture
@@ -57,9 +29,6 @@ def brief(monkeypatch):
     """Lessons of a second, from which nothing is learned that would matter."""
     for name, value in dict(COPIES=4, PLAIN_ITERATIONS=10, ROUNDS=1, ROUND_ITERATIONS=5, TRAINING_STEPS=6).items():
         monkeypatch.setattr(wedge_learning, name, value)
-
-
-# Turned copies
 
 
 @pytest.mark.parametrize("count", (1, 2, 7, 8))
@@ -149,131 +118,6 @@ def test_what_lies_outside_is_zero():
     assert float(found[0, 0, 0]) == 0 and float(found[0, -1, -1]) == 0
 
 
-# The frequencies that a scan measures
-
-
-@pytest.mark.parametrize("shape", ((128, 128), (96, 128), (97, 131)))
-@pytest.mark.parametrize("first", (0, 17, 100))
-def test_share_of_the_frequencies(shape, first):
-    found = measured_frequencies(degrees(first, first + 120), shape)
-    assert tuple(found.shape) == (1, shape[0], shape[1] // 2 + 1)
-    assert float(found.min()) == 0
-    assert float(found.max()) == 1
-    twice = torch.full((shape[1] // 2 + 1,), 2.0)  # those that rfft leaves out are those of the other side
-    twice[0] = 1
-    if shape[1] % 2 == 0:
-        twice[-1] = 1
-    # The corners belong to one side or the other
-    disc = torch.hypot(torch.fft.fftfreq(shape[0])[:, None], torch.fft.rfftfreq(shape[1])) < 0.5
-    share = float((found[0] * twice)[disc].sum() / twice.expand_as(disc)[disc].sum())
-    assert 2 / 3 < share < 2 / 3 + 0.04  # four borders that fall to 0 over 2 steps add 4/(64 π) = .02
-    assert (found[0, :2, 0] == 1).all()  # the mean, and next to it
-
-
-@pytest.mark.parametrize("theta", (degrees(0, 180), degrees(0, 180, 3) + 1.0, degrees(0, 360, 2)))
-def test_a_full_turn_measures_all(theta):
-    assert (measured_frequencies(theta, (32, 33)) == 1).all()
-
-
-@pytest.mark.parametrize("first", (0, 20, -35, 100))
-def test_frequencies_by_the_fourier_slice_theorem(first):
-    """A wave in a Gaussian window whose wave vector is that of projection θ, (cos θ, −sin θ) in (column, row): what the projector sees of it is kept.
-
-    Its spectrum is 0.02 cycles per pixel wide at 0.2, which is 6°.
-    """
-    y, x = grid(64, 64)
-    theta = degrees(first, first + 120, 2)
-    model, frequencies = ParallelBeamProjector(64, theta, 64), measured_frequencies(theta, (64, 64))
-    for direction, measured in ((60, True), (30, True), (95, True), (150, False), (143, False), (157, False)):
-        angle = math.radians(first + direction)
-        wave = torch.exp(-(x**2 + y**2) / (2 * 8**2)) * torch.cos(
-            2 * math.pi * 0.2 * (x * math.cos(angle) - y * math.sin(angle))
-        )
-        seen = float(model.forward_project(wave[None]).norm() / wave.norm()) / math.sqrt(len(theta))
-        share = float(kept(wave, frequencies).norm() / wave.norm())
-        if measured:
-            assert seen > 1.2 and share > 0.99  # 1.37 and more, 1.000
-        else:
-            # Tails of the window: .02 in the middle of the wedge, below .1 at 7° from it
-            assert seen < 0.12 and share < 0.15
-
-
-def test_frequencies_of_turned_images():
-    """What is kept, then turned, is what is turned and then kept by the turned mask."""
-    theta, matrices = degrees(0, 90), random_rotations(8, generator())
-    x = smooth_noise(64, 64, 8)
-    plain, frequencies = measured_frequencies(theta, (64, 64)), measured_frequencies(theta, (64, 64), matrices)
-    assert tuple(frequencies.shape) == (8, 64, 33)
-    found, expected = rotate(kept(x, plain), matrices), kept(rotate(x, matrices), frequencies)
-    # .06 to .07 measured: interpolation, corners, borders of the mask
-    assert float(differences(found, expected).max()) < 0.12
-    for wrong in (plain, measured_frequencies(theta, (64, 64), matrices.mT)):
-        rotations = differences(found, kept(rotate(x, matrices), wrong))[::2]  # a mirror is its own inverse
-        assert float(rotations.min()) > 0.3  # .38 to 1.01 measured
-
-
-def test_frequencies_of_images_that_are_not_turned():
-    theta = degrees(10, 100)
-    torch.testing.assert_close(
-        measured_frequencies(theta, (20, 31), torch.eye(2)[None]), measured_frequencies(theta, (20, 31))
-    )
-    # Half a turn
-    torch.testing.assert_close(
-        measured_frequencies(theta, (20, 31), -torch.eye(2)[None]), measured_frequencies(theta, (20, 31))
-    )
-
-
-# The network
-
-
-@pytest.mark.parametrize("shape", ((32, 32), (33, 33), (31, 20), (17, 40), (5, 7)))
-def test_network_changes_nothing_before_its_first_step(shape):
-    x = torch.randn(3, 2, *shape, generator=generator())
-    assert torch.equal(WedgeNetwork(generator())(x), x[:, 0])
-
-
-def other_than_zero(network):
-    with torch.no_grad():
-        network.out.weight.normal_(generator=generator(9))
-    return network
-
-
-@pytest.mark.parametrize("shape", ((32, 32), (33, 31), (18, 41)))
-def test_network_sees_each_image_alone(shape):
-    network, x = other_than_zero(WedgeNetwork(generator())), torch.randn(3, 2, *shape, generator=generator())
-    with torch.no_grad():
-        together = network(x)
-        assert together.shape == (3, *shape) and float((together - x[:, 0]).abs().max()) > 0.01  # it does something
-        for k in range(3):
-            # float32, sums in another order
-            torch.testing.assert_close(network(x[k : k + 1])[0], together[k], rtol=1e-4, atol=1e-4)
-
-
-def test_network_looks_at_both_inputs():
-    network, x = other_than_zero(WedgeNetwork(generator())), torch.randn(1, 2, 32, 32, generator=generator())
-    with torch.no_grad():
-        change = network(x) - x[:, 0]
-        for channel in (0, 1):
-            other = x.clone()
-            other[:, channel] = 0
-            assert float((network(other) - other[:, 0] - change).abs().max()) > 0.01
-
-
-def test_networks_weights_are_those_of_its_seed():
-    one, same, other = (list(WedgeNetwork(generator(seed)).parameters()) for seed in (1, 1, 2))
-    assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
-    assert any(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
-def test_all_weights_learn():
-    network, x = other_than_zero(WedgeNetwork(generator())), torch.randn(1, 2, 33, 31, generator=generator())
-    network(x).square().sum().backward()
-    assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in network.parameters())
-
-
-# Learning
-
-
 def learned(measurement, image, options, seed=0, callback=None, last_solve=None):
     """The images that learning gives."""
     stage = WedgeLearning(measurement, options.resolved.wedge_rounds, seed)
@@ -332,9 +176,6 @@ def test_the_last_solve_may_be_the_callers_own(small_case, brief, begun):
     result = learned(measurement, image, options, last_solve=solve)
     assert len(seen) == 1 and torch.equal(result, image + 1)
     assert not seen[0].requires_grad and (seen[0][0][measurement.constraints.support == 0] == 0).all()
-
-
-# Through the fit
 
 
 @pytest.fixture(scope="module")
@@ -438,23 +279,11 @@ def test_a_fit_comes_first_where_it_is_asked_for(small_case, brief):
     assert list(dict.fromkeys(stages)) == ["start", "fit", "learn"]
 
 
-@pytest.mark.parametrize(("last", "missing"), ((180, False), (177, False), (175, True), (120, True), (60, True)))
-def test_has_missing_wedge(last, missing):
-    assert has_missing_wedge(ParallelBeamProjector(16, degrees(0, last), 16)) == missing
-
-
-def test_a_model_without_angles_has_nothing_to_be_turned_against():
-    assert not has_missing_wedge(object())
-
-
 def test_a_full_half_turn_is_left_alone(shale_case):
     seen = []
     case = shale_case(size=32, wedge=180, step=2)
     result = run(case, callback=lambda s: seen.append(s.stage), **BRIEF)
     assert set(seen) == {"start"} and torch.equal(result.image, result.start)
-
-
-# Slices of a batch
 
 
 def three(shale_case):
@@ -501,9 +330,6 @@ def test_a_slice_without_signal_does_not_harm_the_others(shale_case, brief, stac
     assert result.image.isfinite().all() and all(math.isfinite(info["residual"]) for info in result.info)
     for k in (0, 2):
         assert mssim(case.truth[k], result.image[k]) > 0.5
-
-
-# The caller's world
 
 
 def test_the_default_dtype_does_not_matter(small_case, brief, monkeypatch):

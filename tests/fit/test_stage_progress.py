@@ -1,0 +1,74 @@
+"""Progress of the stages: counts, totals, and a callback that stops the fit."""
+
+import math
+
+import pytest
+import torch
+from fit_cases import QUICK, run
+
+from tomopy_ganrec.fit import Status
+
+
+@pytest.mark.parametrize("pixels", ("area", "auto"))
+@pytest.mark.parametrize("iteration", (7, 100, 220))
+def test_callback_stops_any_pixels(small_case, pixels, iteration):
+    seen = []
+    result = run(
+        small_case,
+        pixel_model=pixels,
+        callback=lambda status: seen.append(status) or status.iteration == iteration,
+        **QUICK | dict(reweight_rounds=4),
+    )
+    assert [s.iteration for s in seen] == list(range(1, iteration + 1)) and result.info[0]["stopped"] == "callback"
+    assert result.image.isfinite().all() and result.image.max() > 0
+
+
+# Total variation: 170, or 120 until the noise is learned, and one round of 28; the trial of both kinds adds the 105 of the one that is left behind.
+@pytest.mark.parametrize(("pixels", "steps"), (("point", 198), ("area", 148), ("auto", 303)))
+def test_callback_sees_each_iteration(three, pixels, steps):
+    seen = []
+    result = run(three, callback=seen.append, pixel_model=pixels, **QUICK)
+    assert all(isinstance(status, Status) for status in seen)
+    starts, fits = [s for s in seen if s.stage == "start"], [s for s in seen if s.stage == "fit"]
+    assert seen == starts + fits
+    assert [s.iteration for s in starts] == list(range(1, steps + 1)) and {s.total for s in starts} == {steps}
+    assert all(math.isnan(s.residual) for s in starts)
+    assert [s.iteration for s in fits] == list(range(1, 11)) and {s.total for s in fits} == {10}
+    assert [s.residual for s in fits] == pytest.approx(result.history["residual"].max(1)[1:])  # of the worst slice
+
+
+@pytest.mark.parametrize(("init", "count"), (("sirt", 30), ("fbp", 0), ("none", 0)))
+def test_callback_counts_the_iterations_of_each_start(small_case, init, count):
+    seen = []
+    run(small_case, callback=seen.append, init=init, num_iter=3)
+    starts = [s for s in seen if s.stage == "start"]
+    assert [s.iteration for s in starts] == list(range(1, count + 1)) and all(s.total == count for s in starts)
+    assert [s.iteration for s in seen if s.stage == "fit"] == [1, 2, 3]
+
+
+def test_callback_stops_the_fit(small_case):
+    seen = []
+    result = run(
+        small_case,
+        callback=lambda status: seen.append(status) or status.stage == "fit" and status.iteration == 4,
+        **QUICK,
+    )
+    assert seen[-1].iteration == 4 and result.info[0]["stopped"] == "callback"
+    assert result.history["objective"].shape == (5, 1) and result.history["discriminator"].shape == (4, 1)
+    assert torch.equal(
+        result.image,
+        run(small_case, **QUICK, callback=lambda status: status.stage == "fit" and status.iteration == 4).image,
+    )
+
+
+@pytest.mark.parametrize("init", ("tv", "sirt"))
+def test_callback_stops_the_start_and_with_it_the_run(small_case, init):
+    seen = []
+    result = run(small_case, init=init, callback=lambda status: seen.append(status) or status.iteration == 7, **QUICK)
+    assert [s.iteration for s in seen] == list(range(1, 8)) and result.info[0]["stopped"] == "callback"
+    assert torch.equal(result.image, result.start) and result.image.isfinite().all() and result.image.max() > 0
+
+
+def test_a_run_that_is_not_stopped_says_so(small_case):
+    assert run(small_case, **QUICK).info[0]["stopped"] == "finished"
+    assert run(small_case, callback=lambda status: None, **QUICK).info[0]["stopped"] == "finished"
