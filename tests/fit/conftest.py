@@ -5,10 +5,15 @@ import functools
 import pytest
 from fit_cases import run
 
+from tomopy_ganrec.fit import wedge_learning
 
-@pytest.fixture(scope="module")
+
+@pytest.fixture(scope="session")
 def default_fit(shale_case):
-    """A function that gives the case and the default fit of the 64² shale, each fitted once; one made of the grid's own pixels is known to be."""
+    """A function (wedge, oversample, photons) that gives a case of 64² shale and its default fit, each computed once.
+
+    Objects made of the grid's own pixels are fitted as point pixels.
+    """
 
     @functools.cache
     def fitted(wedge=120, oversample=1, photons=None):
@@ -18,12 +23,20 @@ def default_fit(shale_case):
     return fitted
 
 
-@pytest.fixture(scope="module")
-def clean(default_fit):
+@pytest.fixture(scope="session")
+def clean_fit(default_fit):
+    """The default fit of the 64² shale over 120°, noise-free."""
     return default_fit()[1]
 
 
-@pytest.fixture(scope="module")
-def three(shale_case):
+@pytest.fixture(scope="session")
+def three_slices(shale_case):
     """Three slices of 32² shale."""
     return shale_case(size=32, slices=3)
+
+
+@pytest.fixture
+def brief_learning(monkeypatch):
+    """A wedge learning of about a second, of which no good image is expected."""
+    for name, value in dict(COPIES=4, PLAIN_ITERATIONS=10, ROUNDS=1, ROUND_ITERATIONS=5, TRAINING_STEPS=6).items():
+        monkeypatch.setattr(wedge_learning, name, value)

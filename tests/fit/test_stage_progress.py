@@ -9,13 +9,13 @@ from fit_cases import QUICK, run
 from tomopy_ganrec.fit import Status
 
 
-@pytest.mark.parametrize("pixels", ("area", "auto"))
+@pytest.mark.parametrize("pixel_model", ("area", "auto"))
 @pytest.mark.parametrize("iteration", (7, 100, 220))
-def test_callback_stops_any_pixels(small_case, pixels, iteration):
+def test_callback_stops_a_fit_of_any_pixel_model(small_case, pixel_model, iteration):
     seen = []
     result = run(
         small_case,
-        pixel_model=pixels,
+        pixel_model=pixel_model,
         callback=lambda status: seen.append(status) or status.iteration == iteration,
         **QUICK | dict(reweight_rounds=4),
     )
@@ -23,11 +23,12 @@ def test_callback_stops_any_pixels(small_case, pixels, iteration):
     assert result.image.isfinite().all() and result.image.max() > 0
 
 
-# Total variation: 170, or 120 until the noise is learned, and one round of 28; the trial of both kinds adds the 105 of the one that is left behind.
-@pytest.mark.parametrize(("pixels", "steps"), (("point", 198), ("area", 148), ("auto", 303)))
-def test_callback_sees_each_iteration(three, pixels, steps):
+# Total variation: 170, or 120 until the noise is learned, and one round of 28; the trial of both pixel models adds the
+# 105 of the one that is not taken.
+@pytest.mark.parametrize(("pixel_model", "steps"), (("point", 198), ("area", 148), ("auto", 303)))
+def test_callback_sees_each_iteration(three_slices, pixel_model, steps):
     seen = []
-    result = run(three, callback=seen.append, pixel_model=pixels, **QUICK)
+    result = run(three_slices, callback=seen.append, pixel_model=pixel_model, **QUICK)
     assert all(isinstance(status, Status) for status in seen)
     starts, fits = [s for s in seen if s.stage == "start"], [s for s in seen if s.stage == "fit"]
     assert seen == starts + fits
@@ -62,7 +63,7 @@ def test_callback_stops_the_fit(small_case):
 
 
 @pytest.mark.parametrize("init", ("tv", "sirt"))
-def test_callback_stops_the_start_and_with_it_the_run(small_case, init):
+def test_callback_that_stops_the_start_stops_the_fit(small_case, init):
     seen = []
     result = run(small_case, init=init, callback=lambda status: seen.append(status) or status.iteration == 7, **QUICK)
     assert [s.iteration for s in seen] == list(range(1, 8)) and result.info[0]["stopped"] == "callback"

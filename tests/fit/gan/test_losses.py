@@ -1,4 +1,4 @@
-"""The losses against values worked out by hand."""
+"""Losses of the adversarial fit, against values worked out by hand."""
 
 import math
 
@@ -39,12 +39,12 @@ def test_data_l1_filters_by_frequency():
     impulse = torch.zeros(1, 1, columns, dtype=torch.float64)
     impulse[..., 7] = 1
     kernel = torch.fft.irfft(half_ramp, n=2 * columns)
-    shown = kernel.roll(7)[:columns]  # an impulse shows the filter's own kernel
-    expected = (torch.sqrt(shown**2 + losses.ROUNDING**2) - losses.ROUNDING).mean()
+    expected_signal = kernel.roll(7)[:columns]  # an impulse shows the filter's own kernel
+    expected = (torch.sqrt(expected_signal**2 + losses.ROUNDING**2) - losses.ROUNDING).mean()
     torch.testing.assert_close(losses.data_l1(impulse, half_ramp)[0], expected)
     wave = torch.cos(2 * math.pi * k * torch.arange(columns, dtype=torch.float64) / columns)[None, None]
     bands = torch.zeros(columns + 1, dtype=torch.float64)
-    bands[0] = 1  # lets the mean through alone, of the zero-padded signal
+    bands[0] = 1  # passes only the mean of the zero-padded signal
     expected = math.hypot(0.5, losses.ROUNDING) - losses.ROUNDING
     torch.testing.assert_close(losses.data_l1(wave + 1, bands), torch.tensor([expected], dtype=torch.float64))
 
@@ -85,7 +85,7 @@ def test_log_sum_of_a_step():
     assert float(losses.log_sum(image, edge_threshold)) == pytest.approx(4 * 0.1 * math.asinh(10) / 16, rel=1e-6)
 
 
-def test_log_sum_is_total_variation_for_a_large_epsilon():
+def test_log_sum_is_total_variation_for_a_large_edge_threshold():
     image = random(2, 8, 8)
     total_variation = losses.weighted_variation(image, 1.0)
     # The latter is smoothed below 1e-3
@@ -137,9 +137,11 @@ def test_adversarial_and_discrimination():
     softplus = [[math.log(2), math.log1p(math.exp(-2))], [math.log1p(math.e)] * 2]  # −log sigmoid(logit)
     assert losses.adversarial(logits).tolist() == pytest.approx([sum(softplus[0]) / 2, softplus[1][0]])
     balanced = losses.discrimination(torch.zeros(2, 1, 3, 3), torch.zeros(2, 1, 3, 3))
-    assert balanced.tolist() == pytest.approx([2 * math.log(2)] * 2)  # a coin for data and model each
-    sure = losses.discrimination(torch.full((1, 1, 3, 3), 20.0), torch.full((1, 1, 3, 3), -20.0))
-    assert float(sure) < 1e-8
+    assert balanced.tolist() == pytest.approx(
+        [2 * math.log(2)] * 2
+    )  # log 2 each for data and model that it cannot tell apart
+    certain = losses.discrimination(torch.full((1, 1, 3, 3), 20.0), torch.full((1, 1, 3, 3), -20.0))
+    assert float(certain) < 1e-8
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fit_cases import settings_of
+from fit_cases import weights_of
 
 from tomopy_ganrec.fit.gan.objective import BestIterate, Objective, PlateauDetector
 from tomopy_ganrec.fit.measurement.constraints import Constraints
@@ -52,17 +52,17 @@ def test_best_weighs_iterates_by_their_objective_in_any_order(order):
 
 
 @pytest.mark.parametrize("residual", (1.5, 1.55, 1.6))
-def test_best_does_not_jump_where_a_threshold_is(residual):
-    """Rounding of the residual, 1e-6 of it, moves the mean by as little wherever it lies."""
+def test_best_does_not_jump_at_a_threshold(residual):
+    """Rounding of the residual, by 1e-6, hardly moves the mean, whatever the residual."""
 
-    def found(value):
+    def mean_with(value):
         best = BestIterate(torch.zeros(1, 1, 1), torch.ones(1), 1.6)
         best.update(torch.zeros(1, 1, 1), torch.ones(1), torch.ones(1), 0)
         best.update(torch.ones(1, 1, 1), torch.ones(1), torch.tensor([value], dtype=torch.float64), 1)
         return best.image.item()
 
-    assert abs(found(residual * (1 + 1e-6)) - found(residual * (1 - 1e-6))) < 5e-5
-    assert found(1.4) == pytest.approx(0.5) and found(1.61) == 0
+    assert abs(mean_with(residual * (1 + 1e-6)) - mean_with(residual * (1 - 1e-6))) < 5e-5
+    assert mean_with(1.4) == pytest.approx(0.5) and mean_with(1.61) == 0
 
 
 def test_best_always_takes_the_start():
@@ -75,7 +75,7 @@ def test_best_always_takes_the_start():
 def test_best_does_not_take_what_is_not_finite():
     best = BestIterate(torch.ones(1, 1, 1), torch.ones(1), 1.6)
     best.update(torch.full((1, 1, 1), math.nan), torch.tensor([math.nan]), torch.tensor([math.nan]), 0)
-    assert best.image.item() == 1  # nothing was offered that counts: the start
+    assert best.image.item() == 1  # no iterate that counts: the start
     best.update(torch.full((1, 1, 1), 2.0), torch.ones(1), torch.ones(1), 1)
     best.update(torch.full((1, 1, 1), math.inf), torch.tensor([math.inf]), torch.ones(1), 2)
     assert best.image.item() == 2
@@ -84,34 +84,36 @@ def test_best_does_not_take_what_is_not_finite():
 def test_plateau_ends_where_the_objective_has_not_fallen():
     plateau = PlateauDetector(2)
     falls = torch.tensor([[1.0, 1.0], [0.9, 0.9], [0.8998, 0.5], [0.8997, 0.4999], [0.8, 0.4999], [0.7, 0.1]])
-    open_ = [plateau(values).tolist() for values in falls]
-    assert [a for a, _ in open_] == [1, 1, 1, 0, 0, 0]  # once settled, settled
-    assert [b for _, b in open_] == [1, 1, 1, 1, 0, 0]
+    shares = [plateau(values).tolist() for values in falls]
+    assert [a for a, _ in shares] == [1, 1, 1, 0, 0, 0]  # a slice that has settled stays so
+    assert [b for _, b in shares] == [1, 1, 1, 1, 0, 0]
     never = PlateauDetector(0)
     assert all(never(torch.ones(1)).all() for _ in range(10))
 
 
 def test_plateau_does_not_jump():
-    """A fall of 0.05 %, between the two limits, leaves what follows half its weight."""
-    found = []
+    """After a fall of 0.05 %, between the two limits, the iterates that follow have half their weight."""
+    shares = []
     for fall in (3e-4, 4.5e-4, 5e-4, 5.5e-4, 7e-4):
         plateau = PlateauDetector(1)
         plateau(torch.ones(1, dtype=torch.float64))
-        found.append(plateau(torch.full((1,), 1 - fall, dtype=torch.float64)).item())
-    assert found == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+        shares.append(plateau(torch.full((1,), 1 - fall, dtype=torch.float64)).item())
+    assert shares == pytest.approx([0, 0.25, 0.5, 0.75, 1])
 
 
-def plain_measurement(case, settings, spectrum=None):
-    weights = RegularizationWeights(tuple(settings))
-    point = Measurement.of_point_pixels(case.model, case.sinogram, weights, Constraints())
+def point_measurement(case, weights, spectrum=None):
+    point = Measurement.of_point_pixels(case.model, case.sinogram, RegularizationWeights(tuple(weights)), Constraints())
     return replace(point, spectrum=spectrum)
 
 
-def test_objective_is_the_start_images_own(small_case):
-    """With the l2 loss, and without reweighting, both minimise ½ s² ‖A x − b‖² + λ ‖∇x‖₁, s² = 8/‖A‖²: here in units of λ a pixel."""
+def test_objective_is_that_of_the_start_image(small_case):
+    """With the l2 loss, and without reweighting, both minimise ½ s² ‖A x − b‖² + λ ‖∇x‖₁, s² = 8/‖A‖².
+
+    The objective is in units of λ per pixel.
+    """
     model, image = small_case.model, torch.rand(1, 32, 32, generator=torch.Generator().manual_seed(0))
-    settings = settings_of(small_case, reweight_rounds=0, tv_weight=3e-3, loss="l2")
-    objective = Objective(plain_measurement(small_case, settings), torch.ones(1, 1, 1))
+    weights = weights_of(small_case, reweight_rounds=0, tv_weight=3e-3, loss="l2")
+    objective = Objective(point_measurement(small_case, weights), torch.ones(1, 1, 1))
     sinogram = model.forward_project(image)
     gx, gy = torch.zeros_like(image), torch.zeros_like(image)
     gx[..., :-1], gy[..., :-1, :] = image.diff(dim=2), image.diff(dim=1)
@@ -123,12 +125,12 @@ def test_objective_is_the_start_images_own(small_case):
 
 
 def test_objective_weighs_the_frequencies_as_the_start_does(small_case):
-    """½ s² ‖G(A x − b)‖²: a constant G of 2 is four times the data term, and each frequency counts by the square of its own weight."""
-    settings = settings_of(small_case, reweight_rounds=0, tv_weight=3e-3, loss="l2")
-    plain = Objective(plain_measurement(small_case, settings), torch.ones(1, 1, 1))
-    twice = Objective(plain_measurement(small_case, settings, torch.full((17,), 2.0)), torch.ones(1, 1, 1))
-    even = Objective(plain_measurement(small_case, settings, (torch.arange(17) % 2 == 0).float()), torch.ones(1, 1, 1))
-    odd = Objective(plain_measurement(small_case, settings, (torch.arange(17) % 2 == 1).float()), torch.ones(1, 1, 1))
+    """½ s² ‖G(A x − b)‖²: a constant G of 2 is four times the data term; frequencies count by squared weights."""
+    weights = weights_of(small_case, reweight_rounds=0, tv_weight=3e-3, loss="l2")
+    plain = Objective(point_measurement(small_case, weights), torch.ones(1, 1, 1))
+    twice = Objective(point_measurement(small_case, weights, torch.full((17,), 2.0)), torch.ones(1, 1, 1))
+    even = Objective(point_measurement(small_case, weights, (torch.arange(17) % 2 == 0).float()), torch.ones(1, 1, 1))
+    odd = Objective(point_measurement(small_case, weights, (torch.arange(17) % 2 == 1).float()), torch.ones(1, 1, 1))
     sinogram = 1.1 * small_case.sinogram + 0.1 * torch.randn(
         small_case.sinogram.shape, generator=torch.Generator().manual_seed(0)
     )
@@ -141,10 +143,10 @@ def test_objective_reweights_by_the_edges(small_case):
     image = torch.zeros(1, 32, 32)
     image[..., 16:] = 1.0
     objective = Objective(
-        plain_measurement(small_case, settings_of(small_case, edge_threshold=0.05)), torch.ones(1, 1, 1)
+        point_measurement(small_case, weights_of(small_case, edge_threshold=0.05)), torch.ones(1, 1, 1)
     )
     plain = float(objective.variation(image))
     objective.refresh(image)
-    # ε over the blurred step, .05/.52, and what the smoothing adds
+    # ε over the blurred step, .05/.52, and what the smoothing adds.
     assert float(objective.variation(image)) < 0.15 * plain
     assert float(objective.penalty(image)) == pytest.approx(0.05 * math.asinh(20) / 32, rel=1e-4)  # one column of steps

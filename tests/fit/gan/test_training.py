@@ -5,35 +5,35 @@ import math
 import numpy as np
 import pytest
 import torch
-from fit_cases import QUICK, SHALE_LEVELS, grid, measured, quality, run
+from fit_cases import QUICK, SHALE_LEVELS, measured, pixel_offsets, quality, run
 
 from tomopy_ganrec.fit.gan.training import NonNegative
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.results import NonFiniteError
 
 
-def test_levels_help_a_segmented_object(case, clean):
+def test_levels_help_a_segmented_object(case, clean_fit):
     for levels in ("auto", SHALE_LEVELS):
         result = run(case, levels=levels, pixel_model="point")
-        # .986 to .9998 measured: half of what is missing
-        assert quality(case, result.image) > 0.5 * (1 + quality(case, clean.image))
+        # .986 to .9998 measured: half of what was missing.
+        assert quality(case, result.image) > 0.5 * (1 + quality(case, clean_fit.image))
         assert result.info[0]["levels"][:3] == pytest.approx([0, 1 / 3, 2 / 3], abs=0.02)
 
 
-def test_auto_levels_leave_a_smooth_object_alone(shale_case):
-    y, x = grid(48)
+def test_auto_levels_do_not_change_a_smooth_object(shale_case):
+    y, x = pixel_offsets(48)
     case = measured(shale_case(size=48), np.maximum(1 - np.hypot(y, x) ** 2 / 20**2, 0))
     plain = run(case, reweight_rounds=2, num_iter=50)
     with pytest.warns(RuntimeWarning, match="levels='auto': 1 of 1 slices show no discrete grey levels") as warned:
         result = run(case, reweight_rounds=2, num_iter=50, levels="auto")
     assert len(warned) == 1
     assert result.info[0]["levels"] == []
-    assert quality(case, result.image) > quality(case, plain.image) - 0.005  # the rates of a fit with levels are others
+    assert quality(case, result.image) > quality(case, plain.image) - 0.005  # a fit with levels has other rates
 
 
-def test_auto_levels_warn_of_the_slices_without(shale_case):
+def test_auto_levels_warn_of_the_slices_that_have_none(shale_case):
     case = shale_case(size=48)
-    y, x = grid(48)
+    y, x = pixel_offsets(48)
     smooth = measured(case, np.maximum(1 - np.hypot(y, x) ** 2 / 20**2, 0))
     both = case._replace(sinogram=torch.cat([smooth.sinogram, case.sinogram]))
     with pytest.warns(RuntimeWarning, match="1 of 2 slices"):
@@ -59,42 +59,44 @@ def test_patience_stops_on_a_plateau(small_case):
 
 
 def test_a_settled_slice_waits_for_the_others_and_does_not_change(shale_case):
-    """What becomes of it is what becomes of it alone."""
+    """It is the same as when it is fitted alone."""
     cases = [shale_case(size=32, wedge=180, step=2), shale_case(size=32, wedge=180, step=2, seed=2, photons=1e3)]
     options = dict(num_iter=60, reweight_rounds=2, pixel_model="point", loss="l2", noise=0.01, patience=8)
     alone = [run(case, **options) for case in cases]
-    lengths = [len(one.history["objective"]) for one in alone]
+    lengths = [len(single.history["objective"]) for single in alone]
     assert min(lengths) < max(lengths)  # one of them settles first
     together = run(cases[0]._replace(sinogram=torch.cat([case.sinogram for case in cases])), **options)
-    for k, one in enumerate(alone):
-        assert (together.image[k] - one.image[0]).norm() <= 1e-4 * one.image[0].norm()  # sums in another order
+    for k, single in enumerate(alone):
+        assert (together.image[k] - single.image[0]).norm() <= 1e-4 * single.image[0].norm()  # sums in another order
 
 
 @pytest.mark.parametrize("adversarial", (0.0, 0.1))
-def test_history_shapes(three, adversarial):
-    history = run(three, adversarial=adversarial, **QUICK).history
+def test_history_shapes(three_slices, adversarial):
+    history = run(three_slices, adversarial=adversarial, **QUICK).history
     assert history["objective"].shape == history["residual"].shape == (11, 3)  # the start's among them
     assert ("discriminator" in history) == (adversarial > 0)
     if adversarial:
         assert history["discriminator"].shape == (10, 3)
-        assert history["discriminator"][0] == pytest.approx(2 * math.log(2), rel=0.2)  # at first a coin for each side
+        assert history["discriminator"][0] == pytest.approx(
+            2 * math.log(2), rel=0.2
+        )  # at first data and model look alike
 
 
-def test_iteration_returned_is_that_of_the_lowest_objective(three):
-    result = run(three, loss="l1", num_iter=30, reweight_rounds=1)
+def test_iteration_returned_is_that_of_the_lowest_objective(three_slices):
+    result = run(three_slices, loss="l1", num_iter=30, reweight_rounds=1)
     for k, info in enumerate(result.info):
         curve = result.history["objective"][:, k]
         assert info["iteration"] == curve.argmin()
-        # The image is the mean of those around the lowest; of curves that circle around a minimum it is nearer to it.
+        # The image is the mean of the iterates around the lowest, which circle around a minimum: it is nearer to it.
         assert info["objective"] <= curve.min() * (1 + 1e-3)
         assert info["start_objective"] == pytest.approx(curve[0], rel=1e-6)
 
 
 @pytest.mark.parametrize("iteration", (1, 5))
-def test_non_finite_losses_end_the_fit_with_the_best_image(small_case, breaking, iteration):
-    broken = small_case._replace(model=breaking(small_case.model, iteration=iteration))
+def test_non_finite_losses_end_the_fit_with_the_best_image(small_case, failing_model, iteration):
+    failing = small_case._replace(model=failing_model(small_case.model, iteration=iteration))
     with pytest.raises(NonFiniteError, match=f"at iteration {iteration};") as raised:
-        run(broken, init="sirt", **QUICK)
+        run(failing, init="sirt", **QUICK)
     result = raised.value.result
     assert result.image.shape == (1, 32, 32) and result.image.isfinite().all()
     expected = run(
@@ -114,15 +116,16 @@ def test_control_without_network_moves_the_pixels_alone(small_case):
     assert (moved.history["objective"][1:] != still.history["objective"][1:]).all()
 
 
-def test_discriminator_has_a_say(small_case):
-    with_it, without = (
+def test_discriminator_changes_the_fit(small_case):
+    with_discriminator, without = (
         run(small_case, loss="l1", num_iter=20, reweight_rounds=1, adversarial=weight) for weight in (10.0, 0.0)
     )
-    assert (with_it.history["objective"][2:] != without.history["objective"][2:]).any()
+    assert (with_discriminator.history["objective"][2:] != without.history["objective"][2:]).any()
 
 
 def test_a_pixel_at_zero_moves_the_same_on_either_side_of_it():
-    """The constraint x ≥ 0 passes on the gradient of a pixel that rounding puts just below zero, and none of one well below."""
+    """The constraint x ≥ 0 keeps the gradient of a pixel that rounding puts just below zero, and drops that of one well
+    below."""
     x = torch.tensor([-1.0, -1e-9, 0.0, 1e-9, 1.0], requires_grad=True)
     image = NonNegative.apply(x)
     image.sum().backward()
