@@ -7,6 +7,62 @@ import torch
 from fit_cases import QUICK, run
 
 from tomopy_ganrec.fit import Status
+from tomopy_ganrec.fit.stage_progress import StageProgress
+
+
+def test_progress_counts_and_reports_each_iteration():
+    seen = []
+    progress = StageProgress("fit", seen.append, total=3)
+    assert [progress.step(residual) for residual in (0.5, 0.25)] == [False, False]
+    assert seen == [Status("fit", 1, 3, 0.5), Status("fit", 2, 3, 0.25)]
+    assert progress.count == 2 and not progress.stopped
+    progress.step()
+    assert math.isnan(seen[-1].residual)
+
+
+def test_progress_without_a_callback_counts():
+    progress = StageProgress("start")
+    assert not any(progress.step() for _ in range(5))
+    assert progress.count == 5
+
+
+def test_progress_stops_once():
+    """After a stop the callback is not called again, and every step reports the stop."""
+    seen = []
+    progress = StageProgress("learn", lambda status: seen.append(status.iteration) or status.iteration == 3, total=9)
+    assert [progress.step() for _ in range(5)] == [False, False, True, True, True]
+    assert seen == [1, 2, 3]
+    assert progress.stopped is True and progress.count == 5
+
+
+@pytest.mark.parametrize("answer", (1, "yes", [0], True))
+def test_any_true_answer_stops(answer):
+    progress = StageProgress("fit", lambda status: answer)
+    assert progress.step() is True
+
+
+@pytest.mark.parametrize("answer", (0, "", None, False))
+def test_an_answer_that_is_not_true_does_not_stop(answer):
+    progress = StageProgress("fit", lambda status: answer)
+    assert progress.step() is False
+
+
+def test_total_is_never_below_the_count():
+    seen = []
+    progress = StageProgress("start", lambda status: seen.append(status.total), total=2)
+    for _ in range(4):
+        progress.step()
+    assert seen == [2, 2, 3, 4]
+
+
+def test_total_grows_with_what_is_expected():
+    seen = []
+    progress = StageProgress("start", lambda status: seen.append(status.total))
+    progress.expect(2)
+    progress.step()
+    progress.expect(5)  # five more than the one so far
+    progress.step()
+    assert seen == [2, 6] and progress.total == 6
 
 
 @pytest.mark.parametrize("pixel_model", ("area", "auto"))
