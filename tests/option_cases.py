@@ -1,4 +1,4 @@
-"""Options by their kind, and values that Python or NumPy would complain of in words of their own."""
+"""Options by their kind, and values for which Python or NumPy raise errors of their own."""
 
 import dataclasses
 from fractions import Fraction
@@ -8,7 +8,7 @@ import numpy as np
 from tomopy_ganrec.options import GanrecOptions
 
 NAMES = [field.name for field in dataclasses.fields(GanrecOptions)]
-# With their least value.
+# Whole numbers, and the least that each may be.
 WHOLE = {
     "num_iter": 0,
     "warm_iter": 0,
@@ -43,8 +43,8 @@ CHOICES = {
 }
 
 
-class Hostile:
-    """Whose text cannot be had."""
+class Unprintable:
+    """An object whose representation raises an error."""
 
     def __repr__(self):
         raise ZeroDivisionError
@@ -52,7 +52,7 @@ class Hostile:
 
 HUGE = (10**400, 10**5000, -(10**400), Fraction(10**400, 3), float("inf"), float("-inf"), float("nan"), 1e39)
 STRANGE = (
-    Hostile(),
+    Unprintable(),
     np.zeros((3, 1)),
     np.zeros((2, 2)),
     np.array(["auto"]),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from option_cases import CHOICES, HUGE, NOT_NEGATIVE, POSITIVE, STRANGE, SWITCHES, WHOLE, Hostile
+from option_cases import CHOICES, HUGE, NOT_NEGATIVE, POSITIVE, STRANGE, SWITCHES, WHOLE, Unprintable
 
 from tomopy_ganrec.options import GanrecOptions
 
@@ -163,7 +163,7 @@ def test_values_beyond_all_bounds(name):
     "name", [*WHOLE, *NOT_NEGATIVE, *POSITIVE, *CHOICES, *SWITCHES, "gpu_list", "levels", "callback"]
 )
 @pytest.mark.parametrize("value", STRANGE, ids=lambda value: type(value).__name__)
-def test_values_of_strange_types(name, value):
+def test_values_of_other_types(name, value):
     with pytest.raises((ValueError, TypeError), match=f"^option {name}=") as caught:
         GanrecOptions(**{name: value})
     assert len(str(caught.value)) < 600
@@ -171,7 +171,7 @@ def test_values_of_strange_types(name, value):
 
 @pytest.mark.parametrize(
     "gpus",
-    ([10**400], 10**400, [[1], [1, 2]], [0, [1]], np.array([[0]]), [Hostile()], [0, 2**31]),
+    ([10**400], 10**400, [[1], [1, 2]], [0, [1]], np.array([[0]]), [Unprintable()], [0, 2**31]),
     ids=lambda v: type(v).__name__,
 )
 def test_gpu_lists_beyond_all_bounds(gpus):
@@ -180,7 +180,7 @@ def test_gpu_lists_beyond_all_bounds(gpus):
 
 
 @pytest.mark.parametrize(
-    "levels", ([0, 10**400], [0, 1e39], [-1e300, 0], [0, Hostile()], [[1], [1, 2]]), ids=lambda v: "levels"
+    "levels", ([0, 10**400], [0, 1e39], [-1e300, 0], [0, Unprintable()], [[1], [1, 2]]), ids=lambda v: "levels"
 )
 def test_levels_beyond_all_bounds(levels):
     with pytest.raises(ValueError, match="option levels=.*at least two finite grey levels"):
@@ -195,5 +195,5 @@ def test_lists_too_long_to_be_meant_are_refused_at_once(name, value):
 
 
 @pytest.mark.parametrize("value", (10**5000, -(10**5000)), ids=("positive", "negative"))
-def test_a_device_that_cannot_be_written_out_is_no_error_of_pythons(value):
+def test_a_device_that_cannot_be_written_out_is_named_in_short(value):
     assert "very many digits" in GanrecOptions.from_mapping({"device": value}).device

@@ -3,7 +3,7 @@
 import pytest
 from option_cases import NAMES
 
-from tomopy_ganrec.option_names import TOMOPY_KEYWORDS
+from tomopy_ganrec.option_names import RENAMED, RENAMED_VALUES, TOMOPY_KEYWORDS, nearest_option, renamed_options
 from tomopy_ganrec.options import GanrecOptions
 
 
@@ -55,3 +55,66 @@ def test_unknown_names_of_any_kind_are_named_in_short(name):
     with pytest.raises(TypeError, match="unknown option .*: known are preset") as caught:
         GanrecOptions.from_mapping({name: 1})
     assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_earlier_names_are_refused_with_the_present_one(old, new):
+    assert new in NAMES and old not in NAMES
+    with pytest.raises(TypeError, match=f"unknown option '{old}': did you mean '{new}'"):
+        GanrecOptions.from_mapping({old: 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"), [(name, old, new) for name, values in RENAMED_VALUES.items() for old, new in values.items()]
+)
+def test_earlier_values_are_refused_with_the_present_one(name, old, new):
+    assert getattr(GanrecOptions(**{name: new}), name) == new
+    with pytest.raises(ValueError, match=f"option {name}='{old}' is not known; it is called '{new}' now"):
+        GanrecOptions(**{name: old})
+
+
+def test_renamed_options_are_those_of_a_dictionary():
+    old = dict(strength=1e-3, epsilon=0.05, along=0.7, reweight=4, learn=2, refine=3, stack=5, spread=6, pixels="mean")
+    kept = dict(old)
+    assert renamed_options(old) == dict(
+        tv_weight=1e-3,
+        edge_threshold=0.05,
+        wedge_tv_weight=0.7,
+        reweight_rounds=4,
+        wedge_rounds=2,
+        grid_factor=3,
+        joint_slices=5,
+        uncertainty_samples=6,
+        pixel_model="area",
+    )
+    assert old == kept
+    assert GanrecOptions.from_mapping(renamed_options(old)).pixel_model == "area"
+
+
+@pytest.mark.parametrize(("old", "new"), (("mean", "area"), ("box", "point"), ("auto", "auto"), ("area", "area")))
+def test_renamed_values(old, new):
+    assert renamed_options({"pixels": old}) == renamed_options({"pixel_model": old}) == {"pixel_model": new}
+
+
+def test_present_and_other_names_are_kept():
+    options = {"seed": 3, "pixel_model": ["mean"], "xyzzy": None}
+    assert renamed_options(options) == options
+    assert renamed_options({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    (
+        ("strength", "tv_weight"),
+        ("strengths", "tv_weight"),
+        ("spreads", "uncertainty_samples"),
+        ("num_iters", "num_iter"),
+        ("xyzzy", None),
+        ("", None),
+        (3, None),
+        (None, None),
+        (("seed",), None),
+    ),
+)
+def test_nearest_option(name, nearest):
+    assert nearest_option(name, NAMES) == nearest

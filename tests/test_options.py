@@ -30,7 +30,7 @@ def test_defaults_are_valid():
     assert GanrecOptions() == GanrecOptions.from_mapping() == GanrecOptions.from_mapping(None, {})
 
 
-def test_these_tests_know_every_option():
+def test_option_cases_hold_every_option():
     assert {
         *WHOLE,
         *NOT_NEGATIVE,
@@ -60,13 +60,12 @@ def test_documented_choices_are_those_accepted(name):
 @pytest.mark.parametrize("name", [*WHOLE, *NOT_NEGATIVE, *POSITIVE])
 def test_documented_limits_are_those_enforced(name):
     sign, limit = re.search(r"(>=?) (\d+)", documented()[name][0]).groups()
-    expected = (">=", str(WHOLE[name])) if name in WHOLE else (">", "0") if name in POSITIVE else (">=", "0")
-    assert (sign, limit) == expected
+    assert (sign, limit) == (">" if name in POSITIVE else ">=", str(WHOLE.get(name, 0)))
     assert ("None" in documented()[name][0]) == (GanrecOptions.__dataclass_fields__[name].default is None)
     assert ("'auto'" in documented()[name][0]) == (GanrecOptions.__dataclass_fields__[name].default == "auto")
 
 
-# As the docstring of `warm_iter` says; never more than the fit of a slice from nothing.
+# As the docstring of `warm_iter` says; never more than the fit of a slice from scratch.
 @pytest.mark.parametrize(
     ("given", "iterations"),
     (
@@ -93,25 +92,22 @@ def test_iterations_of_the_presets():
     assert GanrecOptions(num_iter=7, preset="paper").resolved.num_iter == 7
 
 
-# As the docstring says: what each quality spends where nothing is given, (iterations, rounds, lessons).
+# As the docstring says: (iterations, rounds of reweighting, rounds of wedge learning) where nothing is given.
 @pytest.mark.parametrize(("quality", "spent"), (("fast", (0, 4, 0)), ("default", (50, 8, 0)), ("best", (0, 8, 3))))
-def test_quality_sets_what_is_left_open(quality, spent):
-    options = GanrecOptions(quality=quality)
-    assert (options.resolved.num_iter, options.resolved.reweight_rounds, options.resolved.wedge_rounds) == spent
+def test_quality_sets_what_is_not_given(quality, spent):
+    resolved = GanrecOptions(quality=quality).resolved
+    assert (resolved.num_iter, resolved.reweight_rounds, resolved.wedge_rounds) == spent
 
 
 @pytest.mark.parametrize("quality", ("fast", "default", "best"))
 @pytest.mark.parametrize("value", (0, 3))
-def test_what_is_given_stands_whatever_the_quality(quality, value):
+def test_what_is_given_is_kept_with_any_quality(quality, value):
     options = GanrecOptions(quality=quality, num_iter=value, reweight_rounds=value, wedge_rounds=value)
-    assert (options.resolved.num_iter, options.resolved.reweight_rounds, options.resolved.wedge_rounds) == (
-        value,
-        value,
-        value,
-    )
+    resolved = options.resolved
+    assert (resolved.num_iter, resolved.reweight_rounds, resolved.wedge_rounds) == (value, value, value)
 
 
-def test_learning_and_stacks_take_the_place_of_the_fit():
+def test_wedge_learning_and_joint_slices_replace_the_fit():
     assert [
         GanrecOptions(**given).resolved.num_iter
         for given in (dict(wedge_rounds=1), dict(wedge_rounds=0), dict(joint_slices=2), dict(joint_slices=1))
@@ -119,16 +115,58 @@ def test_learning_and_stacks_take_the_place_of_the_fit():
     assert GanrecOptions(joint_slices=2, wedge_rounds=1, num_iter=7).resolved.num_iter == 7
 
 
-def test_slices_of_a_stack_are_tied_and_single_ones_are_not():
+def test_joint_slices_have_a_total_variation_across_and_single_ones_have_none():
     assert GanrecOptions().slice_tv_weight == 0
     assert GanrecOptions(joint_slices=1).slice_tv_weight == 0
     assert GanrecOptions(joint_slices=2).slice_tv_weight > 0
 
 
-def test_the_paper_preset_keeps_its_iterations_whatever_the_quality():
+def test_the_paper_preset_keeps_its_iterations_with_any_quality():
     assert [
         GanrecOptions(preset="paper", quality=quality).resolved.num_iter for quality in ("fast", "default", "best")
     ] == [1000] * 3
+
+
+# As the docstrings say: num_iter, warm_iter, reweight_rounds, wedge_rounds, grid_factor.
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    (
+        (dict(), (50, 25, 8, 0, 1)),
+        (dict(quality="fast"), (0, 0, 4, 0, 1)),
+        (dict(quality="best"), (0, 0, 8, 3, 2)),
+        (dict(levels="auto"), (100, 50, 8, 0, 1)),
+        (dict(levels=(0, 1)), (100, 50, 8, 0, 1)),
+        (dict(init="sirt"), (100, 50, 8, 0, 1)),
+        (dict(levels="auto", quality="fast"), (0, 0, 4, 0, 1)),
+        (dict(levels="auto", quality="best"), (0, 0, 8, 3, 2)),
+        (dict(joint_slices=3), (0, 0, 8, 0, 1)),
+        (dict(joint_slices=3, levels="auto"), (0, 0, 8, 0, 1)),
+        (dict(joint_slices=3, num_iter=30), (30, 25, 8, 0, 1)),
+        (dict(preset="paper"), (1000, 100, 8, 0, 1)),
+        (dict(preset="paper", quality="fast"), (1000, 100, 4, 0, 1)),
+        (dict(preset="paper", quality="best"), (1000, 100, 8, 3, 2)),
+        (dict(preset="paper", levels="auto"), (1000, 100, 8, 0, 1)),
+        (dict(preset="paper", joint_slices=3), (1000, 100, 8, 0, 1)),
+        (dict(preset="paper", num_iter=60), (60, 60, 8, 0, 1)),
+        (dict(wedge_rounds=2), (0, 0, 8, 2, 1)),
+        (dict(grid_factor=3), (50, 25, 8, 0, 3)),
+        (dict(quality="best", wedge_rounds=0), (50, 25, 8, 0, 2)),
+        (dict(quality="best", grid_factor=1, reweight_rounds=0), (0, 0, 0, 3, 1)),
+        (dict(quality="fast", num_iter=5), (5, 5, 4, 0, 1)),
+        (dict(num_iter=0, warm_iter=7), (0, 7, 8, 0, 1)),
+    ),
+    ids=str,
+)
+def test_resolved(given, expected):
+    options = GanrecOptions(seed=3, **given)
+    resolved = options.resolved
+    names = ("num_iter", "warm_iter", "reweight_rounds", "wedge_rounds", "grid_factor")
+    assert tuple(getattr(resolved, name) for name in names) == expected
+    assert resolved.resolved == resolved
+    # All other options stay, and the options themselves too.
+    others = set(NAMES) - set(names)
+    assert all(getattr(resolved, name) == getattr(options, name) for name in others)
+    assert options == GanrecOptions(seed=3, **given)
 
 
 def test_later_mappings_win():
@@ -136,7 +174,7 @@ def test_later_mappings_win():
     assert (options.seed, options.num_iter, options.reweight_rounds) == (2, 5, 3)
 
 
-def test_mappings_are_left_alone():
+def test_mappings_are_not_changed():
     mapping = {"seed": 1, "levels": [1.0, 0.0]}
     GanrecOptions.from_mapping(mapping)
     assert mapping == {"seed": 1, "levels": [1.0, 0.0]}
