@@ -121,7 +121,7 @@ def test_nothing_is_reported_where_options_decide_how_well_the_data_are_fitted(o
 
 
 def test_records_without_a_comparison_are_passed_over():
-    # As earlier versions wrote them
+    # As earlier versions wrote them.
     slices = [
         {"residual": 0.1, "seconds": {}},
         {"residual": 0.2, "explained": None, "seconds": {}},

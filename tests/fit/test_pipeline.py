@@ -22,7 +22,7 @@ def test_default_beats_total_variation_and_mlem(default_fit, oversample, margin)
     case, result = default_fit(oversample=oversample)
     # Half of what is measured.
     assert quality(case, result.image) > quality(case, run(case, reweight_rounds=0, num_iter=0).image) + margin
-    # Half of .117, the lesser of the two
+    # Half of .117, the lesser of the two.
     assert quality(case, result.image) > quality(case, mlem(case.model, case.sinogram, 200)) + 0.058
 
 

@@ -34,7 +34,7 @@ def ramp():
 @pytest.mark.parametrize("seed", range(3))
 def test_levels_of_shale(seed):
     levels = find_levels(rock(seed=seed))
-    # Most flat pixels hold the level itself, so does their median
+    # Most flat pixels hold the level itself, so does their median.
     torch.testing.assert_close(levels, SHALE[None], atol=1e-6, rtol=0)
 
 

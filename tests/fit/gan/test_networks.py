@@ -161,7 +161,7 @@ def test_the_default_dtype_does_not_matter(build, shape):
 def test_weights_keep_the_variance():
     layer = SliceConv2d(1, 16, 64, 3, seeded())
     output = layer(random(1, 16, 40, 40))[..., 1:-1, 1:-1]
-    # Uniform weights of variance 1/(inputs·9); 64 channels
+    # Uniform weights of variance 1/(inputs·9); 64 channels.
     assert float(output.detach().var()) == pytest.approx(1, rel=0.1)
 
 
@@ -195,7 +195,7 @@ def test_paper_generator_makes_a_normalised_slice():
     network = PaperGenerator(2, (10, 24), (20, 21), seeded())
     images = network(random(2, 1, 10, 24))
     assert images.shape == (2, 1, 20, 21)
-    # The layer normalisation at its end
+    # The layer normalisation at its end.
     torch.testing.assert_close(images.mean((1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-5)
     torch.testing.assert_close(images.var((1, 2, 3), correction=0), torch.ones(2), rtol=1e-3, atol=0)
 

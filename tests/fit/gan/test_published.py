@@ -45,12 +45,12 @@ def test_residual_reported_is_that_of_the_image(small_case, result):
 def test_image_is_in_attenuation_units(small_case, result):
     assert float(result.image.mean()) == pytest.approx(float(small_case.truth.mean()), rel=0.05)  # the requirement
     total = small_case.model.forward_project(result.image).sum()
-    # The attenuation that was measured
+    # The attenuation that was measured.
     assert float(total) == pytest.approx(float(small_case.sinogram.sum()), rel=0.02)
 
 
 def test_image_is_like_the_truth(small_case, result):
-    # From .1 to .5 or more
+    # From .1 to .5 or more.
     assert mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) + 0.2
 
 
@@ -72,14 +72,14 @@ def test_negative_values_need_nonnegative_off(small_case):
 def test_scale_free_to_the_last_bit_for_powers_of_two(small_case, factor):
     expected = run(small_case, num_iter=10)
     scaled = run(rescaled(small_case, factor), num_iter=10)
-    # The same fit; lstsq rounds on its own
+    # The same fit; lstsq rounds on its own.
     torch.testing.assert_close(scaled.image, factor * expected.image, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("factor", (1e-3, 1e3))
 def test_scale_free(small_case, result, factor):
     expected = factor * run(small_case, num_iter=0).image
-    # The requirement
+    # The requirement.
     assert (run(rescaled(small_case, factor), num_iter=0).image - expected).norm() <= 1e-3 * expected.norm()
     if factor < 1:
         return

@@ -64,7 +64,7 @@ def test_noise_of_the_simulation():
     theta = degrees(180)
     sinogram = clean(theta)
     noisy = torch.from_numpy(simulation.add_noise(sinogram.numpy(), 1e4))
-    # Poisson noise varies over the sinogram; the median sees its middle
+    # Poisson noise varies over the sinogram; the median sees its middle.
     true = float((noisy - sinogram).square().mean().sqrt())
     assert estimate_noise(noisy, theta, COLUMNS / 2).item() == pytest.approx(true, rel=0.3)
 
@@ -73,14 +73,14 @@ def test_noise_of_the_simulation():
 def test_axis_off_the_middle(center):
     theta = degrees(180)
     sinogram = clean(theta, size=96, center=center)
-    # As above
+    # As above.
     assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, center).item() == pytest.approx(1.0, rel=0.3)
 
 
 def test_full_turn_and_other_steps():
     for theta in (degrees(0, 360, 2), degrees(-30, 90, 0.5), degrees(180).flip(0)):
         sinogram = clean(theta)
-        # As above
+        # As above.
         assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, COLUMNS / 2).item() == pytest.approx(
             1.0, rel=0.3
         )
@@ -135,7 +135,7 @@ def test_without_an_empty_region_it_takes_differences(theta):
     assert tuple(estimate.shape) == (2, 1, 1)
     # The median over 126 second differences, five points dependent, varies by about 15 %; by much less for more angles.
     assert estimate[0].item() == pytest.approx(2.0, rel=0.5)
-    # Fine structure counts, and is finite
+    # Fine structure counts, and is finite.
     assert float(estimate_noise(clean(theta), theta, COLUMNS / 2)) <= 0.05 * COLUMNS
 
 

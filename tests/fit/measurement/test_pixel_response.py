@@ -27,13 +27,13 @@ def test_response_is_one_at_zero_and_bounded(columns, pixel_size, rays):
     response = pixel_response(THETA, columns, pixel_size, rays)
     assert tuple(response.shape) == (23, columns // 2 + 1) and response.dtype == torch.float32
     assert (response[:, 0] == 1).all()
-    # The limit that the docstring states, and its inverse
+    # The limit that the docstring states, and its inverse.
     assert float(response.min()) >= 0.25 and float(response.max()) <= 4
 
 
 def test_response_is_even_about_the_axes():
     response = pixel_response(THETA, 33)
-    # A square pixel is also even about its diagonals
+    # A square pixel is also even about its diagonals.
     for other in (
         -THETA,
         math.pi - THETA,
@@ -114,7 +114,7 @@ def test_response_brings_pixel_means_nearer_to_the_data(wedge):
     )
     for low, high in ((0.0, 0.1), (0.1, 0.2), (0.2, 0.3)):
         band = (f > low) & (f <= high)
-        # A third is the requirement; .24 to .44 measured
+        # A third is the requirement; .24 to .44 measured.
         assert corrected[..., band].norm() < 2 / 3 * plain[..., band].norm()
     assert (
         corrected[..., f > 0.3].norm() < plain[..., f > 0.3].norm()
@@ -149,7 +149,7 @@ def test_filter_projections_multiplies_frequencies_of_the_detector_alone():
 def test_white_noise_has_the_same_level_everywhere(angles, columns):
     sigma = torch.tensor([0.5, 3.0])
     for level in residual_levels(white((2, angles, columns)) * sigma[:, None, None]):
-        # The root of a mean of 450 independent powers and more: 2.4 %; 3.1 % measured
+        # The root of a mean of 450 independent powers and more: 2.4 %; 3.1 % measured.
         assert level.tolist() == pytest.approx(sigma.tolist(), rel=0.06)
 
 
