@@ -72,11 +72,11 @@ def checked_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
     for name, allowed in CHOICES.items():
         _check_choice(name, values[name], allowed)
     for name, least in WHOLE_NUMBERS.items():
-        checked[name] = _number(name, values[name], defaults[name], numbers.Integral, least)
+        checked[name] = _number(name, values[name], defaults[name], least, whole=True)
     for name in NOT_NEGATIVE:
-        checked[name] = _number(name, values[name], defaults[name], numbers.Real, 0)
+        checked[name] = _number(name, values[name], defaults[name], 0)
     for name in POSITIVE:
-        checked[name] = _number(name, values[name], defaults[name], numbers.Real, 0, exclusive=True)
+        checked[name] = _number(name, values[name], defaults[name], 0, exclusive=True)
     for name in SWITCHES:
         if not isinstance(values[name], bool | np.bool_):
             raise TypeError(f"option {name}={shown(values[name])} must be True or False")
@@ -97,12 +97,13 @@ def _check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
     raise ValueError(f"option {name}={shown(value)} is not known; {hint}")
 
 
-def _number(name: str, value: Any, default: Any, kind: type, least: int, exclusive: bool = False) -> Any:
+def _number(name: str, value: Any, default: Any, least: int, exclusive: bool = False, whole: bool = False) -> Any:
     if value is None and default is None:
         return value
     if isinstance(value, str) and value == ("auto" if name == "warm_start" else default):
         return value
-    word = "a whole number" if kind is numbers.Integral else "a number"
+    kind = numbers.Integral if whole else numbers.Real
+    word = "a whole number" if whole else "a number"
     if name == "warm_start":
         also = ", 'auto' or None"
     else:
@@ -145,7 +146,7 @@ def _gpus(gpu_list: Any, device: str) -> tuple[int, ...]:
 
 
 def _is_gpu(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**31
+    return not isinstance(value, bool) and isinstance(value, numbers.Integral) and 0 <= int(value) < 2**31
 
 
 def _levels(levels: Any) -> Any:

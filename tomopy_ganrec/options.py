@@ -14,7 +14,7 @@ from .option_values import shown, unwrapped
 if TYPE_CHECKING:
     from .results import Status
 
-__all__ = ["ExecutionOptions", "FitOptions", "GanrecOptions"]
+__all__ = ["ExecutionOptions", "FitOptions", "GanrecOptions", "ResolvedOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,20 +24,20 @@ class FitOptions:
     Attributes
     ----------
     preset : {'default', 'paper'}
-        'default': a classical start image, refined by a generator that adds to it, total variation and a discriminator.
-        'paper': the network, losses and normalisation of X. Yang et al., J. Synchrotron Rad. 27, 486 (2020), then
-        scaled back to attenuation.
+        'default': a classical start image, to which a generator adds a correction, with total variation and a
+        discriminator. 'paper': the network, losses and normalisation of X. Yang et al., J. Synchrotron Rad. 27, 486
+        (2020), scaled back to attenuation.
     quality : {'fast', 'default', 'best'}
-        What may be spent: it sets `num_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor` where they are left
-        open. 'fast': 4 rounds of reweighting and no fit, about half of the default's time. 'best': also a network
-        learned from the scan (`wedge_rounds`) and a finer grid (`grid_factor`), many times the default's time; for
-        wedges of 120° and less.
+        The compute budget: it sets `num_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor` where they are left
+        open. 'fast': 4 rounds of reweighting and no adversarial fit, about half of the default's time. 'best': also a
+        network learned from the scan (`wedge_rounds`) and a finer grid (`grid_factor`), many times the default's time;
+        for angular ranges of 120° and less.
     num_iter : int or None, >= 0
-        Iterations of the fit, at most (`patience`); None: 50, with `levels` or another `init` than 'tv' 100, with
-        'paper' 1000, and 0 with 'fast', `wedge_rounds` or `joint_slices`. 0 returns the start image.
+        Iterations of the adversarial fit, at most (see `patience`); None: 50; 100 with `levels` or an `init` other than
+        'tv'; 1000 with 'paper'; 0 with 'fast', `wedge_rounds` or `joint_slices`. 0 returns the start image.
     warm_iter : int or None, >= 0
-        Iterations of the fit for slices that start warm. None: 25, with `levels` or another `init` 50, with 'paper'
-        100.
+        Iterations of the fit for slices with a warm start. None: 25; 50 with `levels` or another `init`; 100 with
+        'paper'.
     init : {'tv', 'sirt', 'fbp', 'none'}
         The start image. 'none': the given ``init_recon``, or the mean attenuation everywhere (zero with
         ``nonnegative=False``).
@@ -45,56 +45,58 @@ class FitOptions:
         Rounds of edge reweighting of the total variation in the start image; if not 0, the fit goes on reweighting. 0:
         plain total variation. None: 8 ('fast': 4).
     pixel_model : {'auto', 'area', 'point'}
-        What a pixel is. 'area': the mean of the object over its area, as with every real sample; the projector is
-        corrected for it (`response.pixel_response`), and what structure below the pixel leaves in the data is weighed
-        as the error it is. 'point': the object is constant in each pixel, as in data simulated from an image. 'auto'
-        takes the one that explains the data better; a start other than 'tv' means 'point'.
+        What the value of a pixel stands for. 'area': the mean of the object over the pixel's area, as with every real
+        sample; the projector is corrected for it (`fit.measurement.pixel_response`), and what structure below the pixel
+        leaves in the data is weighted as a model error. 'point': the object is constant in each pixel, as in data
+        simulated from an image. 'auto' takes the one that explains the data better; an `init` other than 'tv' means
+        'point'.
     wedge_rounds : int or None, >= 0
-        Rounds in which a network learns from the scan itself what its missing wedge does (`learned.learn`), and repairs
-        the image. None: 0 ('best': 3).
+        Rounds in which a network learns from the scan itself what its missing wedge does (`fit.wedge_learning`), and
+        repairs the image. None: 0 ('best': 3).
     grid_factor : int or None, >= 1
-        Reconstruct on a grid so many times finer (at most 64) and return the mean over each pixel. None: 1 ('best': 2
+        Reconstruct on a grid this many times finer (at most 64) and return the mean over each pixel. None: 1 ('best': 2
         where there is little noise).
     wedge_tv_weight : float or None, > 0
-        Weight of the total variation's derivative along the missing frequencies. Below 1 edges stand that no projection
-        has seen. None: 0.7 for ranges of 80° and more with little noise, else 1.
+        Weight of the total variation's derivative along the missing frequencies. Below 1, edges that no projection has
+        seen are smoothed less. None: 0.7 for angular ranges of 80° and more with little noise, else 1.
     joint_slices : int, >= 1
-        Neighbouring slices, in order, that are solved together, with total variation across slices too, and one network
-        for all of them (`wedge_rounds`). 1: each on its own. Much less noise in objects that change little from slice
-        to slice. It takes the place of `batch_size`.
+        Number of neighbouring slices, in order, that are solved jointly, with total variation across slices too and one
+        network for all of them (`wedge_rounds`). 1: each slice by itself. Much less noise in objects that change little
+        from slice to slice. It takes the place of `batch_size`.
     uncertainty_samples : int, >= 0
-        Reconstructions over which the standard deviation of each pixel is found (`fit.uncertainty`), in the record that
-        ``return_info=True`` gives: ``slices[k]['uncertainty']``. 0: none; 8 take about the time of a default
-        reconstruction.
+        Number of reconstructions over which the standard deviation of each pixel is computed (`fit.uncertainty`); it is
+        in the record that ``return_info=True`` gives, ``slices[k]['uncertainty']``. 0: none; 8 take about the time of a
+        default reconstruction.
     noise : float or 'auto', >= 0
-        Standard deviation of the data, in their units (line integrals). 'auto' reads it off the sinogram. It sets what
-        is not given of `tv_weight`, `edge_threshold` and `loss`.
+        Standard deviation of the data, in their units (line integrals). 'auto' estimates it from the sinogram. It sets
+        those of `tv_weight`, `edge_threshold` and `loss` that are left open.
     tv_weight : float or None, >= 0
         λ of the total variation, relative to the scale of the data; None: from the noise. More removes more noise, and
         detail.
     edge_threshold : float or None, > 0
         Gradient that counts as an edge, relative to the image's 99.8th percentile; None: from the noise, 0.04 to 0.12.
     loss : {'auto', 'l1', 'l2'}
-        Of the data in the fit. 'l1', half-ramp filtered, is better for clean data, 'l2' for noisy ones and for plain
-        total variation; 'auto' decides.
+        Loss of the data in the fit. 'l1', half-ramp filtered, is better for clean data, 'l2' for noisy ones and for
+        plain total variation; 'auto' chooses.
     nonnegative : bool
         Attenuation is not below 0. Turn off for phase tomograms.
     mask : bool
-        Nothing lies outside the disc that the detector sees in a full turn. Turn off for a sample wider than the
+        The object is zero outside the disc that the detector sees in a full turn. Turn off for a sample wider than the
         detector.
     levels : None, 'auto' or sequence of float
         Grey levels of a segmented material in attenuation per pixel, or 'auto' to find them. None (default) assumes
-        nothing: levels help a lot where they exist; 'auto' leaves alone, with a warning, what has none.
+        nothing. Levels help a lot where they exist; with 'auto', slices without discrete levels are reconstructed
+        without them, with a warning.
     network : bool
-        False leaves only the free pixels of the generator: a control.
+        False leaves only the free pixels of the generator, as a control.
     adversarial : float, >= 0
-        Weight of the discriminator's verdict in the generator's loss; 0: no discriminator, a control. With 'paper' the
+        Weight of the adversarial loss in the generator's loss; 0: no discriminator, as a control. With 'paper' the
         weight is 1 unless 0.
     learning_rate, pixel_rate, discriminator_rate : float or None, > 0
-        Adam steps of the generator's weights, of its free pixels (relative to the scale of the data) and of the
-        discriminator. None: the preset's own.
+        Adam's learning rates of the generator's weights, of its free pixels (relative to the scale of the data) and of
+        the discriminator. None: the preset's own.
     levels_weight : float, >= 0
-        Weight of the levels.
+        Weight of the distance from the grey levels.
     data_weight : float, > 0
         'paper' only: λ of the L1 term beside the cross entropy.
     patience : int, >= 0
@@ -102,10 +104,10 @@ class FitOptions:
         From a fall of 0.06 % to one of 0.04 % the iterates that follow count less and less, so that rounding does not
         decide.
     seed : int, >= 0
-        Of the networks' initial weights. The same call on the same machine with the same threads repeats a result bit
-        for bit.
+        Seed of the networks' initial weights. The same call on the same machine with the same threads repeats a result
+        bit for bit.
     backend : {'auto', 'fourier', 'matrix', 'astra', 'astra_cuda'}
-        Of the projector; see `ParallelBeamProjector`.
+        Backend of the projector; see `ParallelBeamProjector`.
     center_convention : {'edge', 'index'}
         'edge': ``tomopy.recon``'s own default centre is the middle of the detector, columns / 2. 'index': a centre from
         ``tomopy.find_center*``, which counts from the middle of the first column: half a pixel is added.
@@ -147,16 +149,17 @@ class FitOptions:
 class ExecutionOptions:
     """Options that decide where and how it is computed.
 
-    They move no slice by more than 1e-4, and may differ when a volume is resumed.
+    But for `warm_start` they move no slice by more than 1e-4, and they may differ when a volume is resumed.
 
     Attributes
     ----------
     warm_start : int, 'auto' or None, >= 0
-        Reconstruct one slice of so many from nothing, and those between from their neighbours' images at a quarter of
-        the cost. 0 or 1: all from nothing. 'auto': by how much the sinograms of neighbours differ, at most 16. A slice
-        that its neighbours do not explain is started from nothing anyhow. None: 'auto' in `tomopy_ganrec.recon`, 0
-        inside ``tomopy.recon``, where a chunk does not know the others. Not with `joint_slices`. With 'paper' the
-        networks' weights go from slice to slice instead, in chains of so many (32).
+        Spacing of the slices that are reconstructed from scratch; those between start from their neighbours' images, at
+        a quarter of the cost. 0 or 1: all slices from scratch. 'auto': by how much the sinograms of neighbours differ,
+        at most 16. A slice that its neighbours do not explain is started from scratch in any case. None: 'auto' in
+        `tomopy_ganrec.recon`, 0 inside ``tomopy.recon``, where a chunk does not know the others. Not with
+        `joint_slices`. With 'paper' the networks' weights are carried from slice to slice instead, in chains of this
+        length (32).
     batch_size : int or 'auto', >= 1
         Slices fitted at once. 'auto': as many as the free memory holds, 8 on a CPU and 32 on a GPU at most. With
         default options a slice is the same to 1e-4 (‖difference‖/‖slice‖) in any batch, with any number of threads and
@@ -198,7 +201,7 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
             object.__setattr__(self, name, value)
 
     @cached_property
-    def resolved(self) -> GanrecOptions:
+    def resolved(self) -> ResolvedOptions:
         """The same options with values in place of None.
 
         These are `num_iter`, `warm_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor`. Where `grid_factor` is
@@ -216,13 +219,15 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
             if fast or wedge_rounds or self.joint_slices > 1:
                 num_iter = 0
         num_iter = _first(self.num_iter, num_iter)
-        return self.replace(
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= dict(
             num_iter=num_iter,
             warm_iter=_first(self.warm_iter, min(warm_iter, num_iter)),
             reweight_rounds=reweight_rounds,
             wedge_rounds=wedge_rounds,
             grid_factor=grid_factor,
         )
+        return ResolvedOptions(**values)
 
     @property
     def slice_tv_weight(self) -> float:
@@ -275,6 +280,17 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
     def replace(self, **changes: Any) -> GanrecOptions:
         """A copy with some values changed, checked again."""
         return replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedOptions(GanrecOptions):
+    """Options with values in place of None, see `GanrecOptions.resolved`."""
+
+    num_iter: int = 0
+    warm_iter: int = 0
+    reweight_rounds: int = 0
+    wedge_rounds: int = 0
+    grid_factor: int = 1
 
 
 def _first(given: int | None, default: int) -> int:

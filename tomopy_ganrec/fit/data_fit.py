@@ -127,7 +127,8 @@ def warn_unexplained(records: Sequence[Mapping | None], options: GanrecOptions, 
     warnings.warn(
         f"the reconstruction does not explain the data of {len(bad)} of {len(records)} slices, slice {worst} the "
         f"least: its relative residual is {record['residual']:.2g}, noise alone would leave "
-        f"{record['noise_residual']:.2g}, and {record['misfit']:.2g} of the data stay where noise is averaged out. Usual causes: {'; '.join(causes)}",
+        f"{record['noise_residual']:.2g}, and {record['misfit']:.2g} of the data stay where noise is averaged out. "
+        f"Usual causes: {'; '.join(causes)}",
         UserWarning,
         stacklevel=stacklevel,
     )

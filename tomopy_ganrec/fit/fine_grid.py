@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.regularization import LOW_NOISE
 from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.solvers.forward_model import required_angles
 from tomopy_ganrec.solvers.reweighting import reweighted_rounds
 from tomopy_ganrec.solvers.wedge import measured_frequencies
 
@@ -85,7 +86,9 @@ class FineGrid:
 
     def fill_missing_wedge(self, prior_image: torch.Tensor, progress: StageProgress) -> torch.Tensor:
         """The mean over each pixel with what was not measured taken from a prior image (n, rows, cols)."""
-        missing = 1 - measured_frequencies(self.measurement.model.theta, prior_image.shape[1:]).to(prior_image)
+        missing = 1 - measured_frequencies(required_angles(self.measurement.model), prior_image.shape[1:]).to(
+            prior_image
+        )
         difference = torch.fft.rfft2(prior_image - self.mean()) * missing
         change = torch.fft.irfft2(difference, s=prior_image.shape[1:])
         prior = self.image + self._finer(change)

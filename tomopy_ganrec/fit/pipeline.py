@@ -10,13 +10,20 @@ import numpy as np
 import torch
 
 from tomopy_ganrec.fit.gan.published import fit_paper
-from tomopy_ganrec.fit.gan.training import Outcome, train
+from tomopy_ganrec.fit.gan.training import train
+from tomopy_ganrec.fit.gan.training_state import Outcome
 from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.results import FitResult, NonFiniteError, Status
 from tomopy_ganrec.slice_record import SliceRecord
-from tomopy_ganrec.solvers.forward_model import ForwardModel, data_scale, field_of_view
+from tomopy_ganrec.solvers.forward_model import (
+    ForwardModel,
+    data_scale,
+    dtype_of,
+    field_of_view,
+    has_double_precision,
+)
 from tomopy_ganrec.solvers.wedge import has_missing_wedge
 
 from .fine_grid import FineGrid, grid_factor
@@ -97,7 +104,7 @@ class _Fit:
     """The fit of a batch, and what its stages have in common."""
 
     def __init__(self, model: ForwardModel, sinogram: torch.Tensor, options: GanrecOptions, callback: Callback | None):
-        if options.init == "tv" and sinogram.dtype == torch.float32 and hasattr(model, "in_double"):
+        if options.init == "tv" and sinogram.dtype == torch.float32 and has_double_precision(model):
             model = model.in_double()
         self._model, self._sinogram, self._options, self._callback = model, sinogram, options, callback
         support = field_of_view(model, sinogram.device).to(sinogram) if options.mask else None
@@ -144,7 +151,7 @@ class _Fit:
         """The start images of all slices in float32, those that their neighbours cannot help from scratch."""
         # Start images are computed in the precision of the model, the fit is in float32.
         exact = self._sinogram.dtype
-        if getattr(self._model, "dtype", None) == torch.float64:
+        if dtype_of(self._model) == torch.float64:
             exact = torch.float64
         constraints = self._constraints.to(exact)
         given = None if init is None else init.to(exact)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from tomopy_ganrec.fit.measurement.measurement import Measurement
+from tomopy_ganrec.solvers.forward_model import required_angles
 from tomopy_ganrec.solvers.operators import edge_weights, upper_quantile
 from tomopy_ganrec.solvers.reweighting import linear_step, reweighted_rounds
 from tomopy_ganrec.solvers.total_variation import TotalVariation
@@ -102,7 +103,7 @@ def fill_missing_wedge(
     )
     begin = prior_image.clamp(min=0) if measurement.constraints.nonnegative else prior_image
     solver = tv_solver(measurement, begin, across)
-    missing = 1 - measured_frequencies(measurement.model.theta, prior_image.shape[1:]).to(prior_image)
+    missing = 1 - measured_frequencies(required_angles(measurement.model), prior_image.shape[1:]).to(prior_image)
     scale = edge_threshold * upper_quantile(first) + torch.finfo(prior_image.dtype).tiny
     weight = edge_weights(prior_image, scale, across=across)
     prior = PRIOR_WEIGHT * tv_weight * missing, prior_image

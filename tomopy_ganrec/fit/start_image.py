@@ -12,7 +12,7 @@ from tomopy_ganrec.fit.measurement.noise import HIGH, MIDDLE, residual_level
 from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.classical import fbp, sirt
-from tomopy_ganrec.solvers.forward_model import ForwardModel
+from tomopy_ganrec.solvers.forward_model import ForwardModel, angles_of, can_resample
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 
 from .grouping import Group, Start
@@ -55,7 +55,7 @@ class PixelModelTrial:
     """
 
     def __init__(self, model: ForwardModel, options: GanrecOptions):
-        known = hasattr(model, "resampled")
+        known = can_resample(model)
         if options.pixel_model == "area" and not known:
             raise ValueError(
                 "pixel_model='area' needs a projector whose response is known, such as ParallelBeamProjector; use "
@@ -177,9 +177,10 @@ class StartImage:
             )
             return image, measurement
         if kind == "fbp":
-            if not hasattr(model, "theta"):
+            theta = angles_of(model)
+            if theta is None:
                 raise ValueError("init='fbp' needs a forward model with projection angles `theta`; use init='sirt'")
-            return constraints.project(fbp(model, data, model.theta)), measurement
+            return constraints.project(fbp(model, data, theta)), measurement
         return self._total_variation(init, progress)
 
     def _total_variation(self, init: torch.Tensor | None, progress: StageProgress) -> tuple[torch.Tensor, Measurement]:

@@ -136,6 +136,8 @@ def warm_start(
     model: ForwardModel, group: Group, options: GanrecOptions, constraints: Constraints, progress: StageProgress
 ) -> tuple[Start | None, torch.Tensor]:
     """The start images of the slices that their neighbours' images explain, and which (n,) they do not."""
+    if group.init is None:
+        raise ValueError("a warm start needs the images of the neighbours")
     stage = WarmStart(options)
     progress.expect(stage.steps)
     if group.neighbours[0].pixel_model == "point":

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.solvers.classical import fbp
+from tomopy_ganrec.solvers.forward_model import can_resample, required_angles
 from tomopy_ganrec.solvers.operators import filter_projections, upper_quantile
 from tomopy_ganrec.solvers.reweighting import reweighted_rounds
 from tomopy_ganrec.solvers.total_variation import TotalVariation
@@ -88,7 +89,8 @@ class WedgeTrainer:
     def __init__(self, measurement: Measurement, seed: int):
         self._measurement, self._constraints = measurement, measurement.constraints
         model = measurement.model
-        self._model = model.resampled(rays_per_bin=1) if hasattr(model, "resampled") else model
+        self._theta = required_angles(model)
+        self._model = model.resampled(rays_per_bin=1) if can_resample(model) else model
         self._rng = torch.Generator().manual_seed(seed)
         self.network = WedgeNetwork(torch.Generator().manual_seed(seed + 1)).to(measurement.data)
         self._optimizer = torch.optim.AdamW(
@@ -100,7 +102,7 @@ class WedgeTrainer:
     def inputs(self, image: torch.Tensor, sinogram: torch.Tensor) -> torch.Tensor:
         """Input of the network: images (n, rows, cols) and the FBP of their sinograms, (n, 2, rows, cols)."""
         model = self._measurement.model
-        back = fbp(model if sinogram is self._measurement.data else self._model, sinogram, model.theta)
+        back = fbp(model if sinogram is self._measurement.data else self._model, sinogram, self._theta)
         return torch.stack([image, self._constraints.restrict(back)], 1)
 
     def training_pairs(
@@ -130,14 +132,16 @@ class WedgeTrainer:
             noise = filter_projections(noise, measurement.response)
         sinogram = sinogram + noise
         weights = measurement.weights.take(owner)
-        shared = self._whitener is None or len(self._whitener) == 1
+        whitener = self._whitener
+        if whitener is not None and len(whitener) > 1:
+            whitener = whitener[owner]
         solver = TotalVariation(
             model,
             sinogram,
             weights.step_ratio,
             self._constraints.nonnegative,
             self._constraints.support,
-            self._whitener if shared else self._whitener[owner],
+            whitener,
             weights.wedge_tv_weight,
         )
         tv_weight = weights.tv_weight(x)
@@ -145,7 +149,7 @@ class WedgeTrainer:
         image, _ = reweighted_rounds(
             solver, tv_weight, weights.edge_threshold(x), ROUNDS, ROUND_ITERATIONS, on_iteration=progress.step
         )
-        measured = measured_frequencies(measurement.model.theta, x.shape[1:], matrices).to(x)
+        measured = measured_frequencies(self._theta, x.shape[1:], matrices).to(x)
         return self.inputs(image, sinogram), truth, measured
 
     def train(
@@ -230,7 +234,8 @@ class WedgeLearning:
         (n, rows, cols) tensor
         """
         trainer = WedgeTrainer(self._measurement, self._seed)
-        first, before = x, None
+        first = x
+        before: torch.Tensor | None = None
         delta = 0.1 * float(upper_quantile(x).mean()) + torch.finfo(x.dtype).tiny
         with torch.no_grad():
             real = trainer.inputs(first, self._measurement.data)

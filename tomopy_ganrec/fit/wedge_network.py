@@ -49,7 +49,8 @@ class WedgeNetwork(nn.Module):
                 with torch.no_grad():
                     uniform = torch.rand(module.weight.shape, generator=rng, dtype=torch.float32) * 2 - 1
                     module.weight.copy_(uniform * bound)
-                    nn.init.zeros_(module.bias)
+                    if module.bias is not None:
+                        module.bias.zero_()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The repaired image."""

@@ -7,10 +7,13 @@ from typing import Protocol
 
 import torch
 
+from .forward_model import ForwardModel, data_scale
 from .operators import edge_weights, upper_quantile
 from .total_variation import TotalVariation
 
-__all__ = ["RoundCriterion", "linear_step", "reweighted_rounds"]
+__all__ = ["RoundCriterion", "linear_step", "reweighted_rounds", "total_variation"]
+
+ROUND_ITERATIONS = 40  # of a round of `total_variation`
 
 
 def linear_step(value: torch.Tensor, low: float, high: float) -> torch.Tensor:
@@ -46,8 +49,8 @@ class RoundCriterion(Protocol):
 
 def reweighted_rounds(
     solver: TotalVariation,
-    tv_weight: torch.Tensor,
-    edge_threshold: torch.Tensor | None,
+    tv_weight: torch.Tensor | float,
+    edge_threshold: torch.Tensor | float | None,
     rounds: int,
     iterations: int,
     criterion: RoundCriterion | None = None,
@@ -64,9 +67,9 @@ def reweighted_rounds(
     ----------
     solver : TotalVariation
         Of n slices.
-    tv_weight : (n, 1, 1) tensor
+    tv_weight : (n, 1, 1) tensor or float
         λ.
-    edge_threshold : (n, 1, 1) tensor or None
+    edge_threshold : (n, 1, 1) tensor, float or None
         ε, relative to the upper quantile of the image. None: plain total variation, without weights.
     rounds : int
         At most.
@@ -92,22 +95,19 @@ def reweighted_rounds(
     share = torch.ones(len(image)).to(image)  # of each slice's result that later rounds give
     result = torch.zeros_like(image)
     tiny = torch.finfo(image.dtype).tiny
-    scale = None if edge_threshold is None else edge_threshold * upper_quantile(image) + tiny
-    stopped = False
-
-    def watch() -> bool:
-        nonlocal stopped
-        stopped = stopped or bool(on_iteration and on_iteration())
-        return stopped
-
+    weight_of_slice = torch.as_tensor(tv_weight).to(image).expand(len(image), 1, 1)
+    threshold = scale = None
+    if edge_threshold is not None:
+        threshold = torch.as_tensor(edge_threshold).to(image).expand(len(image), 1, 1)
+        scale = threshold * upper_quantile(image) + tiny
     for k in range(1, rounds + 1):
         before = solver.x
-        if edge_threshold is not None and rescale_each_round and k > 1:
-            scale = edge_threshold[active] * upper_quantile(before) + tiny
+        if threshold is not None and rescale_each_round and k > 1:
+            scale = threshold[active] * upper_quantile(before) + tiny
         weight = 1.0 if scale is None else edge_weights(before, scale, across=solver.across)
-        solver.run(tv_weight, iterations, weight, watch)
+        solver.run(weight_of_slice, iterations, weight, on_iteration)
         number[active] = k
-        last = k == rounds or stopped
+        last = k == rounds or solver.stopped
         if criterion is None:
             if last:
                 return solver.x, number
@@ -122,6 +122,47 @@ def reweighted_rounds(
             break
         if len(remaining) < len(active):
             solver = solver.take(remaining)
-            active, share, tv_weight = active[remaining], share[remaining], tv_weight[remaining]
+            active, share = active[remaining], share[remaining]
+            weight_of_slice = weight_of_slice[remaining]
             scale = None if scale is None else scale[remaining]
     return result, number
+
+
+def total_variation(
+    model: ForwardModel,
+    sinogram: torch.Tensor,
+    tv_weight: float = 2.4e-4,
+    iterations: int = 250,
+    rounds: int = 0,
+    edge_threshold: float = 0.03,
+    step_ratio: float = 100.0,
+    nonnegative: bool = True,
+    mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """`TotalVariation` from an image of zeros: plain for ``rounds=0``, else edge-reweighted.
+
+    Parameters
+    ----------
+    model : ForwardModel
+    sinogram : (B, angles, columns) tensor
+    tv_weight : float
+        λ, relative to the scale of the data (`forward_model.data_scale`).
+    iterations : int
+        Of plain total variation; each round of reweighting has another 40.
+    rounds : int
+        Rounds of reweighting.
+    edge_threshold : float
+        ε, relative to the 99.8th percentile of the image after the plain iterations.
+    step_ratio, nonnegative, mask
+        As of `TotalVariation`.
+
+    Returns
+    -------
+    (B, rows, cols) tensor
+        Attenuation per detector column.
+    """
+    scale = data_scale(model, sinogram, mask)
+    solver = TotalVariation(model, sinogram / scale, step_ratio, nonnegative, mask)
+    solver.run(tv_weight, iterations)
+    image, _ = reweighted_rounds(solver, tv_weight, edge_threshold, rounds, ROUND_ITERATIONS)
+    return image * scale

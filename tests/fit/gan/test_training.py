@@ -7,7 +7,7 @@ import pytest
 import torch
 from fit_cases import QUICK, SHALE_LEVELS, measured, pixel_offsets, quality, run
 
-from tomopy_ganrec.fit.gan.training import NonNegative
+from tomopy_ganrec.fit.gan.generator import NonNegative
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.results import NonFiniteError
 

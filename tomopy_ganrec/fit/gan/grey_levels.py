@@ -1,6 +1,7 @@
 """Grey levels of a segmented material, found in the histogram of an image."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -79,7 +80,7 @@ def has_levels(x: torch.Tensor, levels: torch.Tensor, share: float = 0.8) -> tor
 
 
 def levels_of(
-    image: torch.Tensor, wanted: str | tuple[float, ...], scale: torch.Tensor, warn: bool = True
+    image: torch.Tensor, wanted: str | Sequence[float], scale: torch.Tensor, warn: bool = True
 ) -> torch.Tensor:
     """The grey levels of each slice, (B, L) relative to its scale, NaN for none.
 

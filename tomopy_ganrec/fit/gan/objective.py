@@ -82,9 +82,9 @@ class BestIterate:
     the single lowest one, rounding would decide which that is, and the slice would differ by 2e-3.
 
     Iterates whose data residual is above 1.6 times that of the start do not count, from 1.5 on they count less. The
-    bound guards the L1 loss: where its weight does not suit the data it can let go of them, and the objective alone
-    would follow. On random grains, 60 to 180°, fits that raised MSSIM had ratios up to 1.56, those that lost more than
-    0.005 had 1.7 and more. With levels `admissible` is 10: an image that overfits the projector's own errors has a
+    bound guards the L1 loss: where its weight does not suit the data, the image can drift away from them while the
+    objective falls. On random grains, 60 to 180°, fits that raised MSSIM had ratios up to 1.56, those that lost more
+    than 0.005 had 1.7 and more. With levels `admissible` is 10: an image that overfits the projector's own errors has a
     lower residual than the truth.
     """
 
@@ -142,7 +142,7 @@ class PlateauDetector:
         self._share = torch.ones(())
 
     def __call__(self, objective: torch.Tensor) -> torch.Tensor:
-        """How much iterates count after one with this objective (B,): from 1 to 0 for settled slices, (B,) on the CPU."""
+        """How much later iterates count, (B,) on the CPU from 1 to 0 for settled slices, given an objective (B,)."""
         objective = objective.double().cpu()
         if not self._lowest:
             self._share = torch.ones_like(objective)

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.solvers.forward_model import ForwardModel, field_of_view
+from tomopy_ganrec.solvers.forward_model import (
+    ForwardModel,
+    can_resample,
+    field_of_view,
+    pixel_size_of,
+    required_angles,
+)
 from tomopy_ganrec.solvers.operators import filter_projections
 
 from .constraints import Constraints
@@ -59,14 +65,14 @@ class Measurement:
     def of_area_means(
         cls, model: ForwardModel, sinogram: torch.Tensor, weights: RegularizationWeights, constraints: Constraints
     ) -> Measurement:
-        """Data of an object of which a pixel is the mean over its area; the model must be able to be `resampled`.
+        """Data of an object of which a pixel is the mean over its area; the model must know its own response.
 
         The data are compensated for the response of the projector, and their residual is weighed so that the noise
         stays white.
         """
         index = torch.arange(len(sinogram), device=sinogram.device)
-        fine = model.resampled(rays_per_bin=RAYS_PER_BIN)
-        response = pixel_response(model.theta, sinogram.shape[2], model.pixel_size, RAYS_PER_BIN).to(sinogram)
+        fine = _resampled(model)
+        response = _response(fine, sinogram)
         data = compensate_response(sinogram, response)
         return cls(index, fine, data, weights, constraints, response, response[None])
 
@@ -88,7 +94,9 @@ class Measurement:
     @property
     def whitener(self) -> torch.Tensor | None:
         """Weights of the frequencies of what the detector sees, (n or 1, 1, columns // 2 + 1)."""
-        return None if self.response is None else (self.spectrum / self.response)[:, :1]
+        if self.response is None or self.spectrum is None:
+            return None
+        return (self.spectrum / self.response)[:, :1]
 
     def noise(self, owner: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Fresh noise and model error such as `data` have.
@@ -106,14 +114,14 @@ class Measurement:
         sigma = self.weights.take(owner).residual_level(self.data) * self.data.shape[2] / 2
         shape = len(owner), *self.data.shape[1:]
         noise = torch.randn(shape, generator=rng, dtype=torch.float32).to(self.data) * sigma
-        if self.response is None:
-            return noise
-        return filter_projections(noise, 1 / self.spectrum_of(owner))
+        spectrum = self.spectrum_of(owner)
+        return noise if spectrum is None else filter_projections(noise, torch.reciprocal(spectrum))
 
     def spectrum_of(self, index: torch.Tensor) -> torch.Tensor | None:
         """The `spectrum` of some slices, by their place in this measurement."""
-        shared = self.spectrum is None or len(self.spectrum) == 1
-        return self.spectrum if shared else self.spectrum[index]
+        if self.spectrum is None or len(self.spectrum) == 1:
+            return self.spectrum
+        return self.spectrum[index]
 
     def single(self) -> Measurement:
         """The same in float32; the model stays as it is."""
@@ -142,30 +150,50 @@ class Measurement:
         return replace(self, spectrum=self.response * weight)
 
     def learn_noise(self, image: torch.Tensor, options: GanrecOptions) -> Measurement:
-        """With the noise and the model error that an image leaves in the data: frequency weights, λ and ε."""
+        """With the noise and the model error that an image leaves in data of area means: frequency weights, λ and ε."""
+        response, _ = self._frequencies()
+        theta = required_angles(self.model)
         columns = self.data.shape[2]
         residual = self.residual(self.model.forward_project(image))
         noise_level, high_level = residual_levels(residual / (columns / 2))
         weight, residual_level = whitening(noise_level, high_level, columns)
         levels = zip(self.weights.slices, noise_level.tolist(), residual_level.tolist(), strict=True)
-        weights = [
-            weights_from_residual(one, low, reference, self.model.theta, options) for one, low, reference in levels
-        ]
-        return replace(self, weights=RegularizationWeights(tuple(weights)), spectrum=self.response * weight)
+        weights = [weights_from_residual(one, low, reference, theta, options) for one, low, reference in levels]
+        return replace(self, weights=RegularizationWeights(tuple(weights)), spectrum=response * weight)
 
     def on_finer_grid(self, factor: int, tv_factor: float) -> Measurement:
         """The same data, of area means, on a grid `factor` times finer, with λ times `tv_factor`."""
-        model = self.model.resampled(pixel_size=self.model.pixel_size / factor, rays_per_bin=RAYS_PER_BIN)
-        response = pixel_response(model.theta, self.data.shape[2], model.pixel_size, RAYS_PER_BIN).to(self.data)
+        old_response, spectrum = self._frequencies()
+        model = _resampled(self.model, pixel_size_of(self.model) / factor)
+        response = _response(model, self.data)
         support = self.constraints.support
         if support is not None:
             support = field_of_view(model, self.data.device).to(self.data)
         return replace(
             self,
             model=model,
-            data=compensate_response(filter_projections(self.data, self.response), response),
+            data=compensate_response(filter_projections(self.data, old_response), response),
             weights=self.weights.scaled(tv_factor),
             constraints=replace(self.constraints, support=support),
             response=response,
-            spectrum=self.spectrum / self.response * response,
+            spectrum=spectrum / old_response * response,
         )
+
+    def _frequencies(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The response and the spectrum of area means."""
+        if self.response is None or self.spectrum is None:
+            raise ValueError("the pixels of this measurement are points, whose response is not known")
+        return self.response, self.spectrum
+
+
+def _resampled(model: ForwardModel, pixel_size: float | None = None) -> ForwardModel:
+    """The model with the rays, and perhaps the pixels, of area means."""
+    if not can_resample(model):
+        raise ValueError(f"the response of the forward model {type(model).__name__} is not known")
+    return model.resampled(pixel_size=pixel_size, rays_per_bin=RAYS_PER_BIN)
+
+
+def _response(model: ForwardModel, like: torch.Tensor) -> torch.Tensor:
+    """The response of a model's pixels, on the device and in the precision of sinograms `like`."""
+    theta, pixel_size = required_angles(model), pixel_size_of(model)
+    return pixel_response(theta, like.shape[2], pixel_size, RAYS_PER_BIN).to(like)

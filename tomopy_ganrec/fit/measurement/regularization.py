@@ -11,7 +11,7 @@ import torch
 
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.slice_record import SliceRecord
-from tomopy_ganrec.solvers.forward_model import ForwardModel
+from tomopy_ganrec.solvers.forward_model import ForwardModel, angles_of, center_of
 from tomopy_ganrec.solvers.wedge import measured_range
 
 from .noise import estimate_noise
@@ -175,9 +175,9 @@ def initial_weights(
         What is given there stands.
     """
     angles, columns = sinogram.shape[1:]
-    theta = getattr(model, "theta", None)
+    theta = angles_of(model)
     if options.noise == "auto":
-        center = float(np.mean(getattr(model, "center", columns / 2)))
+        center = float(np.mean(center_of(model)))
         evenly = torch.arange(angles, dtype=torch.float64) * math.pi / angles
         noise = estimate_noise(sinogram, evenly if theta is None else torch.as_tensor(theta), center).flatten().tolist()
     else:
