@@ -1,6 +1,7 @@
 """What every output of slices can do."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 
@@ -22,11 +23,14 @@ class Output:
         What is finished.
     records : list
         The record (dict) of each finished slice, None for the others. Of outputs on disk without arrays, such as histories.
+    path : Path or None
+        The file or folder of an output on disk.
     shared : bool
         A copy that was pickled to another process writes to the same place.
     """
 
     shared = True
+    path: Path | None = None
     _locks = ()
 
     def __init__(self, shape, first: int = 0):
