@@ -1,4 +1,4 @@
-"""Interfaces between a volume's reconstruction and its data: sources of sinograms, stores of slices, outputs with their progress."""
+"""Interfaces between the reconstruction of a volume and its data: sources of sinograms, stores of slices, outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Indices: TypeAlias = Sequence[int] | np.ndarray
 """Numbers of slices, counted from 0."""
 
 Record: TypeAlias = dict[str, Any]
-"""What is known of a reconstructed slice, as `tomopy_ganrec.ReconInfo.slices` lists it (see `tomopy_ganrec.slice_record`)."""
+"""What is known of a reconstructed slice, as `tomopy_ganrec.ReconInfo.slices` lists it (see `slice_record`)."""
 
 
 class SliceSource(Protocol):
@@ -52,7 +52,7 @@ class SliceStore(Protocol):
 
 
 class SliceSink(SliceStore, Protocol):
-    """An output that has begun and knows which of its slices are finished: all that `volume` needs of an `output_base.Output`."""
+    """An output that has begun and knows which slices are finished: all that `volume` needs of an `output_base.Output`."""
 
     @property
     def done(self) -> np.ndarray:
