@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tomopy_ganrec import io
-from tomopy_ganrec.io import disk_outputs
+from tomopy_ganrec.io import hdf5_output
 from tomopy_ganrec.io.journal import Journal, differences, plain
 from tomopy_ganrec.io.outputs import output_of
 
@@ -318,7 +318,7 @@ def test_a_full_disk(volume, disk, monkeypatch, what):
         if what == "fsync":
             patch.setattr(os, "fsync", full)
         elif disk.suffix:
-            patch.setattr(disk_outputs, "open", full, raising=False)
+            patch.setattr(hdf5_output, "open", full, raising=False)
         else:
             patch.setattr(tifffile, "imwrite", full)
         with pytest.raises(OSError, match=f"slices 3 to 4 cannot be written to .*{disk.name}: {FULL}") as caught:

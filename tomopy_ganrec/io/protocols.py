@@ -52,7 +52,7 @@ class SliceStore(Protocol):
 
 
 class SliceSink(SliceStore, Protocol):
-    """An output that has begun and knows which slices are finished: all that `volume` needs of an `output_base.Output`."""
+    """An output that has begun and knows which slices are finished: what `volume` needs of an `output_base.Output`."""
 
     @property
     def done(self) -> np.ndarray:

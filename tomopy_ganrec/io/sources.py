@@ -8,7 +8,7 @@ import numpy as np
 
 from tomopy_ganrec.validation import check_projections
 
-from .mapped_file import _flush, file_behind
+from .mapped_file import file_behind, flush
 
 __all__ = ["Source", "read_slices", "source_of"]
 
@@ -185,7 +185,7 @@ class ArraySource(Source):
         if self._mapped is None:
             return self.__dict__
         if self._mapped.writable and self._array is not None:
-            _flush(self._array)
+            flush(self._array)
         return dict(self.__dict__, _array=None)
 
 
