@@ -1,5 +1,6 @@
-"""Data that are no line integrals, or that the options do not suit, are noticed; what is in order is not."""
+"""Warnings of data that are no line integrals, or that the options do not suit; none of sound data."""
 
+import re
 import warnings
 
 import numpy as np
@@ -16,7 +17,7 @@ from tomopy_ganrec.benchmark.cases import Case, Wedge
 
 N = 64
 EACH = pytest.mark.parametrize("name", OBJECTS)
-WEDGES = pytest.mark.parametrize("wedge", ("180", "120", "51/70"))
+RANGES = pytest.mark.parametrize("angular_range", ("180", "120", "51/70"))
 KINDS = {
     "transmission": "look like transmission.*minus_log",
     "counts": "look like raw counts.*flat fields",
@@ -27,8 +28,8 @@ KINDS = {
 }
 
 
-def scan(name="shale", wedge="120", size=N, photons=None, seed=1000):
-    return Case(name, size, wedge, photons).slice(0, 1, seed)[1][None], Wedge(wedge).theta
+def scan(name="shale", angular_range="120", size=N, photons=None, seed=1000):
+    return Case(name, size, angular_range, photons).slice(0, 1, seed)[1][None], Wedge(angular_range).theta
 
 
 def transmission(data, least, photons=None, seed=0):
@@ -37,8 +38,8 @@ def transmission(data, least, photons=None, seed=0):
     return (t if photons is None else np.random.default_rng(seed).poisson(photons * t) / photons).astype(np.float32)
 
 
-def told(data, theta, center=None, size=None, **options):
-    """Which of `KINDS` is warned of."""
+def warned_of(data, theta, center=None, size=None, **options):
+    """The `KINDS` of warnings of these data."""
     center = np.full(len(data), data.shape[2] / 2 if center is None else center)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -46,44 +47,38 @@ def told(data, theta, center=None, size=None, **options):
             source_of(np.asarray(data), True), theta, center, size or (data.shape[2],) * 2, GanrecOptions(**options)
         )
     texts = [str(w.message) for w in caught]
-    found = [kind for kind, text in KINDS.items() if any(_matches(text, message) for message in texts)]
-    assert len(found) == len(texts) and warned is bool(texts)
-    return found
-
-
-def _matches(pattern, text):
-    import re
-
-    return re.search(pattern, text, re.DOTALL) is not None
+    kinds = [kind for kind, pattern in KINDS.items() if any(re.search(pattern, text, re.DOTALL) for text in texts)]
+    assert len(kinds) == len(texts) and warned is bool(texts)
+    return kinds
 
 
 @EACH
-@WEDGES
+@RANGES
 @pytest.mark.parametrize("photons", (None, 1e5, 1e3))
-def test_line_integrals_are_welcome(name, wedge, photons):
-    data, theta = scan(name, wedge, photons=photons)
-    clean, _ = scan(name, wedge)
+def test_line_integrals_give_no_warning(name, angular_range, photons):
+    data, theta = scan(name, angular_range, photons=photons)
+    clean, _ = scan(name, angular_range)
     for shift in (0, 0.02, -0.02):  # a flat field that drifted
-        assert told(data + np.float32(shift * clean.max()), theta) == []
-    assert told(data, theta, N / 2 + 2) == []
+        assert warned_of(data + np.float32(shift * clean.max()), theta) == []
+    assert warned_of(data, theta, N / 2 + 2) == []
     assert (
-        told(np.rint(clean), theta) == told(np.rint(clean).astype(np.uint16), theta) == []
+        warned_of(np.rint(clean), theta) == warned_of(np.rint(clean).astype(np.uint16), theta) == []
     )  # whole numbers, and large ones, are no counts
-    assert told(data * 1e20, theta) == told(data * 1e-30, theta) == []
-    assert told(np.pad(data, ((0, 0), (0, 0), (20, 20))), theta) == []
+    assert warned_of(data * 1e20, theta) == warned_of(data * 1e-30, theta) == []
+    assert warned_of(np.pad(data, ((0, 0), (0, 0), (20, 20))), theta) == []
 
 
 @EACH
-@WEDGES
+@RANGES
 @pytest.mark.parametrize("least", (0.17, 0.5, 0.8))
-def test_transmission_is_noticed(name, wedge, least):
-    data, theta = scan(name, wedge)
+def test_transmission_is_noticed(name, angular_range, least):
+    data, theta = scan(name, angular_range)
     for photons in (None, 1e5, 1e3):
-        assert told(transmission(data, least, photons), theta) == ["transmission"]
+        assert warned_of(transmission(data, least, photons), theta) == ["transmission"]
     gains = np.random.default_rng(0).normal(1, 0.02, N)
     for flat in (2e4, 500):  # by what they look like, not by their size
         counts = np.random.default_rng(1).poisson(flat * gains * transmission(data, least)) + 20
-        assert told(counts.astype(np.uint16), theta) == ["counts"]
+        assert warned_of(counts.astype(np.uint16), theta) == ["counts"]
 
 
 @pytest.mark.parametrize("radius", (4, 16, 30))
@@ -94,7 +89,7 @@ def test_transmission_of_discs_of_any_size(radius, offset):
     offset = min(offset if offset > 1 else offset * (N / 2 - radius), N / 2 - radius)
     t = np.arange(N) + 0.5 - N / 2 - offset * np.cos(theta)[:, None]
     data = 2 * np.sqrt(np.maximum(radius**2 - t**2, 0))[None]
-    assert told(transmission(data, 0.5), theta) == ["transmission"] and told(data, theta) == []
+    assert warned_of(transmission(data, 0.5), theta) == ["transmission"] and warned_of(data, theta) == []
 
 
 def test_one_warning_for_many_slices_wherever_they_lie(tmp_path):
@@ -115,23 +110,23 @@ def test_one_warning_for_many_slices_wherever_they_lie(tmp_path):
 def test_negative_data(name, share):
     data, theta = scan(name, photons=1e4)
     data = -data if share == 1 else data - np.float32(share) * data.mean()  # reversed logarithm; phase without its mean
-    assert told(data, theta) == ["negative"] and told(data, theta, nonnegative=False) == []
+    assert warned_of(data, theta) == ["negative"] and warned_of(data, theta, nonnegative=False) == []
 
 
 def test_noise_below_zero_is_none():
     rng = np.random.default_rng(0)
     theta = np.linspace(0, 3, 90)
     for data in (rng.normal(size=(3, 90, N)), rng.uniform(size=(1, 90, N)), np.zeros((1, 90, N))):
-        assert told(data, theta) == []
+        assert warned_of(data, theta) == []
 
 
 @EACH
-@WEDGES
-def test_a_sample_wider_than_the_detector(name, wedge):
-    data, theta = scan(name, wedge)
+@RANGES
+def test_a_sample_wider_than_the_detector(name, angular_range):
+    data, theta = scan(name, angular_range)
     cut = data[..., N // 4 : -N // 4]
-    assert told(cut, theta) == ["wide"] and told(cut, theta, size=(N, N), mask=False) == []
-    assert told(cut, theta, size=(N, N)) == ["wide"]  # with the mask nothing is outside of what a turn sees
+    assert warned_of(cut, theta) == ["wide"] and warned_of(cut, theta, size=(N, N), mask=False) == []
+    assert warned_of(cut, theta, size=(N, N)) == ["wide"]  # with the mask nothing is outside of what a turn sees
 
 
 @pytest.mark.parametrize("name", ("shale", "foam", "textured"))
@@ -144,7 +139,7 @@ def test_half_acquisition(name, mirrored, beside):
     if mirrored:
         turn, center = turn[..., ::-1], beside
     theta = np.concatenate([theta, theta + np.pi])
-    assert told(turn, theta, center) == ["grid"] and told(turn, theta, center, (N, N)) == []
+    assert warned_of(turn, theta, center) == ["grid"] and warned_of(turn, theta, center, (N, N)) == []
     with pytest.warns(UserWarning, match="reaches beyond") as caught:
         warn_of_data(
             source_of(np.ascontiguousarray(turn), True),
@@ -155,23 +150,23 @@ def test_half_acquisition(name, mirrored, beside):
         )
     words = str(caught[0].message)
     need = int(words.split("num_gridx=")[1].split(",")[0])
-    assert told(turn, theta, center, (need, need)) == [] and need <= N + 4
+    assert warned_of(turn, theta, center, (need, need)) == [] and need <= N + 4
 
 
 def test_levels_far_from_the_data():
     data, theta = scan("shale")
-    assert told(data, theta, levels=(0, 0.5, 1.0)) == told(data, theta, levels="auto") == []
-    assert told(data * 1e19, theta, levels=(0, 0.5e19, 1e19)) == []
+    assert warned_of(data, theta, levels=(0, 0.5, 1.0)) == warned_of(data, theta, levels="auto") == []
+    assert warned_of(data * 1e19, theta, levels=(0, 0.5e19, 1e19)) == []
     for levels in ((0, 30.0), (20.0, 25.0), (0, 1e-3)):
-        assert told(data, theta, levels=levels) == ["levels"]
-    assert told(data * 0.01, theta, levels=(0.1, 0.2)) == ["levels"]
+        assert warned_of(data, theta, levels=levels) == ["levels"]
+    assert warned_of(data * 0.01, theta, levels=(0.1, 0.2)) == ["levels"]
 
 
-def test_slices_that_are_not_finite_are_left_to_the_one_who_refuses_them():
+def test_slices_that_are_not_finite_give_no_warning():
     data, theta = scan()
     data = np.repeat(data, 3, 0)
     data[1, 0, 0] = np.nan
-    assert told(data, theta) == [] and told(np.full_like(data, np.nan), theta) == []
+    assert warned_of(data, theta) == [] and warned_of(np.full_like(data, np.nan), theta) == []
 
 
 def test_inside_tomopy_the_caller_is_named():

@@ -1,4 +1,4 @@
-"""Angles: units, what cannot be, several turns, repeats, and angles that are given."""
+"""Angles of scans: units and mistaken ones, several turns, repeats, and angles that the user gives."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What is refused before anything is computed."""
+"""Checks of data, angles, centres and grids before anything is computed."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,17 @@ def data(slices=3, angles=20, columns=16):
     return np.zeros((slices, angles, columns), np.float32)
 
 
-@pytest.mark.parametrize("shape, order, words", [
-    ((3, 20, 16), False, "axis 1 of the data.*slices and angles change places.*or sinogram_order=True"),
-    ((20, 3, 16), True, "axis 0 of the data.*slices and angles change places.*without sinogram_order=True"),
-    ((16, 3, 20), False, "axis 2 of the data.*columns and angles change places"),
-    ((1, 20, 16), False, "axis 1 of the data"),
-    ((20, 1, 16), True, "axis 0 of the data"),
-    ((3, 16, 20), True, "axis 2 of the data.*columns and angles change places"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "shape, order, words",
+    [
+        ((3, 20, 16), False, "axis 1 of the data.*slices and angles change places.*or sinogram_order=True"),
+        ((20, 3, 16), True, "axis 0 of the data.*slices and angles change places.*without sinogram_order=True"),
+        ((16, 3, 20), False, "axis 2 of the data.*columns and angles change places"),
+        ((1, 20, 16), False, "axis 1 of the data"),
+        ((20, 1, 16), True, "axis 0 of the data"),
+        ((3, 16, 20), True, "axis 2 of the data.*columns and angles change places"),
+    ],
+)
 def test_axes_in_another_order_are_named(shape, order, words):
     with pytest.raises(ValueError, match=f"theta has 20 angles.*{words}"):
         recon(np.zeros(shape, np.float32), np.linspace(0, 3, 20), sinogram_order=order)
@@ -100,10 +103,18 @@ def test_slices_in_any_order_are_named():
     check_finite(data(), [1, 2, 3])
 
 
-@pytest.mark.parametrize("options", (
-    dict(quality="fast"), dict(num_iter=3), dict(init="sirt", num_iter=2), dict(init="fbp", num_iter=2), dict(init="none", num_iter=2),
-    dict(joint_slices=2, quality="fast"), dict(preset="paper", num_iter=1),
-))  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    (
+        dict(quality="fast"),
+        dict(num_iter=3),
+        dict(init="sirt", num_iter=2),
+        dict(init="fbp", num_iter=2),
+        dict(init="none", num_iter=2),
+        dict(joint_slices=2, quality="fast"),
+        dict(preset="paper", num_iter=1),
+    ),
+)
 def test_data_of_any_size_give_an_image_of_that_size(options):
     y, x = np.mgrid[:24, :24] - 11.5
     theta = np.linspace(0, 3, 40)

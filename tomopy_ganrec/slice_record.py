@@ -1,13 +1,14 @@
-"""The record of a reconstructed slice: what a fit reports, the journal keeps, and a slice that starts from it needs."""
+"""The record of a reconstructed slice: reported by a fit, kept in the journal, and used by a warm start from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 __all__ = ["SliceRecord", "renamed_record"]
 
-# The names that fields had while 0.1.0 was written; journals of that time are still read.
+# Names of fields in journals from before they were renamed, which are still read.
 RENAMED = {
     "pixels": "pixel_model",
     "strength": "tv_weight",
@@ -32,7 +33,8 @@ class SliceRecord:
     noise : float
         Standard deviation of the data's noise, in their units.
     relative_noise : float
-        The same relative to the scale of the data and half the detector's columns, as are `residual_level` and `noise_level`.
+        The same relative to the scale of the data and half the detector's columns, as are `residual_level` and
+        `noise_level`.
     residual_level, noise_level : float
         What the residual should be, and its part that is noise.
     tv_weight, edge_threshold, wedge_tv_weight : float
@@ -73,21 +75,32 @@ class SliceRecord:
     levels: list[float] | None
     stopped: str
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, record: Mapping) -> SliceRecord | None:
-        """A record from a dictionary that may hold more, or None where fields are missing, as with ``preset='paper'``."""
+    def from_json(cls, record: Mapping[str, Any]) -> SliceRecord | None:
+        """A record from a dictionary that may hold more; None where fields are missing, as with ``preset='paper'``."""
         names = [field.name for field in fields(cls)]
         if not all(name in record for name in names):
             return None
         return cls(**{name: record[name] for name in names})
 
 
-def renamed_record(record: Mapping) -> dict:
-    """A record's dictionary with the names and values that its fields have now (`RENAMED`)."""
+def renamed_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record's dictionary with the present names and values of its fields.
+
+    Parameters
+    ----------
+    record : mapping
+        Under the present names, or those of `RENAMED` and `RENAMED_PIXEL_MODELS`.
+
+    Returns
+    -------
+    dict
+        A new one.
+    """
     named = {RENAMED.get(name, name): value for name, value in record.items()}
     if isinstance(named.get("pixel_model"), str):
         named["pixel_model"] = RENAMED_PIXEL_MODELS.get(named["pixel_model"], named["pixel_model"])

@@ -1,4 +1,7 @@
-"""What is refused before anything is computed."""
+"""Checks of the data, angles, centres and grid before anything is computed."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,25 +19,29 @@ __all__ = [
     "check_theta",
 ]
 
-LEAST = 4  # rows, columns and detector columns
-MOST = 64  # times the detector's columns: rows and columns of a slice; two such widths hold what is seen from all directions
+MIN_SIZE = 4  # rows, columns and detector columns
+# Rows and columns of a slice, relative to the detector's columns; twice the columns hold all that is seen from all
+# directions.
+MAX_GRID_FACTOR = 64
 
 
-def check_theta(theta, angles: int, trust: bool = False) -> np.ndarray:
+def check_theta(theta: Any, angles: int, trust: bool = False) -> np.ndarray:
     """`theta` as (angles,) float64 radians; more than two turns are folded into one, with a note in the log.
 
     Parameters
     ----------
-    theta : array_like
+    theta : (angles,) array_like
+        Radians.
     angles : int
         Projections of the data.
     trust : bool
-        Take them as they are, as the option ``trust_theta`` says.
+        Take the angles as they are, as the option ``trust_theta`` says.
 
     Raises
     ------
     ValueError
-        For a wrong number of angles, values that are not finite or all equal, degrees, and a range of a few degrees only.
+        For a wrong number of angles, values that are not finite or all equal, degrees, and a range of a few degrees
+        only.
     """
     theta = real_numbers(theta, np.float64, "theta", "one angle in radians for each projection")
     if theta.ndim != 1 or theta.size != angles:
@@ -50,8 +57,8 @@ def check_theta(theta, angles: int, trust: bool = False) -> np.ndarray:
     return fold(theta, 2 * np.pi)
 
 
-def check_array(tomo):
-    """`tomo` itself if it has a shape, else as an array.
+def check_array(tomo: Any) -> Any:
+    """`tomo` itself if it has a shape, otherwise as a numpy.ndarray.
 
     Raises
     ------
@@ -66,8 +73,8 @@ def check_array(tomo):
         raise ValueError("the data are lists of unequal lengths; give one array of (angles, slices, columns)") from None
 
 
-def check_order(theta, shape: tuple[int, ...], sinogram_order: bool) -> None:
-    """Refuse data whose axes stand in another order than `sinogram_order` says, as the number of angles shows.
+def check_order(theta: Any, shape: Sequence[int], sinogram_order: bool) -> None:
+    """Refuse data whose axes are in another order than `sinogram_order` says, as the number of angles shows.
 
     Parameters
     ----------
@@ -87,18 +94,23 @@ def check_order(theta, shape: tuple[int, ...], sinogram_order: bool) -> None:
         return
     if count == shape[1 - right]:
         axis, changed = 1 - right, "slices and angles"
-        remedy = f"give (angles, slices, columns){' without sinogram_order=True' if sinogram_order else ', or sinogram_order=True'}"
+        order_hint = " without sinogram_order=True" if sinogram_order else ", or sinogram_order=True"
+        remedy = f"Give (angles, slices, columns){order_hint}"
     else:
         axis, changed = 2, "columns and angles"
-        remedy = f"give ({'slices, angles' if sinogram_order else 'angles, slices'}, columns)"
+        remedy = f"Give ({'slices, angles' if sinogram_order else 'angles, slices'}, columns)"
     raise ValueError(
-        f"theta has {count} angles, and so has axis {axis} of the data of shape {tuple(shape)}; axis {right}, where the projections should be, has "
-        f"{shape[right]}. Did {changed} change places? {remedy[0].upper()}{remedy[1:]}"
+        f"theta has {count} angles, and so has axis {axis} of the data of shape {tuple(shape)}; axis {right}, where "
+        f"the projections should be, has {shape[right]}. Did {changed} change places? {remedy}"
     )
 
 
 def check_projections(tomo: np.ndarray) -> None:
-    """Refuse sinograms (slices, angles, columns) that nothing can be reconstructed from.
+    """Refuse sinograms from which nothing can be reconstructed.
+
+    Parameters
+    ----------
+    tomo : (slices, angles, columns) array
 
     Raises
     ------
@@ -107,7 +119,8 @@ def check_projections(tomo: np.ndarray) -> None:
     """
     if tomo.ndim != 3:
         raise ValueError(
-            f"the data have {tomo.ndim} dimensions, shape {tomo.shape}; give (angles, slices, columns), in sinogram order (slices, angles, columns)"
+            f"the data have {tomo.ndim} dimensions, shape {tomo.shape}; give (angles, slices, columns), in sinogram "
+            "order (slices, angles, columns)"
         )
     slices, angles, columns = tomo.shape
     if slices < 1:
@@ -116,22 +129,22 @@ def check_projections(tomo: np.ndarray) -> None:
         raise ValueError(
             f"the data hold {angles} projections; a tomogram needs at least 2, and many more to look like anything"
         )
-    if columns < LEAST:
+    if columns < MIN_SIZE:
         raise ValueError(
-            f"the projections are {columns} column{'' if columns == 1 else 's'} wide; a slice needs at least {LEAST}, or did slices and columns "
-            "change places?"
+            f"the projections are {columns} column{'' if columns == 1 else 's'} wide; a slice needs at least "
+            f"{MIN_SIZE}, or did slices and columns change places?"
         )
     check_finite(tomo)
 
 
-def check_finite(tomo: np.ndarray, slices=None) -> None:
+def check_finite(tomo: np.ndarray, slices: Sequence[int] | np.ndarray | None = None) -> None:
     """Refuse sinograms with NaN or infinity.
 
     Parameters
     ----------
     tomo : (n, angles, columns) array
     slices : (n,) int array_like, optional
-        Where they stand in the volume, for the message; default: 0 to n − 1.
+        Their numbers in the volume, for the message; default: 0 to n − 1.
 
     Raises
     ------
@@ -143,32 +156,53 @@ def check_finite(tomo: np.ndarray, slices=None) -> None:
     first = [int(i) for i in np.argwhere(~finite)[0]]
     if slices is not None:
         first[0] = int(slices[first[0]])
+    among = "" if slices is None else " among the slices read last"
     raise ValueError(
-        f"the data hold {int((~finite).sum())} values that are NaN or infinite{'' if slices is None else ' among the slices read last'}, the first "
-        f"at (slice, angle, column) = {tuple(first)}; repair them first, e.g. with tomopy.misc.corr.remove_nan, or check the flat fields for zeros"
+        f"the data hold {int((~finite).sum())} values that are NaN or infinite{among}, the first at (slice, angle, "
+        f"column) = {tuple(first)}; repair them first, e.g. with tomopy.misc.corr.remove_nan, or check the flat fields "
+        "for zeros"
     )
 
 
 def check_size(size: tuple[int, int], columns: int) -> None:
-    """Refuse grids that are too small, or far larger than what the detector's `columns` can see.
+    """Refuse grids that are too small, or far larger than what the detector can see.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Rows and columns.
+    columns : int
+        Of the detector.
 
     Raises
     ------
     ValueError
     """
-    if min(size) < LEAST:
+    grid = f"the grid has {size[0]} rows and {size[1]} columns (num_gridx={size[0]}, num_gridy={size[1]})"
+    if min(size) < MIN_SIZE:
+        raise ValueError(f"{grid}; a slice needs at least {MIN_SIZE} of each")
+    if max(size) > MAX_GRID_FACTOR * columns:
         raise ValueError(
-            f"the grid has {size[0]} rows and {size[1]} columns (num_gridx={size[0]}, num_gridy={size[1]}); a slice needs at least {LEAST} of each"
-        )
-    if max(size) > MOST * columns:
-        raise ValueError(
-            f"the grid has {size[0]} rows and {size[1]} columns (num_gridx={size[0]}, num_gridy={size[1]}), the detector {columns} columns: give "
-            f"at most {MOST * columns} of each. What is further from the axis than {columns} columns is seen from a few directions only"
+            f"{grid}, the detector {columns} columns: give at most {MAX_GRID_FACTOR * columns} of each. What is "
+            f"further from the axis than {columns} columns is seen from a few directions only"
         )
 
 
-def check_centers(center, slices: int, columns: int, convention: str = "edge") -> np.ndarray:
-    """The rotation axis of each slice in the edge convention, (slices,) float64.
+def check_centers(center: Any, slices: int, columns: int, convention: Literal["edge", "index"] = "edge") -> np.ndarray:
+    """The rotation axis of each slice in the edge convention.
+
+    Parameters
+    ----------
+    center : float or (slices,) array_like, optional
+        Detector column of the axis; None for the middle of the detector.
+    slices, columns : int
+        Of the data.
+    convention : {'edge', 'index'}
+        Of `center`: 0 at the first column's outer edge, or at its middle.
+
+    Returns
+    -------
+    (slices,) float64 array
 
     Raises
     ------
@@ -179,7 +213,7 @@ def check_centers(center, slices: int, columns: int, convention: str = "edge") -
     center = real_numbers(
         center, np.float64, "center", "the column of the rotation axis, one number or one for each slice"
     )
-    if center.ndim > 1 or center.ndim == 1 and center.size not in (1, slices):
+    if center.ndim > 1 or (center.ndim == 1 and center.size not in (1, slices)):
         raise ValueError(
             f"center has shape {center.shape}, the data {slices} slices; give one number, or one for each slice"
         )
@@ -187,19 +221,27 @@ def check_centers(center, slices: int, columns: int, convention: str = "edge") -
     bad = np.flatnonzero(~np.isfinite(centers))
     if bad.size:
         raise ValueError(
-            f"center is {centers[bad[0]]} for slice {bad[0]}; give the column of the rotation axis, or None for the middle of the detector"
+            f"center is {centers[bad[0]]} for slice {bad[0]}; give the column of the rotation axis, or None for the "
+            "middle of the detector"
         )
     edge = centers + 0.5 if convention == "index" else centers
     off = np.flatnonzero((edge < 0) | (edge > columns))
     if off.size:
         raise ValueError(
-            f"center {centers[off[0]]:.6g} of slice {off[0]} is off the detector of {columns} columns; it is counted in columns from the first"
+            f"center {centers[off[0]]:.6g} of slice {off[0]} is off the detector of {columns} columns; it is counted "
+            "in columns from the first"
         )
     return edge
 
 
-def check_init(init, shape: tuple[int, int, int]) -> np.ndarray:
-    """`init_recon` as a float32 array of `shape` (slices, rows, columns).
+def check_init(init: Any, shape: tuple[int, int, int]) -> np.ndarray:
+    """`init_recon` as a float32 array.
+
+    Parameters
+    ----------
+    init : array_like
+    shape : (int, int, int)
+        Slices, rows, columns of the reconstruction.
 
     Raises
     ------

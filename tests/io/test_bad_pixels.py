@@ -1,4 +1,4 @@
-"""Wrong values of a detector: found, counted, interpolated; and sound slices left as they are."""
+"""Wrong values of a detector are found, counted and interpolated; sound slices stay as they are."""
 
 import numpy as np
 import pytest
@@ -156,7 +156,7 @@ def test_zeros_beside_few_photons_do_not_become_large_integrals():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 8), (2, 2), (2, 8), (3, 4), (4, 3), (5, 2), (6, 5)])
 @pytest.mark.parametrize("fill", [0.5, 0.0, np.nan])
-def test_too_few_values_to_judge(shape, fill):
+def test_too_few_values_to_find_wrong_ones(shape, fill):
     values = np.full(shape, 0.5)
     values[0, 0] = fill
     found = repair(values, np.arange(shape[0]) * 10.0)
@@ -164,7 +164,7 @@ def test_too_few_values_to_judge(shape, fill):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 1.0])
-def test_what_cannot_be_repaired_is_said(share):
+def test_slices_that_cannot_be_repaired_give_a_reason(share):
     degrees, _, data, flat = slice_of()
     where = np.arange(0, 48)[np.random.default_rng(0).permutation(48) < share * 48]
     data[:, where] = flat[where] = DARK

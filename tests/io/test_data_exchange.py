@@ -53,7 +53,7 @@ def test_reads_line_integrals_and_radians(scan, reader):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_slices_and_wedge(scan, reader):
+def test_slices_and_angular_range(scan, reader):
     path, integrals = scan
     projections, theta = io.read_projections(path, slices=(1, 3), angles="0:120", reader=reader)
     np.testing.assert_allclose(projections, integrals[:8, 1:3], atol=2e-5)
@@ -81,7 +81,7 @@ def test_dead_pixels_stay_finite():
         io.normalize(np.ones((2, 2, 3)), flat)
 
 
-def test_what_cannot_be_read_is_named(scan, tmp_path):
+def test_files_that_cannot_be_read_are_named(scan, tmp_path):
     path, _ = scan
     with pytest.raises(FileNotFoundError, match="no file"):
         io.read_projections(tmp_path / "nothing.h5")

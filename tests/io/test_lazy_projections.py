@@ -71,7 +71,7 @@ def test_the_same_numbers_as_read_at_once(tmp_path, parts, minus_log):
     assert np.asarray(projections, np.float64).dtype == np.float64
 
 
-def test_selected_slices_and_wedge(scan):
+def test_selected_slices_and_angular_range(scan):
     chosen = dict(slices=(2, 7), angles="30:120")
     whole, theta = io.read_projections(scan, reader="h5py", **chosen)
     projections, lazy_theta = open_projections(scan, **chosen)
@@ -79,7 +79,7 @@ def test_selected_slices_and_wedge(scan):
     np.testing.assert_array_equal(lazy_theta, theta)
     np.testing.assert_array_equal(projections[:, 1:3], whole[:, 1:3])
     np.testing.assert_array_equal(projections[[4, 0], 1:3], whole[[4, 0], 1:3])
-    with h5py.File(scan, "r+") as file:  # a wedge that is not one run of projections
+    with h5py.File(scan, "r+") as file:  # a range that is not one run of projections
         file["exchange/theta"][:] = np.arange(12) * 75.0 % 180
     whole, theta = io.read_projections(scan, reader="h5py", angles=(0, 100))
     projections, lazy_theta = open_projections(scan, angles=(0, 100))
@@ -118,7 +118,7 @@ def test_a_scan_without_angles(tmp_path):
     np.testing.assert_allclose(np.rad2deg(theta), np.arange(12) * 15)
 
 
-def test_what_cannot_be_read_is_named_as_by_read_projections(scan, tmp_path):
+def test_files_that_cannot_be_read_are_named_as_by_read_projections(scan, tmp_path):
     text = tmp_path / "text.h5"
     text.write_text("not HDF5")
     other, flat, count = tmp_path / "other.h5", tmp_path / "flat.h5", tmp_path / "count.h5"

@@ -1,4 +1,4 @@
-"""One call for each output: who comes second is refused, a run that was killed is in nobody's way, and nothing of others is touched."""
+"""Locks on outputs: a second call is refused, a killed run blocks nobody, and no file of anybody else is changed."""
 
 import errno
 import fcntl
@@ -30,7 +30,8 @@ QUICK = dict(sinogram_order=True, num_iter=1, reweight_rounds=1, pixel_model="po
 
 
 def call(pipe, out, seed, kind):
-    """In a process of its own: begins when it is told to, and says what came of it; with kind='wait' also from its first callback."""
+    """Reconstruct in a process of its own, once "go" comes, and send the outcome; with kind='wait' also wait for it in
+    the first callback."""
     torch.set_num_threads(1)
     if kind == "memmap":
         out = np.memmap(out, np.float32, "r+", 0, SHAPE)
@@ -93,7 +94,8 @@ def volume_of(path):
     return np.stack([tifffile.imread(path / f"recon_{k:05d}.tiff") for k in range(SHAPE[0])])
 
 
-def rubbish(folder):
+def leftovers(folder):
+    """Temporary files and locks."""
     return [path for path in folder.rglob("*") if path.suffix in (".part", ".lock")]
 
 
@@ -113,17 +115,19 @@ def test_of_two_processes_at_the_same_moment_one_is_refused(start, disk, seeds, 
     processes = [start(disk, seed) for seed in seeds]
     go(*processes)
     answers = [answer(process) for process in processes]
-    good = [seed for seed, told in zip(seeds, answers, strict=True) if told == "ok"]
+    good = [seed for seed, message in zip(seeds, answers, strict=True) if message == "ok"]
     volume = volume_of(disk)
     assert good and all(np.allclose(volume, expected[seed], atol=1e-4) for seed in good)
-    for told, other in zip(answers, reversed(processes), strict=True):
+    for message, other in zip(answers, reversed(processes), strict=True):
         named = (
-            told.startswith("BlockingIOError")
-            and f"(process {other.pid} on " in told
-            and "choose another place" in told
+            message.startswith("BlockingIOError")
+            and f"(process {other.pid} on " in message
+            and "choose another place" in message
         )
-        assert named or told == "ok" or "was begun for something else: options.seed" in told  # the other had ended
-    assert not rubbish(disk.parent)
+        assert (
+            named or message == "ok" or "was begun for something else: options.seed" in message
+        )  # the other had ended
+    assert not leftovers(disk.parent)
 
 
 def test_while_one_is_at_work_the_other_is_refused_and_touches_nothing(start, disk, expected):
@@ -132,8 +136,8 @@ def test_while_one_is_at_work_the_other_is_refused_and_touches_nothing(start, di
     assert answer(first) == "waiting"
     before = {path: path.read_bytes() for path in disk.parent.rglob("*") if path.is_file()}
     go(second)
-    told = answer(second)
-    assert told.startswith(
+    message = answer(second)
+    assert message.startswith(
         f"BlockingIOError {disk} is being written by another reconstruction (process {first.pid} on "
     )
     assert {path: path.read_bytes() for path in disk.parent.rglob("*") if path.is_file()} == before
@@ -141,17 +145,17 @@ def test_while_one_is_at_work_the_other_is_refused_and_touches_nothing(start, di
         recon(DATA, THETA, out=disk, seed=3, **QUICK)
 
 
-def test_a_killed_one_is_in_nobodys_way(start, disk):
+def test_a_killed_run_blocks_nobody(start, disk):
     whole = recon(DATA, THETA, **QUICK)
     process = start(disk, 0, "wait")
     go(process)
     assert answer(process) == "waiting"
     process.kill()
     process.join()
-    assert [path.suffix for path in rubbish(disk.parent)] == [".lock"]  # it was really held
+    assert [path.suffix for path in leftovers(disk.parent)] == [".lock"]  # it was really held
     assert recon(DATA, THETA, out=disk, **QUICK) == disk
     np.testing.assert_allclose(volume_of(disk), whole, atol=1e-4)
-    assert not rubbish(disk.parent)
+    assert not leftovers(disk.parent)
 
 
 def test_what_its_children_keep_open_does_not_keep_the_lock(disk):
@@ -250,8 +254,8 @@ def test_a_mapped_array_in_two_processes(start, tmp_path):
     output.begin({}, alone=True)
     process = start(tmp_path / "out.raw", 0, "memmap")
     go(process)
-    told = answer(process)
-    assert told.startswith(
+    message = answer(process)
+    assert message.startswith(
         f"BlockingIOError {tmp_path / 'out.raw'} is being written by another reconstruction (process {os.getpid()} on "
     )
     output.close()
@@ -263,7 +267,7 @@ def test_a_mapped_array_in_two_processes(start, tmp_path):
 # The lock itself
 
 
-def test_a_lock_is_collected_and_goes(tmp_path):
+def test_a_lock_that_is_garbage_collected_is_released(tmp_path):
     lock = FileLock(tmp_path / "x.lock", tmp_path / "x")
     lock.acquire()
     assert json.loads((tmp_path / "x.lock").read_text())["pid"] == os.getpid()
@@ -370,7 +374,7 @@ def test_a_begin_that_fails_gives_the_lock_back(disk):
     for _ in range(2):
         with pytest.raises(FileExistsError, match="was not begun by such a reconstruction"):
             recon(DATA, THETA, out=disk, **QUICK)
-    assert not rubbish(disk.parent)
+    assert not leftovers(disk.parent)
 
 
 def test_a_view_that_is_hard_to_compare_counts_as_shared():

@@ -19,7 +19,7 @@ def data():
 
 
 def same(source, data):
-    """Whether a source reads `data` (angles, slices, columns) however it is asked."""
+    """Assert that a source reads `data` (angles, slices, columns) whatever slices are asked for."""
     sinograms = data.swapaxes(0, 1).astype(np.float32)
     assert source.shape == sinograms.shape
     for indices in ([3], [2, 3, 4], [1, 4, 7, 10], [0, 1, 5, 6, 11], [7, 2, 2, 9], []):
@@ -29,6 +29,7 @@ def same(source, data):
 
 
 def again(thing):
+    """A pickled copy."""
     return pickle.loads(pickle.dumps(thing))
 
 
@@ -174,7 +175,7 @@ def test_hdf5(tmp_path, data):
         pickle.loads(packed).read([4])
 
 
-def test_hdf5_datasets_that_will_not_do(tmp_path, data):
+def test_hdf5_datasets_that_cannot_be_used(tmp_path, data):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "memory.h5", "w", driver="core", backing_store=False) as file:
         file["data"] = data
@@ -240,7 +241,7 @@ def test_dask_leaves_an_active_cluster_alone(data):
     assert (found == np.float32(os.getpid())).all()
 
 
-def test_failing_storage_names_the_slices(data):
+def test_errors_of_the_storage_name_the_slices(data):
     class Broken(Counting):
         filename = "far/away.xyz"
 

@@ -1,33 +1,37 @@
-"""Which flat fields, dark fields and projections of a scan are what they are called, by a few of their rows."""
+"""Tests of whether flat fields, dark fields and projections are what they are called, from a few detector rows."""
 
 import warnings
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from .bad_pixels import bad_columns
 
 __all__ = [
+    "check_fields",
     "empty_projections",
+    "first_numbers",
     "mean_field",
     "outlying_fields",
     "refuse_deeply_wrapped",
     "refuse_without_flat",
     "refuse_wrapped",
-    "some",
 ]
 
-NO_BEAM = 0.1  # of the way from the darkest to the brightest field: below it is no beam
-UNLIKE = 0.3  # deviation from the other flat fields, relative to the beam, that is none of a beam that decays
-EMPTY = 0.03  # of the brightness of the other projections
+BEAM_THRESHOLD = 0.1  # of the way from the darkest to the brightest field: below it a frame holds no beam
+# Relative to the beam: a flat field further from the others is an outlier; a beam that decays stays nearer.
+FLAT_TOLERANCE = 0.3
+EMPTY_THRESHOLD = 0.03  # of the brightness of the other projections: below it one holds no beam
+WRAPPED = "wrapped round when unsigned integers were subtracted. Store the counts themselves, or subtract in float32"
 
 
-def some(indices) -> str:
-    """The first of some numbers, in words."""
-    indices = [str(int(k)) for k in indices]
-    return ", ".join(indices[:6]) + (f" … {indices[-1]}" if len(indices) > 6 else "")
+def first_numbers(numbers: Iterable[int] | np.ndarray) -> str:
+    """The first of some numbers, and the last, for messages."""
+    texts = [str(int(k)) for k in numbers]
+    return ", ".join(texts[:6]) + (f" … {texts[-1]}" if len(texts) > 6 else "")
 
 
-def _levels(frames) -> np.ndarray:
+def _brightest_row(frames: np.ndarray) -> np.ndarray:
     """The median of the brightest row of each frame (frames, rows, columns); -inf for frames without a number."""
     frames = np.asarray(frames, np.float64)
     frames = np.where(np.isfinite(frames), frames, np.nan)
@@ -37,8 +41,39 @@ def _levels(frames) -> np.ndarray:
     return np.where(np.isfinite(level), level, -np.inf)
 
 
-def outlying_fields(flats, darks, data=None) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Which flat and dark fields to use.
+def _refuse_fields_without_beam(flat: np.ndarray, dark: np.ndarray, base: float, top: float, brightest: float) -> None:
+    """Raise where the flat fields are not brighter than the dark ones.
+
+    `flat` and `dark` are the levels of the fields, `base` and `top` those of no beam and full beam, `brightest` that of
+    the brightest field.
+    """
+    contrast = top - base
+    flat_median = np.median(flat)
+    if dark.size:
+        dark_median = np.median(dark)
+        no_beam = base + BEAM_THRESHOLD * contrast
+        if dark_median >= base + 0.5 * contrast and flat_median <= no_beam and top > base:
+            raise ValueError(
+                f"the dark fields are brighter ({dark_median:.4g}) than the flat fields ({flat_median:.4g}): did they "
+                "change places?"
+            )
+        if dark_median > base + 0.5 * contrast or contrast < 0.01 * abs(top):
+            raise ValueError(
+                f"each of the {len(dark)} dark fields holds beam (median {dark_median:.4g}, the flat fields "
+                f"{flat_median:.4g})"
+            )
+    if not (flat > base + BEAM_THRESHOLD * contrast).any() or top <= base:
+        beside = f", and the projections reach {top:.4g}" if top > brightest else ""
+        raise ValueError(
+            f"none of the {len(flat)} flat fields holds beam: their median is {flat_median:.4g}, that of the dark "
+            f"fields {base:.4g}{beside}"
+        )
+
+
+def outlying_fields(
+    flats: np.ndarray | None, darks: np.ndarray | None, data: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Choose the flat and dark fields to use, without outliers.
 
     Parameters
     ----------
@@ -61,55 +96,49 @@ def outlying_fields(flats, darks, data=None) -> tuple[np.ndarray, np.ndarray, li
         Where the flat fields are not brighter than the dark ones.
     """
     notes: list[str] = []
-    flat, dark = (np.zeros(0) if frames is None else _levels(frames) for frames in (flats, darks))
+    flat, dark = (np.zeros(0) if frames is None else _brightest_row(frames) for frames in (flats, darks))
     if not flat.size:
         return np.arange(0), np.arange(len(dark)), notes
     both = np.concatenate([flat, dark])
     both = both[np.isfinite(both)]
     if not both.size:
         raise ValueError("no flat field holds a number")
-    base, top = min(float(both.min()), 0.0) if not dark.size else float(both.min()), float(both.max())
+    base = float(both.min()) if dark.size else min(float(both.min()), 0.0)
+    top = float(both.max())
     if data is not None:
-        top = max(top, float(np.quantile(_levels(data), 0.9, method="lower")))
-    if (
-        dark.size
-        and np.median(dark) >= base + 0.5 * (top - base)
-        and np.median(flat) <= base + NO_BEAM * (top - base)
-        and top > base
-    ):
-        raise ValueError(
-            f"the dark fields are brighter ({np.median(dark):.4g}) than the flat fields ({np.median(flat):.4g}): did they change places?"
-        )
-    if dark.size and np.median(dark) > base + 0.5 * (top - base) or dark.size and top - base < 0.01 * abs(top):
-        raise ValueError(
-            f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields {np.median(flat):.4g})"
-        )
-    line = base + NO_BEAM * (top - base)
-    lit = flat > line
-    if not lit.any() or top <= base:
-        beside = f", and the projections reach {top:.4g}" if top > both.max() else ""
-        raise ValueError(
-            f"none of the {len(flat)} flat fields holds beam: their median is {np.median(flat):.4g}, that of the dark fields {base:.4g}{beside}"
-        )
+        top = max(top, float(np.quantile(_brightest_row(data), 0.9, method="lower")))
+    _refuse_fields_without_beam(flat, dark, base, top, both.max())
+    lit = flat > base + BEAM_THRESHOLD * (top - base)
     level = float(np.median(flat[lit]))
     spread = 1.4826 * float(np.median(np.abs(flat[lit] - level)))
-    use_flat = lit & (np.abs(flat - level) <= max(UNLIKE * (level - base), 6 * spread))
-    line = base + NO_BEAM * (level - base)
-    use_dark = np.isfinite(dark) & (dark <= line)
+    use_flat = lit & (np.abs(flat - level) <= max(FLAT_TOLERANCE * (level - base), 6 * spread))
+    use_dark = np.isfinite(dark) & (dark <= base + BEAM_THRESHOLD * (level - base))
     if dark.size and not use_dark.any():
         raise ValueError(
-            f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields {level:.4g})"
+            f"each of the {len(dark)} dark fields holds beam (median {np.median(dark):.4g}, the flat fields "
+            f"{level:.4g})"
         )
     for name, use, reason in (("flat", use_flat, "without beam or unlike the others"), ("dark", use_dark, "with beam")):
         if not use.all():
             notes.append(
-                f"{int((~use).sum())} of {len(use)} {name} fields {reason} (number {some(np.flatnonzero(~use))})"
+                f"{int((~use).sum())} of {len(use)} {name} fields {reason} "
+                f"(number {first_numbers(np.flatnonzero(~use))})"
             )
     return np.flatnonzero(use_flat), np.flatnonzero(use_dark), notes
 
 
-def mean_field(frames) -> np.ndarray:
-    """Flat or dark fields (frames, rows, columns) averaged over the frames, without values that are far from the others of their pixel; float64."""
+def mean_field(frames: np.ndarray) -> np.ndarray:
+    """Mean of flat or dark fields over the frames, without values that are far from the others of their pixel.
+
+    Parameters
+    ----------
+    frames : (frames, rows, columns) array
+
+    Returns
+    -------
+    (rows, columns) float64 array
+        0 where no value is finite.
+    """
     frames = np.asarray(frames, np.float64)
     finite = np.isfinite(frames)
     if not finite.any():
@@ -119,11 +148,10 @@ def mean_field(frames) -> np.ndarray:
             return frames.mean(0)
         return np.where(finite, frames, 0).sum(0) / np.maximum(finite.sum(0), 1)
     middle = np.median(np.where(finite, frames, 0), axis=0)
-    spread = (
-        1.4826 * np.median(np.abs(frames - middle), axis=0)
-        if finite.all()
-        else np.nanmedian(np.abs(np.where(finite, frames, np.nan) - middle))
-    )
+    if finite.all():
+        spread = 1.4826 * np.median(np.abs(frames - middle), axis=0)
+    else:
+        spread = np.nanmedian(np.abs(np.where(finite, frames, np.nan) - middle))
     typical = float(np.median(spread))
     far = ~finite | (np.abs(frames - middle) > 8 * np.maximum(spread, typical) + 0.1 * np.abs(middle))
     far &= far.mean(0) < 0.5
@@ -132,8 +160,8 @@ def mean_field(frames) -> np.ndarray:
     return np.where(far | ~finite, 0, frames).sum(0) / np.maximum((~far & finite).sum(0), 1)
 
 
-def empty_projections(data, flat=None, dark=None) -> np.ndarray:
-    """Which projections hold no beam.
+def empty_projections(data: np.ndarray, flat: np.ndarray | None = None, dark: np.ndarray | None = None) -> np.ndarray:
+    """Find the projections that hold no beam.
 
     Parameters
     ----------
@@ -152,22 +180,33 @@ def empty_projections(data, flat=None, dark=None) -> np.ndarray:
         Where none holds beam.
     """
     data = np.asarray(data, np.float64)
-    dark = np.zeros(data.shape[1:]) if dark is None or flat is None else dark
-    gain = np.ones(data.shape[1:]) if flat is None else flat - dark
-    good = ~np.stack([bad_columns(row) for row in gain]) if flat is not None else np.ones(gain.shape, bool)
+    if flat is None:
+        offset, gain = np.zeros(data.shape[1:]), np.ones(data.shape[1:])
+        good = np.ones(gain.shape, bool)
+    else:
+        offset = np.zeros(data.shape[1:]) if dark is None else dark
+        gain = flat - offset
+        good = ~np.stack([bad_columns(row) for row in gain])
     if not good.any():
         raise ValueError("its flat fields hold no more than its dark fields")
     with np.errstate(invalid="ignore"):
-        light = np.where(np.isfinite(data), data - dark, -np.inf)[:, good] / gain[good]
+        light = np.where(np.isfinite(data), data - offset, -np.inf)[:, good] / gain[good]
     bright = np.quantile(light, 0.9, axis=1, method="lower")
     usual = np.quantile(bright, 0.9, method="lower")
     if not usual > (2e-3 if flat is not None else 0):
         raise ValueError(f"none of its {len(data)} projections holds beam")
-    return ~(bright >= EMPTY * usual)
+    return ~(bright >= EMPTY_THRESHOLD * usual)
 
 
-def refuse_wrapped(values, what: str) -> None:
+def refuse_wrapped(values: np.ndarray, what: str) -> None:
     """Refuse unsigned integers below zero that have become very large ones, and large ones that have become negative.
+
+    Parameters
+    ----------
+    values : array
+        As stored.
+    what : str
+        ``'projections'``, ``'flat fields'`` or ``'dark fields'``.
 
     Raises
     ------
@@ -185,21 +224,18 @@ def refuse_wrapped(values, what: str) -> None:
         if share >= 1e-3 and between < 0.1 * share and np.unique(values[high]).size > 1:
             raise ValueError(
                 f"{share:.2%} of the values of its {what} lie just below {most}, the largest {values.dtype}, and "
-                "hardly any others are large: they were "
-                "negative and wrapped round when unsigned integers were subtracted. Store the counts themselves, or "
-                "subtract in float32"
+                f"hardly any others are large: they were negative and {WRAPPED}"
             )
     else:
         share = float((values < -(most // 8)).mean())
         if share >= 1e-3:
             raise ValueError(
                 f"{share:.2%} of the values of its {what} are far below zero, down to {values.min()}: counts too "
-                f"large for {values.dtype} have wrapped "
-                "round; store them unsigned, or as float32"
+                f"large for {values.dtype} have wrapped round; store them unsigned, or as float32"
             )
 
 
-def refuse_deeply_wrapped(data, flat) -> None:
+def refuse_deeply_wrapped(data: np.ndarray, flat: np.ndarray) -> None:
     """Refuse unsigned projections whose darkest values have become far brighter than the beam, by much more than noise.
 
     Parameters
@@ -223,34 +259,39 @@ def refuse_deeply_wrapped(data, flat) -> None:
         return
     if data[high].min() > 1.5 * np.quantile(others, 0.999):
         raise ValueError(
-            f"{high.mean():.2%} of the values of its projections lie between {data[high].min()} and {data[high].max()}, far above the beam "
-            f"({np.median(flat):.4g}), and none between: they were negative and wrapped round when unsigned integers were subtracted. Store the "
-            "counts themselves, or subtract in float32"
+            f"{high.mean():.2%} of the values of its projections lie between {data[high].min()} and "
+            f"{data[high].max()}, far above the beam ({np.median(flat):.4g}), and none between: they were negative and "
+            f"{WRAPPED}"
         )
 
 
-def refuse_without_flat(data) -> None:
-    """Refuse projections without flat fields, (angles, rows, columns) as stored, that are no transmission.
+def refuse_without_flat(data: np.ndarray) -> None:
+    """Refuse projections without flat fields that are no transmission.
+
+    Parameters
+    ----------
+    data : (angles, rows, columns) array
+        As stored.
 
     Raises
     ------
     ValueError
     """
     data = np.asarray(data)
-    how = (
+    remedy = (
         "it holds no flat fields: store them as data_white, or one number as "
         "process/acquisition/flat_fields/flat_field_value; or divide by them and store "
         "transmissions of 0 to 1 as float32"
     )
     if data.dtype.kind in "biu":
-        raise ValueError(f"its projections are counts ({data.dtype}, {data.min()} to {data.max()}), and {how}")
+        raise ValueError(f"its projections are counts ({data.dtype}, {data.min()} to {data.max()}), and {remedy}")
     finite = data[np.isfinite(data)]
     if not finite.size:
         raise ValueError("its projections hold no number")
     upper = float(np.quantile(finite, 0.9))
     if upper > 1.5:
         raise ValueError(
-            f"its projections reach {upper:.4g}, so they are no transmission, and {how}. Line integrals that are in "
+            f"its projections reach {upper:.4g}, so they are no transmission, and {remedy}. Line integrals that are in "
             "a file already: read them with minus_log=False"
         )
     columns = data.shape[-1]
@@ -260,13 +301,24 @@ def refuse_without_flat(data) -> None:
     if border < 0.1 and middle > 2 * max(border, 0) + 0.05:
         raise ValueError(
             f"its projections are darker at the detector's edges ({border:.3g}) than in the middle ({middle:.3g}) "
-            "and there are no flat fields: they look like line "
-            "integrals already; read them with minus_log=False"
+            "and there are no flat fields: they look like line integrals already; read them with minus_log=False"
         )
 
 
-def check_fields(shape, **fields) -> None:
-    """Refuse flat and dark fields, given by their shapes, whose slices and columns are not those of the projections (`shape`)."""
+def check_fields(shape: Sequence[int], **fields: Sequence[int]) -> None:
+    """Refuse flat and dark fields whose slices and columns are not those of the projections.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Of the projections.
+    **fields : tuple of int
+        The shape of the fields, by their name.
+
+    Raises
+    ------
+    ValueError
+    """
     for name, field in fields.items():
         if len(field) != 3 or tuple(field[1:]) != tuple(shape[1:]):
             raise ValueError(

@@ -1,32 +1,62 @@
-"""How the projections of a scan become line integrals: what is used of them, decided once, and the correction of each slice."""
+"""Line integrals from the projections of a scan: the frames that are used, and the correction of each slice."""
 
 import logging
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from tomopy_ganrec.scan_angles import check_range, equal_angles, fold, given_degrees, in_degrees
+from tomopy_ganrec.scan_angles import (
+    AngularRange,
+    Unit,
+    check_range,
+    equal_angles,
+    fold,
+    given_degrees,
+    in_degrees,
+    select_angles,
+)
 
-from . import scan_frames
 from .bad_pixels import bad_columns, repair
-from .scan_layout import Layout, frames, opened, read_angles, refusing_damage, sampled_rows
+from .hdf5_reading import open_hdf5, refusing_damage
+from .scan_frames import (
+    empty_projections,
+    first_numbers,
+    mean_field,
+    outlying_fields,
+    refuse_deeply_wrapped,
+    refuse_without_flat,
+    refuse_wrapped,
+)
+from .scan_layout import Frames, Layout, read_angles, read_frames, read_layout, sampled_rows
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["ScanPlan", "make_scan_plan"]
 
 logger = logging.getLogger(__name__)
 
-NEAREST = 3  # slices away from which one that has not been measured is taken
+MAX_NEIGHBOUR_DISTANCE = 3  # slices: from so far a slice is taken in place of one that was not measured
+
+Field = np.ndarray | float
+"""A mean flat or dark field, (rows, columns), or a number that stands for it."""
+
+
+def _row_of(field: Field, row: int) -> Field:
+    return field[row] if isinstance(field, np.ndarray) else field
 
 
 @dataclass
-class Plan:
-    """What is used of a scan; small, and the same in every process.
+class ScanPlan:
+    """The frames of a scan that are used, and their angles; small, and the same in every process.
 
     Attributes
     ----------
     layout : Layout
     minus_log : bool
+        Whether the result is line integrals; otherwise transmission.
     keep : (frames,) int array
         Projections used, numbers in the file.
     degrees : (frames,) array
@@ -43,26 +73,31 @@ class Plan:
     minus_log: bool
     keep: np.ndarray
     degrees: np.ndarray
-    groups: list
+    groups: list[np.ndarray]
     theta: np.ndarray
     flats: np.ndarray
     darks: np.ndarray
 
     @property
-    def corrected(self) -> bool:
-        """Whether there are flat fields."""
+    def has_flat_field(self) -> bool:
+        """Whether there are flat fields, or a number that stands for them."""
         return bool(len(self.flats)) or self.layout.constants["flat"] is not None
 
-    def fields(self, read) -> dict:
-        """The mean flat and dark field (rows, columns) or number; `read(what)` gives the frames of some rows."""
-        found = {}
-        for what, chosen in (("flat", self.flats), ("dark", self.darks)):
+    def _mean_fields(self, read: Callable[[Frames], np.ndarray]) -> tuple[Field, Field]:
+        """The mean flat and dark field, 0 where there is none; `read` gives the frames of some rows."""
+        fields: dict[str, Field] = {}
+        chosen: tuple[tuple[Frames, np.ndarray], ...] = (("flat", self.flats), ("dark", self.darks))
+        for what, numbers in chosen:
             constant = self.layout.constants[what]
-            found[what] = scan_frames.mean_field(read(what)[chosen]) if len(chosen) else constant
-        found["dark"] = 0.0 if found["dark"] is None else found["dark"]
-        return found
+            if len(numbers):
+                fields[what] = mean_field(read(what)[numbers])
+            else:
+                fields[what] = 0.0 if constant is None else constant
+        return fields["flat"], fields["dark"]
 
-    def slices(self, data, read, first: int, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def correct(
+        self, data: np.ndarray, read: Callable[[Frames], np.ndarray], first: int, step: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Line integrals, or transmission, of some slices.
 
         Parameters
@@ -76,113 +111,131 @@ class Plan:
 
         Returns
         -------
-        (angles, slices, columns) float32 array, (slices,) int array
-            And how many values of each were repaired.
+        values : (angles, slices, columns) float32 array
+        repaired : (slices,) int array
+            How many values of each slice were repaired.
+
+        Raises
+        ------
+        ValueError
+            For a slice that cannot be repaired, and whose neighbours cannot either.
         """
         count = data.shape[1]
         out, repaired = np.empty((len(self.groups), count, data.shape[2]), np.float32), np.zeros(count, int)
-        fields = self.fields(read)
-        everything = len(self.keep) == len(data) and np.array_equal(self.keep, np.arange(len(data)))
+        flat, dark = self._mean_fields(read)
+        uses_all = len(self.keep) == len(data) and np.array_equal(self.keep, np.arange(len(data)))
         for k in range(count):
-            raw = data[:, k] if everything else data[self.keep, k]
-            flat, dark = (
-                field[k] if isinstance(field, np.ndarray) else field for field in (fields["flat"], fields["dark"])
-            )
-            values, repaired[k], reason = self._one(raw, flat, dark)
+            raw = data[:, k] if uses_all else data[self.keep, k]
+            values, repaired[k], reason = self._correct_slice(raw, _row_of(flat, k), _row_of(dark, k))
             if reason:
-                values, repaired[k] = self._beside(first + step * k, reason), len(self.keep) * data.shape[2]
+                values = self._from_neighbours(first + step * k, reason)
+                repaired[k] = len(self.keep) * data.shape[2]
             out[:, k] = self._averaged(values)
         if self.minus_log:
             np.negative(np.log(out, out=out), out=out)
         return out, repaired
 
-    def _one(self, raw, flat, dark):
-        """(transmission, values repaired, why it cannot be) of one slice, (frames, columns)."""
-        if not self.corrected and not self.minus_log:
-            return np.asarray(raw, np.float32), 0, ""  # whatever they are
-        integers = raw.dtype.kind in "iu"
+    def _correct_slice(self, raw: np.ndarray, flat: Field, dark: Field) -> tuple[np.ndarray, int, str]:
+        """Transmission, number of repaired values, and why it cannot be repaired, of one slice (frames, columns)."""
+        if not self.has_flat_field and not self.minus_log:
+            return np.asarray(raw, np.float32), 0, ""  # whatever the values are
         bad, columns, values = np.zeros(raw.shape, bool), None, np.asarray(raw, np.float64)
-        if self.corrected:
+        if self.has_flat_field:
             gain = np.broadcast_to(np.asarray(flat - dark, np.float64), raw.shape[1:])
             columns = bad_columns(gain)
             typical = float(np.median(gain))
             if not typical > 0 or columns.all():
                 return values, 0, "its flat fields hold no more than its dark fields"
             values = (values - dark) / np.where(columns, typical, np.maximum(gain, 1e-6))
-            if integers:
+            if raw.dtype.kind in "iu":
                 most = np.iinfo(raw.dtype).max
                 bad |= (raw == most) & (flat < 0.98 * most)
                 bad |= (raw == 0) & (np.asarray(dark) >= 20)
-        found = repair(values, self.degrees, columns, bad)
-        return found.transmission, found.count, found.reason
+        repaired = repair(values, self.degrees, columns, bad)
+        return repaired.transmission, repaired.count, repaired.reason
 
-    def _averaged(self, values):
+    def _averaged(self, values: np.ndarray) -> np.ndarray:
         """The mean of the projections of each angle."""
         if len(self.groups) == len(values):
             return values
         return np.stack([values[group].mean(0) for group in self.groups])
 
-    def _beside(self, row: int, reason: str) -> np.ndarray:
-        """The transmission of a slice that was not measured, from the nearest ones that were."""
-        layout, found = self.layout, []
-        with opened(layout.path) as file:
+    def _from_neighbours(self, row: int, reason: str) -> np.ndarray:
+        """The transmission of a slice that was not measured, from the nearest ones that were, weighted by distance."""
+        weighted = []
+        with open_hdf5(self.layout.path) as file:
             for sign in (-1, 1):
-                for distance in range(1, NEAREST + 1):
-                    other = row + sign * distance
-                    if not 0 <= other < layout.shape[1]:
+                for distance in range(1, MAX_NEIGHBOUR_DISTANCE + 1):
+                    neighbour = row + sign * distance
+                    if not 0 <= neighbour < self.layout.shape[1]:
                         break
-                    raw = frames(file, layout, "data", slice(None), slice(other, other + 1))[self.keep, 0]
-                    fields = self.fields(
-                        lambda what, at=other: frames(file, layout, what, slice(None), slice(at, at + 1))
-                    )
-                    values, _, bad = self._one(
-                        raw, *(f[0] if isinstance(f, np.ndarray) else f for f in (fields["flat"], fields["dark"]))
-                    )
-                    if not bad:
-                        found.append((1 / distance, values))
+                    only = slice(neighbour, neighbour + 1)
+
+                    def read(what: Frames, only: slice = only) -> np.ndarray:
+                        return read_frames(file, self.layout, what, slice(None), only)
+
+                    raw = read("data")[self.keep, 0]
+                    flat, dark = self._mean_fields(read)
+                    values, _, unusable = self._correct_slice(raw, _row_of(flat, 0), _row_of(dark, 0))
+                    if not unusable:
+                        weighted.append((1 / distance, values))
                         break
-        if not found:
+        if not weighted:
             raise ValueError(
-                f"slice {row} of {layout.path} cannot be repaired: {reason}, and its neighbours are no better; choose other slices"
+                f"slice {row} of {self.layout.path} cannot be repaired: {reason}, and its neighbours are no better; "
+                "choose other slices"
             )
-        return sum(weight * values for weight, values in found) / sum(weight for weight, _ in found)
+        total: np.ndarray = sum(weight * values for weight, values in weighted)  # type: ignore[assignment]  # not 0
+        return total / sum(weight for weight, _ in weighted)
 
 
-def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trust: bool = False) -> Plan:
-    """Look at a file and decide what is used of it; of the projections and fields a few slices are read.
+def make_scan_plan(
+    path: str | PathLike[str],
+    slices: Sequence[int] | None,
+    angles: AngularRange | None,
+    group: str,
+    minus_log: bool,
+    theta: ArrayLike | str | Path | None = None,
+    trust: bool = False,
+) -> ScanPlan:
+    """Decide which frames of a file are used; of the projections and fields a few slices are read.
+
+    Parameters
+    ----------
+    path, slices, angles, group, minus_log, theta
+        See `tomopy_ganrec.io.read_projections`.
+    trust : bool
+        Its ``trust_theta``.
 
     Raises
     ------
     OSError, ValueError
         With the file's name.
     """
-    from tomopy_ganrec.scan_angles import select_angles
-
-    from .scan_layout import inspect
-
-    with opened(path) as file, refusing_damage(path):
-        layout = inspect(file, slices, group)
-        degrees, unit = (
-            (given_degrees(theta, layout.shape[0]), "degrees") if theta is not None else read_angles(file, layout)
-        )
-        if degrees is None:
+    with open_hdf5(path) as file, refusing_damage(path):
+        layout = read_layout(file, slices, group)
+        scan_angles: tuple[np.ndarray, Unit] | None
+        if theta is not None:
+            scan_angles = given_degrees(theta, layout.shape[0]), "degrees"
+        else:
+            scan_angles = read_angles(file, layout)
+        if scan_angles is None:
             raise ValueError(
                 f"{path} holds no angles ({group}/theta, or rotation_start and rotation_step in "
-                "process/acquisition/rotation). Give them: "
-                "theta='START:STEP' in degrees, a file or an array; on the command line --theta START:STEP or "
-                "--theta FILE"
+                "process/acquisition/rotation). Give them: theta='START:STEP' in degrees, a file or an array; on the "
+                "command line --theta START:STEP or --theta FILE"
             )
         rows, blocks = sampled_rows(layout)
 
-        def sample(what):
-            found = [
-                frames(file, layout, what, slice(None), slice(row, row + 1), columns)
+        def sample(what: Frames) -> np.ndarray:
+            row_parts = [
+                np.concatenate(
+                    [read_frames(file, layout, what, slice(None), slice(row, row + 1), columns) for columns in blocks],
+                    axis=2,
+                )
                 for row in rows
-                for columns in blocks
             ]
-            return np.concatenate(
-                [np.concatenate(found[k : k + len(blocks)], axis=2) for k in range(0, len(found), len(blocks))], axis=1
-            )
+            return np.concatenate(row_parts, axis=1)
 
         try:
             keep, flats, darks, notes = _frames_used(layout, sample, minus_log)
@@ -194,65 +247,95 @@ def make_plan(path, slices, wedge, group: str, minus_log: bool, theta=None, trus
             path,
         )
     if notes:
-        warnings.warn(f"{path}: left out: {'; '.join(notes)}", UserWarning, stacklevel=4)
+        warnings.warn(f"{path}: left out: {'; '.join(notes)}", UserWarning, stacklevel=3)
+    values, unit = scan_angles
     what = "theta" if theta is not None and not isinstance(theta, str) else f"theta of {path}"
-    used = degrees[keep]
-    if np.ptp(used) > 0 or used.size:
-        check_range(used, unit, what, trust)
-    used = fold(in_degrees(used, unit), 360.0, what)
-    chosen = select_angles(used, wedge)
-    keep, used = keep[chosen], used[chosen]
-    groups = equal_angles(used)
+    check_range(values[keep], unit, what, trust)
+    degrees = fold(in_degrees(values[keep], unit), 360.0, what)
+    chosen = select_angles(degrees, angles)
+    keep, degrees = keep[chosen], degrees[chosen]
+    groups = _angle_groups(degrees, path)
+    return ScanPlan(
+        layout=layout,
+        minus_log=bool(minus_log),
+        keep=keep,
+        degrees=degrees,
+        groups=groups,
+        theta=np.deg2rad(_mean_angles(degrees, groups)),
+        flats=flats,
+        darks=darks,
+    )
+
+
+def _angle_groups(degrees: np.ndarray, path: str | PathLike[str]) -> list[np.ndarray]:
+    """The projections that are averaged, for each angle; raises ValueError where there is one angle only."""
+    groups = equal_angles(degrees)
     if len(groups) < 2:
         raise ValueError(
-            f"{path}: the {len(keep)} projections that are used were all taken at {used[0]:.6g} degrees; a tomogram needs different directions"
+            f"{path}: the {len(degrees)} projections that are used were all taken at {degrees[0]:.6g} degrees; a "
+            "tomogram needs different directions"
         )
-    if len(groups) < len(keep):
-        logger.info(
-            "%s: %d projections at %d angles; those at the same angle are averaged", path, len(keep), len(groups)
-        )
-    else:
-        groups = [np.array([k]) for k in range(len(keep))]
-    mean = np.array([used[group[0]] + np.mean((used[group] - used[group[0]] + 180) % 360 - 180) for group in groups])
-    return Plan(layout, bool(minus_log), keep, used, groups, np.deg2rad(mean), flats, darks)
+    if len(groups) == len(degrees):  # in the order of the file
+        return [np.array([k]) for k in range(len(degrees))]
+    logger.info(
+        "%s: %d projections at %d angles; those at the same angle are averaged", path, len(degrees), len(groups)
+    )
+    return groups
 
 
-def _frames_used(layout: Layout, sample, minus_log: bool):
-    """The projections, flat and dark fields that are used, and what is left out, in words."""
+def _mean_angles(degrees: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
+    """The mean angle of each group, also where it lies around 0 and 360 degrees."""
+    return np.array(
+        [degrees[group[0]] + np.mean((degrees[group] - degrees[group[0]] + 180) % 360 - 180) for group in groups]
+    )
+
+
+def _frames_used(
+    layout: Layout, sample: Callable[[Frames], np.ndarray], minus_log: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """The numbers of the projections, flat and dark fields that are used, and what is left out, in words.
+
+    `sample` gives some rows of all frames of a kind.
+    """
     data = sample("data")
-    everything = np.arange(layout.shape[0])
+    projections, none = np.arange(layout.shape[0]), np.arange(0)
     has_flat = layout.fields["flat"] is not None or layout.constants["flat"] is not None
     if not has_flat and not minus_log:
-        return everything, np.arange(0), np.arange(0), []
-    scan_frames.refuse_wrapped(data, "projections")
-    fields = {what: sample(what) if layout.fields[what] is not None else None for what in ("flat", "dark")}
-    for what, found in fields.items():
-        if found is not None:
-            scan_frames.refuse_wrapped(found, f"{what} fields")
-    if not has_flat:
-        refused = scan_frames.empty_projections(data)
-        scan_frames.refuse_without_flat(data[~refused])
-        flats, darks, notes, flat, dark = np.arange(0), np.arange(0), [], None, None
-    else:
-        flats, darks, notes = scan_frames.outlying_fields(fields["flat"], fields["dark"], data)
-        shape = data.shape[1:]
-        flat = scan_frames.mean_field(fields["flat"][flats]) if len(flats) else np.full(shape, layout.constants["flat"])
-        constant = layout.constants["dark"]
-        dark = (
-            scan_frames.mean_field(fields["dark"][darks])
-            if len(darks)
-            else np.full(shape, 0.0 if constant is None else constant)
-        )
+        return projections, none, none, []
+    refuse_wrapped(data, "projections")
+    flat_frames = sample("flat") if layout.fields["flat"] is not None else None
+    dark_frames = sample("dark") if layout.fields["dark"] is not None else None
+    for name, frames in (("flat", flat_frames), ("dark", dark_frames)):
+        if frames is not None:
+            refuse_wrapped(frames, f"{name} fields")
+    if has_flat:
+        flats, darks, notes = outlying_fields(flat_frames, dark_frames, data)
+        flat = _field_or_constant(flat_frames, flats, layout.constants["flat"], data.shape[1:])
+        dark = _field_or_constant(dark_frames, darks, layout.constants["dark"], data.shape[1:])
         if not len(flats) and not np.median(flat - dark) > 0:
             raise ValueError(
                 f"the flat field ({np.median(flat):.4g}) is not brighter than the dark field ({np.median(dark):.4g})"
             )
-        scan_frames.refuse_deeply_wrapped(data, flat)
-        refused = scan_frames.empty_projections(data, flat, dark)
-    if refused.any():
+        refuse_deeply_wrapped(data, flat)
+        empty = empty_projections(data, flat, dark)
+    else:
+        flats, darks, notes = none, none, []
+        empty = empty_projections(data)
+        refuse_without_flat(data[~empty])
+    if empty.any():
         notes.append(
-            f"{int(refused.sum())} of {len(refused)} projections without beam (number {scan_frames.some(np.flatnonzero(refused))})"
+            f"{int(empty.sum())} of {len(empty)} projections without beam "
+            f"(number {first_numbers(np.flatnonzero(empty))})"
         )
-        if (~refused).sum() < 2:
-            raise ValueError(f"{int(refused.sum())} of its {len(refused)} projections hold no beam")
-    return everything[~refused], flats, darks, notes
+        if (~empty).sum() < 2:
+            raise ValueError(f"{int(empty.sum())} of its {len(empty)} projections hold no beam")
+    return projections[~empty], flats, darks, notes
+
+
+def _field_or_constant(
+    frames: np.ndarray | None, used: np.ndarray, constant: float | None, shape: tuple[int, ...]
+) -> np.ndarray:
+    """The mean of the frames that are used, or else the constant (0 without one) as an array of this shape."""
+    if frames is not None and len(used):
+        return mean_field(frames[used])
+    return np.full(shape, 0.0 if constant is None else constant)

@@ -1,19 +1,22 @@
-"""Where the sinograms come from: arrays in memory, and files too large for it, under one name and read a few slices at a time."""
+"""Sources of sinograms: arrays in memory, and files too large for it, read a few slices at a time."""
 
 import hashlib
 import os
 import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from tomopy_ganrec.validation import check_projections
 
-from .mapped_file import _flush, file_behind
+from .mapped_file import file_behind, flush
+from .protocols import Indices
 
 __all__ = ["Source", "read_slices", "source_of"]
 
 
-def read_slices(read, indices):
+def read_slices(read: Callable[[slice], np.ndarray], indices: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Read an increasing list of slices in as few pieces as plain slicing allows.
 
     Parameters
@@ -25,8 +28,10 @@ def read_slices(read, indices):
 
     Yields
     ------
-    slice, and what `read` gave for it
-        The slice says which of `indices` these are.
+    part : slice
+        Which of `indices` were read.
+    block : array
+        What `read` gave for them.
     """
     steps = np.diff(indices)
     if indices.size > 1 and (steps == steps[0]).all():
@@ -38,9 +43,17 @@ def read_slices(read, indices):
 
 
 class Source:
-    """Sinograms that are read a few at a time. Made by `source_of`; this class serves anything with a shape, a dtype and slicing.
+    """Sinograms that are read a few at a time. Made by `source_of`; serves anything with a shape, a dtype and slicing.
 
     A copy that has been pickled to another process reads by itself, from the same file, where there is one.
+
+    Parameters
+    ----------
+    array : (angles, slices, columns) array_like
+    sinogram_order : bool
+        Whether the axes are (slices, angles, columns) instead.
+    kind, what : str
+        See below.
 
     Attributes
     ----------
@@ -51,45 +64,59 @@ class Source:
     kind : str
         ``'array'``, ``'memmap'``, ``'hdf5'``, ``'zarr'``, ``'dask'``, or the name of the type.
     what : str
-        For messages.
+        A description of the data for messages.
     nbytes_in_memory : int
-        Bytes the data occupy in memory all the time; 0 for what is on disk.
+        Bytes the data occupy in memory all the time; 0 for data on disk.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `source_of`.
     """
 
-    nbytes_in_memory = 0
+    shape: tuple[int, int, int]
 
-    def __init__(self, array, sinogram_order: bool, kind: str, what: str):
-        self._array, self.sinogram_order, self.kind, self.what = array, bool(sinogram_order), kind, what
-        self.dtype, shape = np.dtype(array.dtype), tuple(int(n) for n in array.shape)
+    def __init__(self, array: Any, sinogram_order: bool, kind: str, what: str):
+        self._array: Any = array
+        self.sinogram_order = bool(sinogram_order)
+        self.kind, self.what = kind, what
+        self.dtype = np.dtype(array.dtype)
         if np.issubdtype(self.dtype, np.complexfloating):
             raise TypeError(
-                f"{what} holds complex numbers ({self.dtype}); a reconstruction needs real line integrals: take the part that is wanted first, "
-                "e.g. its phase or −log of its modulus"
+                f"{what} holds complex numbers ({self.dtype}); a reconstruction needs real line integrals: take the "
+                "part that is wanted first, e.g. its phase or −log of its modulus"
             )
         if not np.issubdtype(self.dtype, np.number) or self.dtype.kind == "m":
             raise TypeError(
                 f"{what} holds values of type {self.dtype}; give line integrals as numbers, float32 at best"
             )
-        if len(shape) == 3 and not sinogram_order:
-            shape = shape[1], shape[0], shape[2]
-        if len(shape) != 3 or shape[0] < 1 or min(shape[1:]) < 2:
-            check_projections(np.broadcast_to(np.float32(0), shape))  # refuses each of these by its shape alone
-        self.shape: tuple[int, int, int] = shape
+        sizes = tuple(int(n) for n in array.shape)
+        if len(sizes) == 3 and not sinogram_order:
+            sizes = sizes[1], sizes[0], sizes[2]
+        if len(sizes) != 3 or sizes[0] < 1 or min(sizes[1:]) < 2:
+            check_projections(np.broadcast_to(np.float32(0), sizes))  # refuses each of these by its shape alone
+        slices, angles, columns = sizes
+        self.shape = slices, angles, columns
 
-    def __repr__(self):
+    @property
+    def nbytes_in_memory(self) -> int:
+        """Bytes the data occupy in memory all the time; 0 for data on disk."""
+        return 0
+
+    def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.what}, (slices, angles, columns) = {self.shape}, {self.dtype}>"
 
-    def _take(self, key: tuple) -> np.ndarray:
-        """What the storage gives for a tuple of slices."""
+    def _take(self, key: tuple[slice, ...]) -> np.ndarray:
+        """The values that the storage gives for a tuple of slices."""
         return np.asarray(self._array[key])
 
-    def read(self, indices) -> np.ndarray:
+    def read(self, indices: Indices) -> np.ndarray:
         """Read some slices, and nothing else.
 
         Parameters
         ----------
         indices : (n,) int array_like
-            In any order; best neighbours, or evenly spaced: those are read in one go.
+            In any order; best neighbours, or evenly spaced: those are read in one piece.
 
         Returns
         -------
@@ -104,35 +131,37 @@ class Source:
             Where the storage fails; the cause is chained.
         """
         indices = np.asarray(indices)
-        if indices.ndim != 1 or indices.size and not np.issubdtype(indices.dtype, np.integer):
+        if indices.ndim != 1 or (indices.size and not np.issubdtype(indices.dtype, np.integer)):
             raise IndexError(
-                f"indices of shape {indices.shape} and type {indices.dtype}; give a one-dimensional array of slice numbers"
+                f"indices of shape {indices.shape} and type {indices.dtype}; give a one-dimensional array of slice "
+                "numbers"
             )
         if indices.size and not 0 <= indices.min() <= indices.max() < self.shape[0]:
             raise IndexError(
-                f"slices {indices.min()} to {indices.max()} are not among the {self.shape[0]} of {self.what}, counted from 0"
+                f"slices {indices.min()} to {indices.max()} are not among the {self.shape[0]} of {self.what}, counted "
+                "from 0"
             )
         out = np.empty((indices.size, *self.shape[1:]), np.float32)
         if not indices.size:
             return out
-        wanted, places = np.unique(indices, return_inverse=True)
+        wanted, positions = np.unique(indices, return_inverse=True)
         sorted_already = np.array_equal(wanted, indices)
         target = out if sorted_already else np.empty((wanted.size, *self.shape[1:]), np.float32)
-        for part, block in read_slices(self._read_one, wanted):
+        for part, block in read_slices(self._read_block, wanted):
             target[part] = block
         if not sorted_already:
-            np.take(target, places, axis=0, out=out)
+            np.take(target, positions, axis=0, out=out)
         return out
 
-    def _read_one(self, rows: slice) -> np.ndarray:
-        """(n, angles, columns) of the storage's type, perhaps a view."""
+    def _read_block(self, rows: slice) -> np.ndarray:
+        """Evenly spaced slices, (n, angles, columns) of the storage's type, perhaps a view."""
         try:
-            block = self._take((rows,) if self.sinogram_order else (slice(None), rows))
-            block = block if self.sinogram_order else block.swapaxes(0, 1)
+            block = self._take((rows,)) if self.sinogram_order else self._take((slice(None), rows)).swapaxes(0, 1)
             expected = (len(range(rows.start, rows.stop, rows.step or 1)), *self.shape[1:])
             if block.shape != expected:
                 raise ValueError(
-                    f"the storage gave the shape {block.shape} where (slices, angles, columns) = {expected} was asked for"
+                    f"the storage gave the shape {block.shape} where (slices, angles, columns) = {expected} was asked "
+                    "for"
                 )
         except MemoryError:
             raise
@@ -142,19 +171,23 @@ class Source:
             raise OSError(f"{which} of {self.what} cannot be read: {reason}") from error
         return block
 
-    def repaired(self, indices) -> list[dict]:
-        """For records: ``{'repaired': values}`` of each slice read before that has been repaired in reading (`scanfile.Projections`), else ``{}``."""
+    def repaired(self, indices: Indices) -> list[dict[str, int]]:
+        """For the records of slices that were read before: the number of values that were repaired in reading.
+
+        ``{'repaired': values}`` for each slice whose array counts them (`lazy_projections.Projections`), else ``{}``.
+        """
         counts = getattr(self._array, "repaired", None)
         counts = counts if isinstance(counts, dict) else {}
         return [{"repaired": counts[int(k)]} if int(k) in counts else {} for k in indices]
 
-    def identity(self) -> dict:
-        """What tells these data from others, at the cost of reading three slices.
+    def identity(self) -> dict[str, Any]:
+        """A fingerprint that distinguishes these data from others, at the cost of reading three slices.
 
         Returns
         -------
         dict
-            For JSON: ``kind``, ``shape`` (slices, angles, columns), ``dtype``, and ``sha256`` of the first, the middle and the last slice in float32.
+            For JSON: ``kind``, ``shape`` (slices, angles, columns), ``dtype``, and ``sha256`` of the first, the middle
+            and the last slice in float32.
         """
         digest = hashlib.sha256()
         for index in sorted({0, self.shape[0] // 2, self.shape[0] - 1}):
@@ -165,58 +198,64 @@ class Source:
 class ArraySource(Source):
     """A NumPy array: in memory, or memory-mapped, and then reopened from its file in another process."""
 
-    def __init__(self, array, sinogram_order: bool):
+    def __init__(self, array: np.ndarray, sinogram_order: bool):
         self._mapped = file_behind(array)
-        kind, what = (
-            ("memmap", f"the memory-mapped file {self._mapped.filename}") if self._mapped else ("array", "the array")
-        )
-        super().__init__(array, sinogram_order, kind, what)
+        if self._mapped is None:
+            super().__init__(array, sinogram_order, "array", "the array")
+        else:
+            super().__init__(array, sinogram_order, "memmap", f"the memory-mapped file {self._mapped.filename}")
 
     @property
     def nbytes_in_memory(self) -> int:
-        return 0 if self._mapped else self._array.nbytes
+        """Bytes of an array in memory; 0 for a memory-mapped one."""
+        return 0 if self._mapped else int(self._array.nbytes)
 
-    def _take(self, key):
+    def _take(self, key: tuple[slice, ...]) -> np.ndarray:
         if self._array is None:
+            assert self._mapped is not None  # only a mapped array is pickled without its values
             self._array = self._mapped.open()
-        return self._array[key]
+        return np.asarray(self._array[key])
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         if self._mapped is None:
             return self.__dict__
         if self._mapped.writable and self._array is not None:
-            _flush(self._array)
+            flush(self._array)
         return dict(self.__dict__, _array=None)
 
 
 class Hdf5Source(Source):
-    """An h5py.Dataset: read through the open file it belongs to, in another process through a file opened there at the first reading."""
+    """An h5py.Dataset: read through its open file, in another process through a file opened at the first reading."""
 
-    def __init__(self, dataset, sinogram_order: bool):
+    def __init__(self, dataset: Any, sinogram_order: bool):
         if not dataset:
             raise ValueError(
-                "the HDF5 dataset belongs to a file that has been closed; call from within the `with h5py.File(…)` block"
+                "the HDF5 dataset belongs to a file that has been closed; call from within the `with h5py.File(…)` "
+                "block"
             )
-        self._filename, self._name, self._process = dataset.file.filename, dataset.name, os.getpid()
+        self._filename, self._name = dataset.file.filename, dataset.name
+        self._process = os.getpid()
         if os.path.isfile(self._filename):
             self._filename = os.path.abspath(self._filename)
         super().__init__(dataset, sinogram_order, "hdf5", f"the HDF5 dataset {self._name} of {self._filename}")
 
-    def _take(self, key):
+    def _take(self, key: tuple[slice, ...]) -> np.ndarray:
         if self._array is None or self._process != os.getpid():  # HDF5 files must not be shared over a fork
             import h5py
 
             self._array, self._process = h5py.File(self._filename, "r")[self._name], os.getpid()
         if not self._array:
             raise OSError(
-                "the file has been closed; keep it open until the reconstruction is done: call from within the `with h5py.File(…)` block"
+                "the file has been closed; keep it open until the reconstruction is done: call from within the `with "
+                "h5py.File(…)` block"
             )
-        return self._array[key]
+        return np.asarray(self._array[key])
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         if self._name is None or not os.path.isfile(self._filename):
             raise pickle.PicklingError(
-                f"{self.what} cannot be opened by another process, as it has no name or no file on disk; give a dataset of a file, or an array"
+                f"{self.what} cannot be opened by another process, as it has no name or no file on disk; give a "
+                "dataset of a file, or an array"
             )
         return dict(self.__dict__, _array=None)
 
@@ -224,21 +263,21 @@ class Hdf5Source(Source):
 class DaskSource(Source):
     """A dask array: computes the slices asked for in this process, whatever scheduler or cluster is active."""
 
-    def _take(self, key):
+    def _take(self, key: tuple[slice, ...]) -> np.ndarray:
         return np.asarray(self._array[key].compute(scheduler="threads"))
 
 
-def _library(array) -> str:
-    """The package an array's class comes from, without importing it: ``'h5py'``, ``'zarr'`` …"""
-    known = {"Dataset": ("h5py",), "Array": ("zarr", "dask")}
+def _library(array: Any) -> str:
+    """The package that defines an array's class, without importing it: ``'h5py'``, ``'zarr'``, ``'dask'`` or ``''``."""
+    packages = {"Dataset": ("h5py",), "Array": ("zarr", "dask")}
     for cls in type(array).__mro__:
         package = cls.__module__.partition(".")[0]
-        if package in known.get(cls.__name__, ()):
+        if package in packages.get(cls.__name__, ()):
             return package
     return ""
 
 
-def _sliceable(tomo) -> bool:
+def _sliceable(tomo: Any) -> bool:
     """Whether it is an array in NumPy's terms; lists are not, nor are tensors, whose types NumPy does not know."""
     try:
         np.dtype(tomo.dtype)
@@ -247,24 +286,24 @@ def _sliceable(tomo) -> bool:
     return hasattr(tomo, "shape") and hasattr(tomo, "__getitem__")
 
 
-def _zarr_place(array) -> str:
-    """Where a zarr array lies: zarr 3 says it in one word, zarr 2 in two."""
-    place = getattr(array, "store_path", None)
-    if place is None:
-        place = "/".join(
-            part for part in (getattr(array.store, "path", None) or type(array.store).__name__, array.path) if part
-        )
-    return str(place)
+def _zarr_location(array: Any) -> str:
+    """The store and path of a zarr array: one attribute in zarr 3, two in zarr 2."""
+    location = getattr(array, "store_path", None)
+    if location is None:
+        store = getattr(array.store, "path", None) or type(array.store).__name__
+        location = "/".join(part for part in (store, array.path) if part)
+    return str(location)
 
 
-def source_of(tomo, sinogram_order: bool = False) -> Source:
-    """One way to read sinograms, whatever holds them.
+def source_of(tomo: Any, sinogram_order: bool = False) -> Source:
+    """A uniform way to read sinograms from arrays and files of any kind.
 
     Parameters
     ----------
     tomo : (angles, slices, columns) array or array_like
-        numpy.ndarray, numpy.memmap, h5py.Dataset, zarr.Array, dask.array.Array, what `tomopy_ganrec.io.open_projections` gives, nested lists,
-        or anything with `shape`, `dtype` and slicing. With ``sinogram_order=True`` (slices, angles, columns). Nothing is read here but lists.
+        numpy.ndarray, numpy.memmap, h5py.Dataset, zarr.Array, dask.array.Array, what
+        `tomopy_ganrec.io.open_projections` gives, nested lists, or anything with `shape`, `dtype` and slicing. With
+        ``sinogram_order=True`` (slices, angles, columns). Nothing is read here but lists.
     sinogram_order : bool
 
     Returns
@@ -276,7 +315,7 @@ def source_of(tomo, sinogram_order: bool = False) -> Source:
     ValueError
         For a shape that no projections have.
     TypeError
-        For complex numbers, and what is no number at all.
+        For complex numbers, and values that are no numbers.
     """
     if isinstance(tomo, Source):
         return tomo
@@ -290,6 +329,6 @@ def source_of(tomo, sinogram_order: bool = False) -> Source:
     if library == "dask":
         return DaskSource(tomo, sinogram_order, "dask", "the dask array")
     if library == "zarr":
-        return Source(tomo, sinogram_order, "zarr", f"the zarr array {_zarr_place(tomo)}")
+        return Source(tomo, sinogram_order, "zarr", f"the zarr array {_zarr_location(tomo)}")
     kind, name = type(tomo).__name__, getattr(tomo, "filename", None)
     return Source(tomo, sinogram_order, kind, f"the {kind}" + (f" of {name}" if name else ""))
