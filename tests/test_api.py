@@ -181,7 +181,7 @@ def test_a_read_only_result_is_refused_before_computing(sinograms, theta, dimens
     def computes(*args, **kwargs):
         raise AssertionError("it began to compute")
 
-    monkeypatch.setattr("tomopy_ganrec.api.reconstruct", computes)
+    monkeypatch.setattr("tomopy_ganrec.api.run_local", computes)
     tomo, center, out = sinograms, np.full(3, N / 2), np.zeros((3, N, N), np.float32)
     out.setflags(write=False)
     if dimensions == 2:

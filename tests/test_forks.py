@@ -164,7 +164,7 @@ def queueing(lock, call):
 
 @pytest.mark.parametrize("lent", [False, True])
 def test_chunks_of_one_call_queue(lent, monkeypatch):
-    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND", 0.01)
+    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND_AFTER", 0.01)
     lock, call = DeviceLock(), object()
     with lock.held(call):
         thread, has, leave = queueing(lock, call)
@@ -179,7 +179,7 @@ def test_chunks_of_one_call_queue(lent, monkeypatch):
 
 
 def test_another_call_has_the_device_only_while_a_callback_runs(monkeypatch):
-    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND", 0.01)
+    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND_AFTER", 0.01)
     lock = DeviceLock()
     with lock.held("one"):
         thread, has, leave = queueing(lock, "another")
@@ -188,17 +188,17 @@ def test_another_call_has_the_device_only_while_a_callback_runs(monkeypatch):
         with lock.lent():
             assert has.wait(30)
             with pytest.raises(ZeroDivisionError), lock.lent():
-                threading.Timer(0.1, lambda: (returned.append(lock._turns[-1].call), leave.set())).start()
+                threading.Timer(0.1, lambda: (returned.append(lock._holders[-1].owner), leave.set())).start()
                 raise ZeroDivisionError
-        assert returned == ["another"] and len(lock._turns) == 1  # the callback's end waited for the other
+        assert returned == ["another"] and len(lock._holders) == 1  # the callback's end waited for the other
         thread.join()
-    assert not lock._turns
+    assert not lock._holders
 
 
 def test_without_the_device_nothing_is_lent():
     lock = DeviceLock()
     with lock.lent():
-        assert not lock._turns
+        assert not lock._holders
     with lock.held(), lock.lent(), lock.held(), lock.lent(), lock.held():
-        assert len(lock._turns) == 3
-    assert not lock._turns
+        assert len(lock._holders) == 3
+    assert not lock._holders

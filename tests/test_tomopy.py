@@ -198,7 +198,7 @@ def test_a_read_only_init_recon_is_refused_before_computing(scan, monkeypatch, n
     monkeypatch.delenv("TOMOPY_PYTHON_THREADS", raising=False)
     projections, theta = scan
     began = []
-    monkeypatch.setattr("tomopy_ganrec.api.reconstruct", lambda *args, **kwargs: began.append(1))
+    monkeypatch.setattr("tomopy_ganrec.api.run_local", lambda *args, **kwargs: began.append(1))
     init = np.zeros((3, N, N), np.float32)
     init.setflags(write=False)
     with pytest.raises(ValueError, match=r"read-only.*init_recon=array.copy\(\)"):

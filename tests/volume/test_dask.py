@@ -26,8 +26,7 @@ from tomopy_ganrec.io.sources import source_of
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.results import FitResult, NonFiniteError
-from tomopy_ganrec.volume import dask_client as module
-from tomopy_ganrec.volume import dask_worker
+from tomopy_ganrec.volume import dask_client, dask_cluster, dask_worker
 from tomopy_ganrec.volume.planning import plan
 from tomopy_ganrec.volume.progress import Cancelled
 
@@ -207,14 +206,14 @@ def test_weights_of_the_paper_go_from_slice_to_slice(client, sinogram, tmp_path)
 
 
 def test_a_chain_whose_weights_stay_in_memory_is_one_unit():
-    tasks = plan([12.0] * 8, 2, 2, chain=True)
-    units = module._units(tasks, True)
+    tasks = plan([12.0] * 8, 2, 2, chains=True)
+    units = dask_client._grouped(tasks, True)
     assert [[task.slices for task in unit] for unit in units] == [[(0, 2), (1, 3)], [(4, 6), (5, 7)]]
-    assert all(module._needed(unit) == set() for unit in units) and module._units(tasks, False) == [
+    assert all(dask_client._dependencies(unit) == set() for unit in units) and dask_client._grouped(tasks, False) == [
         (task,) for task in tasks
     ]
-    (unit,) = module._units(
-        plan([12.0] * 6 + [13.0] * 4, 2, 5, chain=True), True
+    (unit,) = dask_client._grouped(
+        plan([12.0] * 6 + [13.0] * 4, 2, 5, chains=True), True
     )  # two chains that share a task at one slice only
     assert [task.slices for task in unit] == [(0, 5), (1,), (6,), (2,), (7,), (3,), (8,), (4,), (9,)]
 
@@ -295,7 +294,7 @@ def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path, interruptibl
         recon(sinogram, THETA, client=client, out=out, **SLOW)
     until(lambda: not at_work(client))
     assert len(finished(out)) < SLICES  # it did not go on to the end
-    assert client.run(lambda: len(sys.modules["tomopy_ganrec.volume.dask_worker"]._benches)) == dict.fromkeys(
+    assert client.run(lambda: len(sys.modules["tomopy_ganrec.volume.dask_worker"]._sessions)) == dict.fromkeys(
         client.run(os.getpid), 0
     )  # nothing is kept
 
@@ -351,7 +350,7 @@ def test_a_scheduler_that_goes(sinogram, slow_reference, tmp_path):
 
 
 def test_no_workers(sinogram, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    monkeypatch.setattr(dask_cluster, "ANSWER_TIMEOUT", 0.5)
     empty = LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
     with empty, Client(empty) as client, pytest.raises(RuntimeError, match="has had no workers for 0.5 s; start some"):
         recon(sinogram, THETA, client=client, **QUICK)
@@ -363,15 +362,17 @@ def test_each_worker_of_a_machine_has_a_number():
     def workers(*given):
         return {f"tcp://{host}:{port}": dict(name=name, host=host) for name, host, port in given}
 
-    ranks = module._ranks({}, workers(("x", "b", 20), ("y", "a", 10), ("z", "a", 11)))
+    ranks = dask_cluster._ranks_on_machines({}, workers(("x", "b", 20), ("y", "a", 10), ("z", "a", 11)))
     assert ranks == {"x": 0, "y": 0, "z": 1}
-    assert module._ranks(ranks, workers(("x", "b", 20), ("z", "a", 11), ("y", "a", 12), ("w", "a", 9))) == {
+    assert dask_cluster._ranks_on_machines(
+        ranks, workers(("x", "b", 20), ("z", "a", 11), ("y", "a", 12), ("w", "a", 9))
+    ) == {
         "x": 0,
         "y": 0,
         "z": 1,
         "w": 2,
     }
-    assert module._ranks(ranks, workers(("z", "a", 11), ("w", "a", 9))) == {"z": 1, "w": 0}
+    assert dask_cluster._ranks_on_machines(ranks, workers(("z", "a", 11), ("w", "a", 9))) == {"z": 1, "w": 0}
 
 
 def test_each_worker_takes_a_gpu_of_its_own(monkeypatch):
@@ -410,12 +411,12 @@ def test_exceptions_travel_with_type_and_message():
 
 
 def test_what_goes_by_name(mapped, sinogram, tmp_path):
-    assert module._travels(source_of(mapped))
+    assert dask_client._can_travel(source_of(mapped))
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["data"] = sinogram
     with h5py.File(tmp_path / "data.h5") as file:
-        assert module._travels(source_of(file["data"], True))
+        assert dask_client._can_travel(source_of(file["data"], True))
     with h5py.File("memory", "w", driver="core", backing_store=False) as file:
         file["data"] = sinogram
-        assert not module._travels(source_of(file["data"], True))
-    assert not module._travels(source_of(np.zeros((4, 300, 300))))
+        assert not dask_client._can_travel(source_of(file["data"], True))
+    assert not dask_client._can_travel(source_of(np.zeros((4, 300, 300))))

@@ -431,7 +431,7 @@ def test_the_faster_device_does_more(two_devices, tomo, monkeypatch):
 def at_work():
     """Threads that are in the middle of a task; Python takes one whose join was interrupted for stopped."""
     frames = [sys._current_frames().get(t.ident) for t in threading.enumerate() if t.name.startswith("ganrec")]
-    return [f for f in frames if f is not None and any(c.co_name in ("_work", "take") for c in codes(f))]
+    return [f for f in frames if f is not None and any(c.co_name in ("_run_task", "take") for c in codes(f))]
 
 
 def codes(frame):

@@ -10,7 +10,7 @@ import torch
 
 from tomopy_ganrec import GanrecOptions, estimate_memory
 from tomopy_ganrec.volume import memory
-from tomopy_ganrec.volume.memory import MOST_ON_CPU, MOST_ON_GPU, batch_size
+from tomopy_ganrec.volume.memory import MAX_BATCH_ON_CPU, MAX_BATCH_ON_GPU, batch_size
 
 CPU = torch.device("cpu")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc for the peak")
@@ -39,7 +39,7 @@ MEASURE = textwrap.dedent(
     def theta(angles):
         return np.deg2rad(np.arange(angles) * 120 / angles)
 
-    same = {name: options[name] for name in ("preset", "pixels") if name in options}
+    same = {name: options[name] for name in ("preset", "pixel_model") if name in options}
     out = {"out": folder + "/small.h5"} if folder else {}
     recon(data(32, 20, 2), theta(20), sinogram_order=True, num_iter=1, batch_size=2, warm_start=0, **same, **out)
     start.TV_ITERATIONS = start.MEAN_ITERATIONS = 6
@@ -136,7 +136,7 @@ def test_what_takes_more():
 
 def test_estimate_as_text():
     text = str(memory.MemoryEstimate(projector=1.5e9, slices_at_work=2.25e9, volume=0.5e9, batch_size=8))
-    whole = 4.25 + memory.BASE / 1e9  # with what is always there
+    whole = 4.25 + memory.BASE_BYTES / 1e9  # with what is always there
     assert text == f"{whole:.2f} GB (1.50 GB projector, 0.50 GB volume, 2.25 GB for 8 slices at once)"
 
 
@@ -148,12 +148,16 @@ def test_shapes_that_are_none_are_refused(shape):
         estimate_memory(shape)
 
 
-@pytest.mark.parametrize(("room", "expected"), ((-100, 1), (0.5, 1), (1.5, 1), (2.5, 2), (7.5, 7), (100, MOST_ON_CPU)))
+@pytest.mark.parametrize(
+    ("room", "expected"), ((-100, 1), (0.5, 1), (1.5, 1), (2.5, 2), (7.5, 7), (100, MAX_BATCH_ON_CPU))
+)
 def test_auto_takes_what_fits_and_never_none(monkeypatch, room, expected):
     """`room`: for how many slices there is some, beside the projector."""
     one = estimate_memory((180, 64, 512), dict(device="cpu", batch_size=1), out="x.h5")
     monkeypatch.setattr(
-        memory, "_free", lambda device: max(0.0, one.total + (room - 1) * one.slices_at_work) / memory.SHARE
+        memory,
+        "_free_bytes",
+        lambda device: max(0.0, one.total + (room - 1) * one.slices_at_work) / memory.FREE_MEMORY_SHARE,
     )
     options = GanrecOptions(device="cpu")
     assert batch_size(options, CPU, (180, 512), (512, 512)) == expected
@@ -161,12 +165,12 @@ def test_auto_takes_what_fits_and_never_none(monkeypatch, room, expected):
 
 
 def test_auto_on_a_gpu_goes_further(monkeypatch):
-    monkeypatch.setattr(memory, "_free", lambda device: 1e12)
-    assert batch_size(GanrecOptions(), torch.device("cuda"), (90, 64), (64, 64)) == MOST_ON_GPU > MOST_ON_CPU
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: 1e12)
+    assert batch_size(GanrecOptions(), torch.device("cuda"), (90, 64), (64, 64)) == MAX_BATCH_ON_GPU > MAX_BATCH_ON_CPU
 
 
 def test_what_is_given_stands(monkeypatch):
-    monkeypatch.setattr(memory, "_free", lambda device: 0.0)
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: 0.0)
     assert batch_size(GanrecOptions(batch_size=5), CPU, (90, 64), (64, 64)) == 5
     assert batch_size(GanrecOptions(batch_size=5, joint_slices=3), CPU, (90, 64), (64, 64)) == 3
 
@@ -190,7 +194,9 @@ def test_little_memory_makes_small_batches(monkeypatch):
     one = estimate_memory(tomo.shape, dict(device="cpu", batch_size=1), sinogram_order=True, out="x.h5")
     for fits, batches in ((0, [1] * 6), (2, [2] * 3), (100, [6])):
         monkeypatch.setattr(
-            memory, "_free", lambda device, n=fits: (one.total + (n - 0.5) * one.slices_at_work) / memory.SHARE
+            memory,
+            "_free_bytes",
+            lambda device, n=fits: (one.total + (n - 0.5) * one.slices_at_work) / memory.FREE_MEMORY_SHARE,
         )
         seen.clear()
         recon(tomo, np.linspace(0, 3, 20), sinogram_order=True, device="cpu", warm_start=0)

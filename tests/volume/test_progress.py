@@ -17,7 +17,7 @@ import pytest
 
 from tomopy_ganrec import cancel, ganrec, tomopy_chunks
 from tomopy_ganrec.results import Status
-from tomopy_ganrec.tomopy_chunks import joined
+from tomopy_ganrec.tomopy_chunks import shared_progress
 from tomopy_ganrec.volume import progress
 from tomopy_ganrec.volume.progress import Cancelled
 
@@ -171,18 +171,18 @@ def test_no_bar_without_progress(bars, capsys):
 def test_a_call_is_forgotten_with_its_array():
     out = plain(1)
     gc.collect()  # what other tests have left
-    before = len(tomopy_chunks._calls)
+    before = len(tomopy_chunks._progress_of)
     chunk(out, slice(None))
-    assert len(tomopy_chunks._calls) == before + 1
+    assert len(tomopy_chunks._progress_of) == before + 1
     del out
     gc.collect()
-    assert len(tomopy_chunks._calls) == before
+    assert len(tomopy_chunks._progress_of) == before
 
 
 def test_the_share_of_a_stage_never_goes_back(bars):
-    call = progress.Call(4, True)
+    call = progress.Progress(4, True)
     for stage, iteration in (("start", 5), ("start", 10), ("fit", 3), ("start", 1), ("fit", 10), ("uncertainty", 1)):
-        call.tell("a", 2, Status(stage, iteration, 10, math.nan))
+        call.update("a", 2, Status(stage, iteration, 10, math.nan))
     call.done("a", 2)
     # By hand: two slices, 30 % of each for the start and the rest for the fit.
     assert bars[0].way == pytest.approx([0, 0.3, 0.6, 1.02, 1.02, 2, 2, 2])
@@ -218,7 +218,7 @@ def test_cancel_stops_what_runs_and_what_comes_right_after_but_no_new_call(bars)
     fresh = plain(1)
     chunk(fresh, slice(None))  # at once, with another array
     assert fresh.max() > 0.5
-    time.sleep(progress.LINGER + 0.1)
+    time.sleep(progress.NEXT_CHUNK_TIMEOUT + 0.1)
     chunk(out, slice(None))  # with the same one, when no chunk can be missing
     assert out.max() > 0.5
     assert len(bars) == 3
@@ -233,11 +233,11 @@ def test_cancel_without_a_run_does_nothing():
 
 def test_concurrent_chunks_count_as_one_call_until_the_last_has_left():
     out = plain(4)
-    with joined(out[:2], False) as first:
-        with joined(out[2:], False) as second:
+    with shared_progress(out[:2], False) as first:
+        with shared_progress(out[2:], False) as second:
             assert second is first and first.active == 2
         assert first.active == 1
-    with joined(out[:2], False) as third:
+    with shared_progress(out[:2], False) as third:
         assert third is first  # two slices are missing: the same call
 
 
@@ -285,7 +285,7 @@ class Sees:
 @pytest.fixture(params=[None, "3"], ids=["unset", "set by the user"])
 def variable(request, monkeypatch):
     """What the user has set, before this package was imported."""
-    monkeypatch.setattr(tomopy_chunks, "_threads_of_the_user", request.param)
+    monkeypatch.setattr(tomopy_chunks, "_users_threads", request.param)
     if request.param is None:
         monkeypatch.delenv(tomopy_chunks.THREADS, raising=False)
     else:

@@ -5,14 +5,14 @@ import os
 import pytest
 import torch
 
-from tomopy_ganrec.volume.weight_store import States
+from tomopy_ganrec.volume.weight_store import WeightStore
 
 STATE = {"generator": {"weight": torch.arange(64.0)}, "judge": None}
 
 
 @pytest.fixture
 def states(tmp_path):
-    return States(tmp_path / "rec.h5.weights")
+    return WeightStore(tmp_path / "rec.h5.weights")
 
 
 def test_weights_come_back_and_older_ones_go(states, tmp_path):
@@ -20,7 +20,7 @@ def test_weights_come_back_and_older_ones_go(states, tmp_path):
         states.keep(index, STATE)
     assert torch.equal(states.get(3)["generator"]["weight"], STATE["generator"]["weight"])
     assert sorted(path.name for path in (tmp_path / "rec.h5.weights").iterdir()) == ["000002.pt", "000003.pt"]
-    assert states.get(0) is None and States(tmp_path / "nothing").get(0) is None
+    assert states.get(0) is None and WeightStore(tmp_path / "nothing").get(0) is None
     states.clear()
     assert not (tmp_path / "rec.h5.weights").exists()
 
