@@ -237,11 +237,10 @@ def test_init_recon_and_errors_through_tomopy(scan, monkeypatch):
         tomopy.recon(projections, np.rad2deg(theta), CENTER, algorithm=ganrec)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:the reconstruction does not explain:UserWarning"
-)  # most of its centres are wrong on purpose
+@pytest.mark.filterwarnings("ignore:the reconstruction does not explain:UserWarning")  # its centres: most are wrong
 def test_write_center(scan, tmp_path, monkeypatch):
-    # TomoPy sends filter_name along and asks for one slice at a time; its TIFF writer calls a function that tifffile 2025.2.18 removed
+    # TomoPy sends filter_name along and asks for one slice at a time; its TIFF writer calls a function that tifffile
+    # 2025.2.18 removed.
     tifffile = pytest.importorskip("tifffile")
     monkeypatch.setattr(tifffile, "imsave", tifffile.imwrite, raising=False)
     projections, theta = scan
@@ -258,9 +257,7 @@ def test_write_center(scan, tmp_path, monkeypatch):
     np.testing.assert_allclose(written[f"{CENTER:.2f}.tiff"], blobs(), atol=0.06 * blobs().max())
 
 
-@pytest.mark.filterwarnings(
-    "ignore:the reconstruction does not explain:UserWarning"
-)  # most of its centres are wrong on purpose
+@pytest.mark.filterwarnings("ignore:the reconstruction does not explain:UserWarning")  # its centres: most are wrong
 def test_write_center_by_name(scan, registered, tmp_path, monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     monkeypatch.setattr(tifffile, "imsave", tifffile.imwrite, raising=False)

@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import GanrecOptions, nearest_option, shown
+from .options import RENAMED, GanrecOptions, nearest_option, shown
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -42,10 +42,14 @@ class _Parser(argparse.ArgumentParser):
 
     def _hint(self, flag: str) -> str:
         known = [name[2:].replace("-", "_") for name in self._option_string_actions if name.startswith("--")]
-        nearest = nearest_option(flag[2:].replace("-", "_"), known)
-        if nearest not in known:
+        word = flag[2:].replace("-", "_")
+        meant = [name for name in known if name.startswith(word)]
+        if not meant or word in RENAMED:
+            nearest = nearest_option(word, known)
+            meant = [nearest] if nearest in known else []
+        if not meant:
             return f"unknown option {flag}; {self.prog} --help lists those there are"
-        return f"unknown option {flag}: did you mean --{nearest.replace('_', '-')}?"
+        return f"unknown option {flag}: did you mean {' or '.join('--' + name.replace('_', '-') for name in meant)}?"
 
 
 def _value(text: str) -> Any:

@@ -12,18 +12,12 @@ def astra():
     return module
 
 
-# What quality='best' adds
-
-
 @pytest.fixture(scope="module")
 def subpixel():
     """64² shale over 120°, noise-free, with structure below the pixel: truth, sinogram and angles."""
     from tomopy_ganrec.benchmark.cases import Case, Wedge
 
     return *Case("shale", 64, "120", None).slice(), Wedge("120").theta
-
-
-# Whole volumes
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def on_gpu(geometry, backend="astra_cuda"):
 
 
 def blobs(geometry, batch=3):
-    """(B, rows, cols): the first slice has the heights in BLOBS, each other one its own, so that a mix-up of slices shows."""
+    """(B, rows, cols): the first slice has the heights in BLOBS, the others differ, so that a mix-up shows."""
     size, pixel = geometry["size"], geometry.get("pixel_size", 1.0)
     y, x = ((torch.arange(n) - (n - 1) / 2) * pixel for n in ((size, size) if isinstance(size, int) else size))
     parts = [a * torch.exp(-((y[:, None] - row) ** 2 + (x - col) ** 2) / (2 * s**2)) for row, col, s, a in BLOBS]
@@ -51,7 +51,10 @@ def smooth_pair(geometry, batch=3):
 
 
 def blob_sinogram(geometry):
-    """Analytic, of the heights in BLOBS: a blob at (row, col) is seen at t = col·cos θ − row·sin θ, column d at t = d + 0.5 − center."""
+    """Analytic, of the heights in BLOBS.
+
+    A blob at (row, col) is seen at t = col·cos θ − row·sin θ, column d at t = d + 0.5 − center.
+    """
     columns = geometry["columns"]
     t, theta = np.arange(columns) + 0.5 - geometry.get("center", columns / 2), geometry["theta"][:, None]
     shifts = [t - col * np.cos(theta) + row * np.sin(theta) for row, col, _, _ in BLOBS]

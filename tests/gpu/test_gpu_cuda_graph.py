@@ -10,9 +10,6 @@ from tomopy_ganrec.projector import ParallelBeamProjector
 pytestmark = needs_gpu
 
 
-# Recorded iterations
-
-
 def never_recorded(monkeypatch):
     monkeypatch.setattr("tomopy_ganrec.solvers.cuda_graph.WARM_UP", 10**9)
 

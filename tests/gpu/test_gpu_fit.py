@@ -16,12 +16,13 @@ def test_best_agrees_with_the_cpu(subpixel):
         for device in ("cpu", "cuda")
     }
     score = {device: metrics.mssim(truth, image) for device, image in images.items()}
-    # The requirement. The same seeds draw the same copies, noise and weights on the CPU; training amplifies sums in another order.
+    # The requirement. The same seeds draw the same copies, noise and weights on the CPU; training amplifies the
+    # rounding of sums in another order.
     assert score["cuda"] == pytest.approx(score["cpu"], abs=0.01)
 
 
 def test_slices_learn_each_on_its_own_on_the_gpu(subpixel):
-    """On a GPU slices are fitted eight at once: without a stack they must not be taught together."""
+    """On a GPU slices are fitted eight at once: without joint_slices they must not be trained together."""
     from tomopy_ganrec import metrics
 
     truth, sinogram, theta = subpixel

@@ -96,7 +96,8 @@ def test_astra_cuda_against_the_matrix(astra, geometry):
 @pytest.mark.parametrize("backend", ["matrix", "astra_cuda"])
 def test_orientation_and_centre(astra, geometry, backend):
     y = on_gpu(geometry, backend).forward_project(blobs(geometry, 1).cuda())
-    # Interpolation widens a blob by 1/6 px² of variance at most, 6e-3 for 3.5 px; a flip or half a column would be 0.1 and more.
+    # Interpolation widens a blob by 1/6 px² of variance at most, 6e-3 for 3.5 px; a flip or half a column would be 0.1
+    # and more.
     assert difference(y[0], blob_sinogram(geometry)) <= 7e-3
 
 

@@ -1,4 +1,4 @@
-"""What a reconstruction takes of the memory, measured against what was foretold."""
+"""Memory of a reconstruction: measured, against the estimate."""
 
 import subprocess
 import sys
@@ -15,8 +15,8 @@ from tomopy_ganrec.volume.memory import MAX_BATCH_ON_CPU, MAX_BATCH_ON_GPU, batc
 CPU = torch.device("cpu")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc for the peak")
 
-# Prints the bytes that a run takes at most above what was there before it. A tiny run has loaded the libraries; the solver is shortened, and its
-# peak is there from the first iterations on.
+# Prints the bytes that a run takes at most above what was there before it. A tiny run has loaded the libraries; the
+# solver is shortened, and its peak is there from the first iterations on.
 MEASURE = textwrap.dedent(
     """
     import json, sys
@@ -101,8 +101,9 @@ def test_the_peak_does_not_grow_with_the_slices_from_disk_to_disk(tmp_path):
         folder = tmp_path / str(slices)
         folder.mkdir()
         peaks.append(measured(64, 60, slices, str(folder), **options))
-    # 48 slices more would be .8 MB of result and .7 MB of data in float32, and the pages of a mapped file stay in memory as long as nobody wants it,
-    # so that what is read counts; records and histories are a few kB a slice. The allocator's own peak varies by a megabyte or two.
+    # 48 slices more would be .8 MB of result and .7 MB of data in float32; the pages of a mapped file stay in memory as
+    # long as nobody else needs it, so that what is read counts; records and histories are a few kB a slice. The
+    # allocator's own peak varies by a megabyte or two.
     assert peaks[1] - peaks[0] < 4e6
     assert peaks[0] > 4e6  # and there was something to see
 
