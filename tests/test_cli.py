@@ -99,8 +99,8 @@ def test_demo(tmp_path, capsys):
 @pytest.mark.parametrize("option", ("--levels", "--noise", "--batch-size"))
 def test_values_nested_deeply_are_refused_as_what_they_are(option, text, capsys):
     assert main(["recon", "nothing.h5", "--out", "out", f"{option}={text}"]) == 1
-    told = capsys.readouterr().err
-    assert f"option {option[2:].replace('-', '_')}=" in told and len(told.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert f"option {option[2:].replace('-', '_')}=" in message and len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize("text", ("a", "1:b", "1.5", "", "0:1:2"))

@@ -327,9 +327,8 @@ def test_warm_start_on_request_within_a_chunk():
         tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, options=options | more)
         for ncore, more in ((1, {}), (1, {"warm_start": 4}), (2, {"warm_start": 4}))
     )
-    np.testing.assert_allclose(
-        warm[[0, 5]], cold[[0, 5]], rtol=0, atol=1e-5 * cold.max()
-    )  # from scratch, in another batch
+    # From scratch, in another batch.
+    np.testing.assert_allclose(warm[[0, 5]], cold[[0, 5]], rtol=0, atol=1e-5 * cold.max())
     assert not np.array_equal(warm[2], cold[2])
     for other in (warm, whole):  # two chunks of three: other slices are cold
         assert np.linalg.norm(other - cold) < 0.05 * np.linalg.norm(cold)

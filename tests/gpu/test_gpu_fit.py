@@ -33,7 +33,7 @@ def test_slices_learn_each_on_its_own_on_the_gpu(subpixel):
     assert metrics.mssim(truth, together) == pytest.approx(metrics.mssim(truth, alone), abs=0.01)
 
 
-def test_spread_on_the_gpu(subpixel):
+def test_uncertainty_on_the_gpu(subpixel):
     truth, sinogram, theta = subpixel
     found = {}
     for device in ("cpu", "cuda"):
@@ -53,7 +53,7 @@ def test_spread_on_the_gpu(subpixel):
     assert difference(found["cuda"], found["cpu"]) <= 0.05
 
 
-def test_stack_on_the_gpu(subpixel):
+def test_joint_slices_on_the_gpu(subpixel):
     truth, sinogram, theta = subpixel
     noisy = sinogram + 0.2 * np.random.default_rng(0).standard_normal((3, *sinogram.shape)).astype(np.float32)
     images = {
@@ -62,7 +62,7 @@ def test_stack_on_the_gpu(subpixel):
     }
     # A convex problem twice reweighted, in float32 with sums in another order.
     assert difference(images["cuda"], images["cpu"]) <= 1e-2
-    taught, info = reconstruct_on(
+    learned, info = reconstruct_on(
         "cuda",
         noisy,
         theta,
@@ -73,4 +73,4 @@ def test_stack_on_the_gpu(subpixel):
         grid_factor=2,
         uncertainty_samples=2,
     )
-    assert np.isfinite(taught).all() and all(np.isfinite(s["uncertainty"]).all() for s in info.slices)
+    assert np.isfinite(learned).all() and all(np.isfinite(s["uncertainty"]).all() for s in info.slices)

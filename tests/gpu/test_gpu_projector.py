@@ -73,9 +73,8 @@ def test_matrix_on_the_gpu_is_an_adjoint_pair(geometry, backend):
 def test_float64_passes_gradcheck(backend):
     projector = ParallelBeamProjector((3, 4), [2.1, 0.4], 5, 2.3, backend=backend, device="cuda", dtype=torch.float64)
     x = torch.rand(2, 3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).cuda().requires_grad_()
-    assert torch.autograd.gradcheck(
-        projector.forward_project, x, nondet_tol=1e-12
-    )  # cuSPARSE's order of summation may vary
+    # CuSPARSE's order of summation may vary.
+    assert torch.autograd.gradcheck(projector.forward_project, x, nondet_tol=1e-12)
 
 
 @geometries
@@ -116,9 +115,8 @@ def test_centres_by_slice(astra, backend):
     geometry = GEOMETRIES["wide"] | {"center": np.array([52.0, 47.25, 52.0])}
     x, y = smooth_pair(geometry)
     projector = on_gpu(geometry, backend)
-    assert (
-        difference(projector.forward_project(x.cuda()), on_cpu(geometry).forward_project(x)) <= 2e-3
-    )  # as for one centre
+    # As for one centre.
+    assert difference(projector.forward_project(x.cuda()), on_cpu(geometry).forward_project(x)) <= 2e-3
     assert difference(projector.back_project(y.cuda()), on_cpu(geometry).back_project(y)) <= 3e-2
 
 
@@ -195,11 +193,10 @@ def test_exhausted_memory_is_never_silent(astra, direction):
     expected = op(data).cpu()
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
-    room = torch.empty_like(
-        expected, device="cuda"
-    )  # freed below, it stays torch's: the output fits, ASTRA's texture does not
+    # Freed below, it stays torch's: the output fits, ASTRA's texture does not.
+    reserve = torch.empty_like(expected, device="cuda")
     hog = torch.empty(max(torch.cuda.mem_get_info()[0] - 64 * 2**20, 1), dtype=torch.uint8, device="cuda")
-    del room
+    del reserve
     try:
         result = op(data).cpu()
     except RuntimeError as error:

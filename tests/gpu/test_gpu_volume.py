@@ -34,16 +34,14 @@ def test_estimate_on_the_gpu():
     tomo = np.broadcast_to(size / 2 * np.sqrt(np.clip(1 - x * x, 0, None)), (8, angles, size)).astype(np.float32)
     options = dict(num_iter=3, reweight_rounds=1, batch_size=8, backend="matrix", warm_start=0)
     estimate = estimate_memory(tomo.shape, options | dict(device="cuda"), sinogram_order=True, out="rec.h5")
-    reconstruct_on(
-        "cuda", tomo[:2, ::8], theta[::8], num_iter=1, reweight_rounds=1
-    )  # what the libraries take for themselves
+    # What the libraries take for themselves.
+    reconstruct_on("cuda", tomo[:2, ::8], theta[::8], num_iter=1, reweight_rounds=1)
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     reconstruct_on("cuda", tomo, theta, **options)
-    assert torch.cuda.max_memory_allocated() - before == pytest.approx(
-        estimate.total, rel=0.25
-    )  # as its docstring promises
+    # As its docstring promises.
+    assert torch.cuda.max_memory_allocated() - before == pytest.approx(estimate.total, rel=0.25)
 
 
 def test_a_full_gpu_gets_half_of_the_slices(scan):

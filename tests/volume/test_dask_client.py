@@ -48,7 +48,7 @@ def connected(cluster):
 
 @pytest.fixture
 def client(connected):
-    """Of two workers that have loaded what they need: one that is loading hears nothing for seconds."""
+    """A client of two workers that have loaded what they need: one that is loading does not answer for seconds."""
     connected.wait_for_workers(2, LONG)
     connected.run(importlib.import_module, "tomopy_ganrec.volume.dask_worker")
     return connected
@@ -99,7 +99,7 @@ def assert_same(found, expected) -> None:
 
 
 def until(what, seconds=LONG):
-    """Wait for something, and say how long it took."""
+    """Wait for something; returns how long it took."""
     began = time.monotonic()
     while not what():
         assert time.monotonic() - began < seconds
@@ -108,7 +108,7 @@ def until(what, seconds=LONG):
 
 
 def at_work(client) -> dict:
-    """What the threads of each worker are at, by the workers' own account."""
+    """The keys of what the threads of each worker execute, as the workers report them."""
     return {
         worker: keys
         for worker, keys in client.run(lambda dask_worker: list(dask_worker.active_threads.values())).items()
@@ -117,7 +117,7 @@ def at_work(client) -> dict:
 
 
 def kill_one(client):
-    """Kill a worker that is at slices; between two tasks there may be none for a moment."""
+    """Kill a worker that is reconstructing; between two tasks there may be none for a moment."""
     pids = client.run(os.getpid)
     until(lambda: any("ganrec-slices" in str(keys) for keys in at_work(client).values()))
     busy = [worker for worker, keys in at_work(client).items() if "ganrec-slices" in str(keys)]
@@ -154,18 +154,17 @@ def close(image, reference, tolerance=1e-4):
 @pytest.mark.parametrize("warm", [0, 4])
 def test_the_same_as_in_one_process(client, sinogram, tmp_path, warm):
     options = dict(QUICK, warm_start=warm)
-    expected, told = recon(sinogram, THETA, return_info=True, **options)
+    expected, local_info = recon(sinogram, THETA, return_info=True, **options)
     image, info = recon(sinogram, THETA, return_info=True, client=client, **options)
     close(image, expected)
-    assert info.device == "cpu" and [s["center"] for s in info.slices] == [s["center"] for s in told.slices]
-    assert [s["warm"] for s in info.slices] == [s["warm"] for s in told.slices] and info.slices[3]["history"][
+    assert info.device == "cpu" and [s["center"] for s in info.slices] == [s["center"] for s in local_info.slices]
+    assert [s["warm"] for s in info.slices] == [s["warm"] for s in local_info.slices] and info.slices[3]["history"][
         "objective"
     ].size == 3
     out = tmp_path / "rec.h5"
     assert recon(sinogram, THETA, client=client, out=out, **options) == out
-    np.testing.assert_array_equal(
-        content(out), image
-    )  # what neighbours begin from comes from the file, or from the caller
+    # What neighbours begin from comes from the file, or from the caller.
+    np.testing.assert_array_equal(content(out), image)
     assert sorted(finished(out)) == list(range(SLICES))
 
 
@@ -184,35 +183,34 @@ def test_what_is_given_goes_with_the_slices(client, sinogram):
     )
     centers[5:] += 0.5
     options = dict(QUICK, center=centers, init_recon=init, init="none")
-    close(
-        recon(sinogram, THETA, client=client, **options), recon(sinogram, THETA, **options), 5e-3
-    )  # as said for other starts than 'tv'
+    # As said for other starts than 'tv'.
+    close(recon(sinogram, THETA, client=client, **options), recon(sinogram, THETA, **options), 5e-3)
 
 
 def test_weights_of_the_paper_go_from_slice_to_slice(client, sinogram, tmp_path):
     options = dict(preset="paper", num_iter=3, warm_iter=2, warm_start=4, batch_size=2, sinogram_order=True)
-    expected, told = recon(sinogram, THETA, return_info=True, **options)
+    expected, local_info = recon(sinogram, THETA, return_info=True, **options)
     image, info = recon(sinogram, THETA, return_info=True, client=client, **options)
     np.testing.assert_array_equal(image, expected)
-    assert [s["warm"] for s in info.slices] == [s["warm"] for s in told.slices] == [k % 4 > 0 for k in range(SLICES)]
-    recon(
-        sinogram, THETA, client=client, out=tmp_path / "rec.h5", **options
-    )  # here through files, so that any worker goes on
+    assert (
+        [s["warm"] for s in info.slices] == [s["warm"] for s in local_info.slices] == [k % 4 > 0 for k in range(SLICES)]
+    )
+    # Here through files, so that any worker goes on.
+    recon(sinogram, THETA, client=client, out=tmp_path / "rec.h5", **options)
     np.testing.assert_array_equal(content(tmp_path / "rec.h5"), expected)
     assert not list(tmp_path.glob("*.weights"))
 
 
-def test_a_chain_whose_weights_stay_in_memory_is_one_unit():
+def test_a_chain_whose_weights_stay_in_memory_is_one_work_item():
     tasks = plan([12.0] * 8, 2, 2, chains=True)
-    units = dask_client._grouped(tasks, True)
-    assert [[task.slices for task in unit] for unit in units] == [[(0, 2), (1, 3)], [(4, 6), (5, 7)]]
-    assert all(dask_client._dependencies(unit) == set() for unit in units) and dask_client._grouped(tasks, False) == [
-        (task,) for task in tasks
-    ]
-    (unit,) = dask_client._grouped(
-        plan([12.0] * 6 + [13.0] * 4, 2, 5, chains=True), True
-    )  # two chains that share a task at one slice only
-    assert [task.slices for task in unit] == [(0, 5), (1,), (6,), (2,), (7,), (3,), (8,), (4,), (9,)]
+    groups = dask_client._grouped(tasks, True)
+    assert [[task.slices for task in group] for group in groups] == [[(0, 2), (1, 3)], [(4, 6), (5, 7)]]
+    assert all(dask_client._dependencies(group) == set() for group in groups) and dask_client._grouped(
+        tasks, False
+    ) == [(task,) for task in tasks]
+    # Two chains that share a task at one slice only.
+    (group,) = dask_client._grouped(plan([12.0] * 6 + [13.0] * 4, 2, 5, chains=True), True)
+    assert [task.slices for task in group] == [(0, 5), (1,), (6,), (2,), (7,), (3,), (8,), (4,), (9,)]
 
 
 def test_what_cannot_be(client, sinogram, monkeypatch):
@@ -255,9 +253,10 @@ def test_a_killed_worker_costs_what_it_was_at(client, sinogram, slow_reference, 
     before = finished(out)
     run.join()
     assert run.error is None
+    # Each once.
     assert (
         len(before) < SLICES and finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
-    )  # each once
+    )
     assert_same(content(out), slow_reference)
 
 
@@ -274,9 +273,8 @@ def test_cancelled_and_taken_up_again(client, sinogram, slow_reference, tmp_path
     recon(sinogram, THETA, client=client, out=out, **SLOW)
     assert finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
     assert_same(content(out), slow_reference)
-    assert (
-        recon(sinogram, THETA, client=client, out=out, return_info=True, **SLOW)[1].device == "cpu"
-    )  # nothing left to do
+    # Nothing left to do.
+    assert recon(sinogram, THETA, client=client, out=out, return_info=True, **SLOW)[1].device == "cpu"
 
 
 def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path, interruptible):
@@ -291,15 +289,15 @@ def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path, interruptibl
         recon(sinogram, THETA, client=client, out=out, **SLOW)
     until(lambda: not at_work(client))
     assert len(finished(out)) < SLICES  # it did not go on to the end
+    # Nothing is kept.
     assert client.run(lambda: len(sys.modules["tomopy_ganrec.volume.dask_worker"]._sessions)) == dict.fromkeys(
         client.run(os.getpid), 0
-    )  # nothing is kept
+    )
 
 
 def test_slices_that_kill_their_workers_are_named(client, sinogram, tmp_path):
-    client.run_on_scheduler(
-        lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0)
-    )  # the first death is one too many
+    # The first death is one too many.
+    client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
     run = Running(sinogram, THETA, client=client, out=tmp_path / "rec.h5", **SLOW)
     kill_one(client)
     run.join()

@@ -109,9 +109,8 @@ def test_an_interrupt_stops_all_devices_soon(two_devices, tomo, interruptible):
 
     with pytest.raises(KeyboardInterrupt):
         recon(tomo, THETA, **(QUICK | dict(warm_start=0, num_iter=10**6, patience=0, callback=interrupt)))
-    assert (
-        len(seen) < 10**5
-    )  # of two million: an iteration takes a millisecond, and the main thread looks every tenth of a second
+    # Of two million: an iteration takes a millisecond, and the main thread looks every tenth of a second.
+    assert len(seen) < 10**5
     assert not at_work()
 
 

@@ -87,9 +87,8 @@ def test_estimate_is_what_is_measured(size, angles, options):
     shape = (options["batch_size"], angles, size)
     estimate = estimate_memory(shape, options, sinogram_order=True)
     assert estimate.batch_size == options["batch_size"]
-    assert measured(size, angles, shape[0], **options) == pytest.approx(
-        estimate.total, rel=0.25
-    )  # as its docstring promises
+    # As its docstring promises.
+    assert measured(size, angles, shape[0], **options) == pytest.approx(estimate.total, rel=0.25)
 
 
 @pytest.mark.slow
@@ -130,9 +129,8 @@ def test_what_takes_more():
         and total(grid_factor=2) > 1.4 * total()
     )
     assert estimate_memory((90, 8, 64), dict(device="cpu", backend="astra")).projector == 0
-    assert (
-        estimate_memory((90, 8, 64), dict(device="cpu", projector_memory=1e3)).projector == 0
-    )  # 'auto' turns to ASTRA
+    # 'auto' turns to ASTRA.
+    assert estimate_memory((90, 8, 64), dict(device="cpu", projector_memory=1e3)).projector == 0
 
 
 def test_estimate_as_text():
@@ -150,15 +148,15 @@ def test_shapes_that_are_none_are_refused(shape):
 
 
 @pytest.mark.parametrize(
-    ("room", "expected"), ((-100, 1), (0.5, 1), (1.5, 1), (2.5, 2), (7.5, 7), (100, MAX_BATCH_ON_CPU))
+    ("fits", "expected"), ((-100, 1), (0.5, 1), (1.5, 1), (2.5, 2), (7.5, 7), (100, MAX_BATCH_ON_CPU))
 )
-def test_auto_takes_what_fits_and_never_none(monkeypatch, room, expected):
-    """`room`: for how many slices there is some, beside the projector."""
+def test_auto_takes_what_fits_and_never_none(monkeypatch, fits, expected):
+    """`fits`: the number of slices for which there is memory, beside the projector."""
     one = estimate_memory((180, 64, 512), dict(device="cpu", batch_size=1), out="x.h5")
     monkeypatch.setattr(
         memory,
         "_free_bytes",
-        lambda device: max(0.0, one.total + (room - 1) * one.slices_at_work) / memory.FREE_MEMORY_SHARE,
+        lambda device: max(0.0, one.total + (fits - 1) * one.slices_at_work) / memory.FREE_MEMORY_SHARE,
     )
     options = GanrecOptions(device="cpu")
     assert batch_size(options, CPU, (180, 512), (512, 512)) == expected

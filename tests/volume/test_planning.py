@@ -1,4 +1,4 @@
-"""The order of a volume: every slice once, each after those it begins from, and next to them."""
+"""Order of a volume: every slice once, each after the neighbours that it is initialised from."""
 
 import itertools
 
@@ -16,7 +16,7 @@ def slices_of(tasks):
     return [k for task in tasks for k in task.slices]
 
 
-def begins_from(tasks):
+def neighbours_of(tasks):
     """{slice: its neighbours}, for slices that have any."""
     return {k: near for task in tasks for k, near in zip(task.slices, task.neighbours, strict=False)}
 
@@ -39,19 +39,18 @@ def test_every_slice_once_after_its_neighbours_and_near_them(every, batch, cente
         assert_order(tasks)
         assert all(1 <= len(task.slices) <= batch and len(task.neighbours) in (0, len(task.slices)) for task in tasks)
         assert all(chosen[k] == task.center for task in tasks for k in task.slices)
-        for k, (first, second) in begins_from(tasks).items():
+        for k, (first, second) in neighbours_of(tasks).items():
             assert min(first, second) < k < max(first, second)  # one on either side
-            assert (
-                abs(k - first) <= every / 2 and abs(k - second) <= (every + 1) // 2
-            )  # the middle of an odd gap is half a slice off
+            # The middle of an odd gap is half a slice off.
+            assert abs(k - first) <= every / 2 and abs(k - second) <= (every + 1) // 2
             assert abs(k - first) <= abs(k - second)  # the nearer one first
 
 
 @pytest.mark.parametrize("every", EVERY)
-def test_as_few_as_promised_begin_from_nothing(every):
+def test_as_few_as_promised_are_cold_started(every):
     for count in COUNTS:
         tasks = plan(np.full(count, 16.0), 4, every)
-        cold = set(range(count)) - set(begins_from(tasks))
+        cold = set(range(count)) - set(neighbours_of(tasks))
         assert cold == {*range(0, count, every), count - 1}
 
 
@@ -63,10 +62,10 @@ def test_cold_slices_come_first():
 def levels_of(tasks):
     """Slices by how many halvings separate them from the cold ones, and by centre: what may share a task."""
     depth, levels = {}, {}
-    near = begins_from(tasks)
+    neighbours = neighbours_of(tasks)
     for task in tasks:
         for k in task.slices:
-            depth[k] = 1 + max(depth[j] for j in near[k]) if k in near else 0
+            depth[k] = 1 + max(depth[j] for j in neighbours[k]) if k in neighbours else 0
             levels.setdefault((depth[k], task.center), []).append(k)
     return levels
 
@@ -89,7 +88,7 @@ def test_tasks_of_a_level_are_of_about_equal_length():
 
 
 @pytest.mark.parametrize("every", (1, 4))
-def test_stacks_are_runs_of_neighbours_from_nothing(every):
+def test_joint_slices_are_runs_of_neighbours_all_cold_started(every):
     centers = [16.0, 16.0, 15.0, 16.0, 16.0, 16.0, 16.0, 15.0]
     tasks = plan(centers, 8, every, joint_slices=3)
     assert [(task.center, task.slices) for task in tasks] == [
@@ -124,7 +123,7 @@ def test_chains_link_each_slice_to_the_one_before(every, batch, centers):
         tasks = plan(chosen, batch, every, chains=True)
         assert sorted(slices_of(tasks)) == list(range(count))
         assert_order(tasks)
-        assert begins_from(tasks) == {k: (k - 1, k - 1) for k in range(count) if k % every}
+        assert neighbours_of(tasks) == {k: (k - 1, k - 1) for k in range(count) if k % every}
         assert all(len(task.slices) <= batch and {chosen[k] for k in task.slices} == {task.center} for task in tasks)
 
 

@@ -151,14 +151,14 @@ def test_the_share_of_a_stage_never_goes_back(bars):
 def test_cancel_stops_what_runs_and_what_comes_right_after_but_no_new_call(bars):
     out, started, cancelled, stopped, late = plain(4), threading.Event(), [], threading.Event(), []
 
-    def tell(status):
+    def notify(status):
         started.set()
         if stopped.is_set():
             late.append(status)
 
     def run(k):
         try:
-            chunk(out, slice(k, k + 1), num_iter=10**6, callback=tell)
+            chunk(out, slice(k, k + 1), num_iter=10**6, callback=notify)
         except Cancelled:
             cancelled.append(k)
 

@@ -76,7 +76,7 @@ def memory_errors(shape: tuple[int, int, int], grid: tuple[int, int]) -> Iterato
         raise MemoryError(
             f"memory ran out while reconstructing {shape[0]} slices of {grid[0]}×{grid[1]} from {shape[1]} angles × "
             f"{shape[2]} columns: {error}. Options that need less: batch_size=1, backend='astra' (or a smaller "
-            "projector_memory), device='cpu', a smaller num_gridx and num_gridy; tomopy_ganrec.estimate_memory tells "
+            "projector_memory), device='cpu', a smaller num_gridx and num_gridy; tomopy_ganrec.estimate_memory says "
             "what is needed"
         ) from error
 
@@ -169,7 +169,7 @@ class Worker:
     def _records(
         self, task: Task, projector: ParallelBeamProjector, sinogram: torch.Tensor, result: FitResult
     ) -> list[Record]:
-        """What is known of the slices: of the fit, of their data, and of where they were reconstructed."""
+        """The records of the slices: of the fit, of their data, and of the device they were reconstructed on."""
         count = len(task.slices)
         compared: list[Record] = [dict(explained=None)] * count
         if is_checked(self._job.options) and all(entry["stopped"] != "callback" for entry in result.info):
