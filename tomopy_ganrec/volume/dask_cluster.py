@@ -87,8 +87,8 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for future, _ in self._in_flight.values():
-            # Unlike Client.cancel this waits for no worker. Dask drops items that no client waits for; one that is being
-            # executed is stopped by `dask_worker._is_wanted`.
+            # Unlike Client.cancel this waits for no worker. Dask drops items that no client waits for; an item that is
+            # being executed is stopped by `dask_worker._is_wanted`.
             future.release()
         self._in_flight.clear()
         if self._request is not None:
