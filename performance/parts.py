@@ -17,7 +17,7 @@ import torch
 from speed import problem, processor, show, synchronize, versions
 
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector
-from tomopy_ganrec.fit.gan.training import TrainingState
+from tomopy_ganrec.fit.gan.training_state import TrainingState
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
 from tomopy_ganrec.fit.measurement.regularization import initial_weights

@@ -12,7 +12,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import RENAMED, GanrecOptions, nearest_option, shown
+from .option_names import RENAMED, nearest_option
+from .option_values import shown
+from .options import GanrecOptions
 
 if TYPE_CHECKING:
     from distributed import Client

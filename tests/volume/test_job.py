@@ -1,12 +1,14 @@
 """A job: its batches, its tasks, and what makes it the same as an earlier one."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from tomopy_ganrec.io.outputs import output_of
 from tomopy_ganrec.io.sources import source_of
-from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.volume.job import FREE_OPTIONS, Job
+from tomopy_ganrec.options import ExecutionOptions, GanrecOptions
+from tomopy_ganrec.volume.job import Job
 
 SLICES, ANGLES, N = 12, 5, 8
 
@@ -63,7 +65,7 @@ def test_the_identity_changes_with_all_that_decides_about_the_result():
         assert {key for key, value in other.identity().items() if value != same[key]} == {name}
 
 
-def test_free_options_are_no_part_of_the_identity():
+def test_execution_options_are_no_part_of_the_identity():
     free = dict(progress=True, callback=print, device="cpu", batch_size=2, projector_memory=1e9, trust_theta=True)
-    assert set(free) < set(FREE_OPTIONS)
+    assert set(free) < {field.name for field in fields(ExecutionOptions)}
     assert job(**free).identity() == job().identity()

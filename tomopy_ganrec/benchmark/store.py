@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tomopy_ganrec.options import shown
+from tomopy_ganrec.option_values import shown
 
 __all__ = ["COLUMNS", "Results"]
 

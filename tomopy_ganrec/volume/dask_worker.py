@@ -256,7 +256,7 @@ def end_sessions(run_id: str) -> None:
     """Free what a job has kept in this process, such as projectors."""
     with _lock:
         ended = [_sessions.pop(key) for key in list(_sessions) if key[0] == run_id]
-    if ended and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch's
+    if ended and torch.cuda.is_initialized():
         del ended
         torch.cuda.empty_cache()
 

@@ -10,23 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from tomopy_ganrec.io.protocols import SliceSink, SliceSource
-from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.options import FitOptions, GanrecOptions
 
 from .planning import Task, plan, unfinished_tasks
 
-__all__ = ["FREE_OPTIONS", "IdentifiedSource", "Job"]
-
-# Options that may differ between the calls that make one output: none of them moves a slice by more than 1e-4.
-FREE_OPTIONS = (
-    "progress",
-    "callback",
-    "device",
-    "gpu_list",
-    "batch_size",
-    "projector_memory",
-    "warm_start",
-    "trust_theta",
-)
+__all__ = ["IdentifiedSource", "Job"]
 
 
 class IdentifiedSource(SliceSource, Protocol):
@@ -103,7 +91,7 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """All that decides about the result, as a dictionary; an output is resumed only by a job of the same identity.
 
-        Arrays are represented by their SHA-256, options by all but `FREE_OPTIONS`.
+        Arrays are represented by their SHA-256; of the options only `FitOptions` count.
         """
         return dict(
             data=self.source.identity(),
@@ -111,11 +99,7 @@ class Job:
             center=_digest(self.centers),
             init_recon=None if self.init is None else _digest(self.init),
             every=self.warm_interval,
-            options={
-                field.name: getattr(self.options, field.name)
-                for field in fields(self.options)
-                if field.name not in FREE_OPTIONS
-            },
+            options={field.name: getattr(self.options, field.name) for field in fields(FitOptions)},
             version=version("tomopy_ganrec"),
         )
 

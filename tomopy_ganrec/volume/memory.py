@@ -11,7 +11,8 @@ import numpy as np
 import psutil
 import torch
 
-from tomopy_ganrec.options import GanrecOptions, grid_size
+from tomopy_ganrec.option_values import grid_size
+from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import Geometry, choose_backend
 from tomopy_ganrec.projector.backends import bears_double
 
@@ -77,19 +78,12 @@ class MemoryEstimate:
         )
 
 
-def _fine_grid_factor(options: GanrecOptions) -> int:
-    """The factor of the fine grid that may be used; ``quality='best'`` decides only with the data."""
-    if options.grid_factor is not None:
-        return options.grid_factor
-    return 2 if options.quality == "best" else 1
-
-
 def _geometries(options: GanrecOptions, angles: int, columns: int, size: tuple[int, int]) -> list[Geometry]:
     """The geometries of the projectors that are kept at once."""
     kinds = [(1, 1)]  # (pixels within a detector column along each axis, rays within a detector column)
     if options.preset != "paper" and options.pixel_model != "point" and options.init == "tv":
         kinds.append((1, 2))
-    factor = _fine_grid_factor(options)
+    factor = options.resolved.grid_factor
     if factor > 1:
         kinds.append((factor, 2))
     return [
@@ -123,7 +117,7 @@ def _projector_bytes(
     precision_factor = 1.5 if dtype == torch.float64 else 1.0  # values of 8 bytes beside indices of 4
     total = 0.0
     for geometry in _geometries(options, angles, columns, size):
-        backend = options.backend
+        backend: str = options.backend
         if backend == "auto":
             backend, _ = choose_backend([geometry], device, dtype, options.projector_memory)
         if backend == "matrix":
@@ -138,9 +132,7 @@ def _slice_bytes(options: GanrecOptions, angles: int, columns: int, size: tuple[
     image, sinogram = 4.0 * size[0] * size[1], 4.0 * angles * columns
     if options.preset == "paper":
         return COPIES_OF_PAPER_WEIGHTS * 128 * (image + sinogram) + COPIES_IN_PAPER_MAPS * image
-    # What quality='best' does on a fine grid it does slice by slice: only a factor that is asked for counts here.
-    factor = options.grid_factor if options.grid_factor is not None else 1
-    return COPIES_OF_A_SLICE * (image * factor**2 + sinogram)
+    return COPIES_OF_A_SLICE * (image * options.resolved.grid_factor**2 + sinogram)
 
 
 def _free_bytes(device: torch.device) -> float:
@@ -214,7 +206,7 @@ def estimate_memory(
     size = grid_size(columns, num_gridx, num_gridy)
     device = resolve_devices(options)[0]
     batch = min(slices, batch_size(options, device, (angles, columns), size))
-    equivalent_slices = max(batch, SLICES_OF_WEDGE_LEARNING if options.lessons else 0)
+    equivalent_slices = max(batch, SLICES_OF_WEDGE_LEARNING if options.resolved.wedge_rounds else 0)
     return MemoryEstimate(
         projector=_projector_bytes(options, device, angles, columns, size),
         slices_at_work=equivalent_slices * _slice_bytes(options, angles, columns, size),

@@ -159,7 +159,7 @@ def choose_warm_interval(options: GanrecOptions, source: SliceSource, default: i
     chosen = default if options.warm_start is None else options.warm_start
     if options.joint_slices > 1:
         return 1
-    if options.preset != "paper" and options.init != "tv" and not options.warm_iterations:
+    if options.preset != "paper" and options.init != "tv" and not options.resolved.warm_iter:
         return 1  # nothing would compare the neighbours' image with the data
     if options.preset == "paper" and chosen == "auto":
         return CHAIN_LENGTH
