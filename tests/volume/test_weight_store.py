@@ -7,7 +7,7 @@ import torch
 
 from tomopy_ganrec.volume.weight_store import WeightStore
 
-STATE = {"generator": {"weight": torch.arange(64.0)}, "judge": None}
+STATE = {"generator": {"weight": torch.arange(64.0)}, "discriminator": None}
 
 
 @pytest.fixture
@@ -23,6 +23,12 @@ def test_weights_come_back_and_older_ones_go(store, tmp_path):
     assert store.get(0) is None and WeightStore(tmp_path / "nothing").get(0) is None
     store.clear()
     assert not (tmp_path / "rec.h5.weights").exists()
+
+
+def test_weights_under_the_old_name_of_the_discriminator_are_read(store):
+    store.keep(0, {"generator": STATE["generator"], "judge": {"bias": torch.ones(2)}})
+    weights = store.get(0)
+    assert set(weights) == {"generator", "discriminator"} and weights["discriminator"]["bias"].sum() == 2
 
 
 @pytest.mark.parametrize("harm", ["empty", "cut", "zeros", "text", "pickle", "tensor", "other", "folder"])

@@ -13,6 +13,9 @@ from tomopy_ganrec.io.atomic_files import replacing
 
 __all__ = ["WeightStore", "weight_store_for"]
 
+# Names that networks had in files while 0.1.0 was written; volumes begun then are still resumed.
+RENAMED = {"judge": "discriminator"}
+
 
 class WeightStore:
     """Network weights by number of slice.
@@ -48,13 +51,11 @@ class WeightStore:
             return None
         except Exception as error:  # whatever the library raises for a damaged file
             raise _damaged(path, index, str(error).partition("\n")[0] or type(error).__name__) from error
-        if (
-            not isinstance(weights, dict)
-            or not {"generator", "judge"} <= weights.keys()
-            or not isinstance(weights["generator"], dict)
-        ):
-            raise _damaged(path, index, "it does not hold the weights of networks")
-        return weights
+        if isinstance(weights, dict):
+            weights = {RENAMED.get(name, name): value for name, value in weights.items()}
+            if {"generator", "discriminator"} <= weights.keys() and isinstance(weights["generator"], dict):
+                return weights
+        raise _damaged(path, index, "it does not hold the weights of networks")
 
     def keep(self, index: int, weights: dict[str, Any]) -> None:
         """Store the weights after slice `index`, and delete those that no later slice depends on."""
