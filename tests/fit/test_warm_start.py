@@ -10,7 +10,7 @@ from tomopy_ganrec.io.sources import source_of
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.volume.planning import warm_every
+from tomopy_ganrec.volume.planning import choose_warm_interval
 
 THETA = np.deg2rad(np.arange(0, 120, 2.0))
 SIZE, SMALL = 64, 32
@@ -133,7 +133,7 @@ def test_volumes_of_noise_and_of_zeros():
 
 
 def interval(tomo, default="auto", **options):
-    return warm_every(GanrecOptions(**options), source_of(tomo, True), default)
+    return choose_warm_interval(GanrecOptions(**options), source_of(tomo, True), default)
 
 
 def test_interval_for_alike_and_unlike_slices(rock):
