@@ -18,7 +18,7 @@ from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
-from test_report import ATTACK, EXTRA, GRAY, fabricate
+from test_tables import ATTACK, EXTRA, GRAY, fabricate
 
 from tomopy_ganrec.benchmark.report.write import write_report
 
