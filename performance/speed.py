@@ -90,10 +90,10 @@ def problem(
 ):
     """(truth, sinograms, theta) of a shale; of more slices than one, neighbours one pixel apart (protocol 'pixel')."""
     from tomopy_ganrec import phantoms
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
     from tomopy_ganrec.benchmark.simulation import simulate
 
-    theta = Wedge(wedge).theta
+    theta = AngularRange(wedge).theta
     if slices > 1:
         truth = phantoms.shale(size, slices, seed=seed)
         return truth, simulate(truth, theta, "pixel", photons=photons, seed=seed), theta

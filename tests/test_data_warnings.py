@@ -12,7 +12,7 @@ from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.phantoms import OBJECTS
 
 pytest.importorskip("astra")
-from tomopy_ganrec.benchmark.cases import Case, Wedge
+from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
 N = 64
 EACH = pytest.mark.parametrize("name", OBJECTS)
@@ -28,7 +28,7 @@ KINDS = {
 
 
 def scan(name="shale", wedge="120", size=N, photons=None, seed=1000):
-    return Case(name, size, wedge, photons).slice(0, 1, seed)[1][None], Wedge(wedge).theta
+    return Case(name, size, wedge, photons).slice(0, 1, seed)[1][None], AngularRange(wedge).theta
 
 
 def transmission(data, least, photons=None, seed=0):

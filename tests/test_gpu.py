@@ -351,7 +351,7 @@ def test_a_usable_gpu_is_accepted(astra):
 )
 def test_benchmark_methods_agree_with_the_cpu(astra, name):
     from tomopy_ganrec import metrics
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
     from tomopy_ganrec.benchmark.methods import Problem, methods, reconstruct
 
     method = methods()[name]
@@ -361,7 +361,7 @@ def test_benchmark_methods_agree_with_the_cpu(astra, name):
     score = {}
     for device in ("cpu", "cuda"):
         problem = Problem(
-            ParallelBeamProjector(96, Wedge("120").theta, 96, device=device),
+            ParallelBeamProjector(96, AngularRange("120").theta, 96, device=device),
             torch.from_numpy(sinogram[None]).to(device),
         )
         score[device] = metrics.mssim(truth, reconstruct(method, problem)[0])
@@ -375,9 +375,9 @@ def test_benchmark_methods_agree_with_the_cpu(astra, name):
 @pytest.fixture(scope="module")
 def subpixel():
     """64² shale over 120°, noise-free, with structure below the pixel: truth, sinogram and angles."""
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
-    return *Case("shale", 64, "120", None).slice(), Wedge("120").theta
+    return *Case("shale", 64, "120", None).slice(), AngularRange("120").theta
 
 
 def reconstruct_on(device, sinograms, theta, **options):
@@ -459,7 +459,7 @@ def test_benchmark_command_on_the_gpu(tmp_path):
 
     from tomopy_ganrec.cli import main
 
-    words = "benchmark --size 64 --wedges 120 --methods fbp,gridrec,mlem,tv,ganrec --device cuda --quiet --out"
+    words = "benchmark --size 64 --ranges 120 --methods fbp,gridrec,mlem,tv,ganrec --device cuda --quiet --out"
     assert main([*words.split(), str(tmp_path / "out")]) == 0
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     gpu = torch.cuda.get_device_name()

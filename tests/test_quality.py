@@ -3,16 +3,16 @@
 import numpy as np
 
 from tomopy_ganrec import recon
-from tomopy_ganrec.benchmark.cases import Case, Wedge
+from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
 
 def test_each_material_has_its_attenuation():
     """The mean over each material's pixels is within 2 % of the truth, at 120° and noise-free; total variation is 3 % off."""
     truth, sinogram = Case("shale", 128, "120").slice(seed=3)
     slices = {
-        "ganrec": recon(sinogram[None], Wedge("120").theta, sinogram_order=True, num_iter=0)[0],
+        "ganrec": recon(sinogram[None], AngularRange("120").theta, sinogram_order=True, num_iter=0)[0],
         "tv": recon(
-            sinogram[None], Wedge("120").theta, sinogram_order=True, num_iter=0, reweight_rounds=0, pixel_model="point"
+            sinogram[None], AngularRange("120").theta, sinogram_order=True, num_iter=0, reweight_rounds=0, pixel_model="point"
         )[0],
     }
     error = {}

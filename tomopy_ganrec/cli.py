@@ -109,8 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo = commands.add_parser("demo", help="a shale slice from 0-120 degrees by FBP, MLEM, TV and GANrec")
     demo.add_argument("--size", type=int, default=256)
-    demo.add_argument("--wedge", type=int, default=120, help="degrees, one projection each")
-    demo.add_argument("--photons", type=float, help="photons a detector column (default: noise-free)")
+    demo.add_argument("--range", type=int, default=120, help="angular range in degrees, one projection each")
+    demo.add_argument("--wedge", dest="range", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # of 0.1.0
+    demo.add_argument("--photons", type=float, help="photons per detector pixel (default: noise-free)")
     demo.add_argument("--out", default="demo", help="folder for comparison.png and results.json")
     return parser
 
@@ -216,7 +217,7 @@ def main(arguments=None) -> int:
         else:
             from .benchmark.demo import demo
 
-            demo(arguments.out, arguments.size, arguments.wedge, arguments.photons)
+            demo(arguments.out, arguments.size, arguments.range, arguments.photons)
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         print(f"tomopy-ganrec: {error}", file=sys.stderr)
         return 1

@@ -310,10 +310,10 @@ def test_settings_are_free_of_units(shale_case):
 @pytest.mark.parametrize(("protocol", "kind"), (("pixel", "point"), ("subpixel", "area")))
 def test_auto_finds_what_a_pixel_is(size, protocol, kind):
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     _, sinogram = Case("shale", size, "120", None, protocol).slice()
-    theta = Wedge("120").theta
+    theta = AngularRange("120").theta
     result = fit(
         ParallelBeamProjector(size, theta, size),
         torch.from_numpy(sinogram)[None],

@@ -53,10 +53,10 @@ def test_spread_is_positive_where_something_is(noisy, brief, pixels):
 def test_spread_is_larger_where_the_error_is():
     """With 48² of shale from 90°, 1e4 photons; the error is partly common to all reconstructions, which does not show."""
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     truth, sinogram = Case("shale", 48, "90", 1e4).slice()
-    model = ParallelBeamProjector(48, Wedge("90").theta, 48)
+    model = ParallelBeamProjector(48, AngularRange("90").theta, 48)
     result = fit(
         model, torch.from_numpy(sinogram)[None], GanrecOptions(pixel_model="area", num_iter=0, uncertainty_samples=8)
     )
