@@ -73,8 +73,8 @@ def test_it_says_what_it_costs_and_what_it_found(uninterrupted, capsys):
 def started(words, out):
     run = [sys.executable, "-m", "tomopy_ganrec.cli", "benchmark", *words.split(), "--out", str(out)]
     # A shell's background jobs ignore the interrupt, and so would their children: this one is to have it.
-    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from tomopy_ganrec.cli import main; "
-    code += "sys.exit(main(sys.argv[1:]))"
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from tomopy_ganrec.cli import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.Popen(
         [sys.executable, "-c", code, *run[3:]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

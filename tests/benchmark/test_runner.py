@@ -11,8 +11,8 @@ from tomopy_ganrec import ParallelBeamProjector, metrics
 from tomopy_ganrec.benchmark import runner
 from tomopy_ganrec.benchmark.cases import Case
 from tomopy_ganrec.benchmark.methods import Method, chosen
-from tomopy_ganrec.benchmark.runner import estimate, pending, run
 from tomopy_ganrec.benchmark.rows import COLUMNS
+from tomopy_ganrec.benchmark.runner import estimate, pending, run
 from tomopy_ganrec.benchmark.store import Results
 from tomopy_ganrec.benchmark.tasks import SliceCase, SliceData, runs_of, simulated
 
