@@ -1,11 +1,12 @@
-"""Where the time of a default reconstruction goes: each part of an iteration by itself, and how far it is from what the machine could do.
+"""Time of each part of an iteration by itself, beside the least time that the machine would need for it.
 
     python performance/parts.py                    # 256² from 120 degrees, one slice
     python performance/parts.py --batch 8 --device cuda
 
-A floor is the least time for what a part has to do: its bytes over the measured bandwidth of a copy, or its operations over the measured rate of a
-matrix product, whichever is longer. Bytes: a sparse matrix once, images and sinograms once for each use. Operations: 5 n log₂ n for an FFT, two for
-each value of a sparse matrix or weight of a convolution (three times that with the gradients).
+A floor is the least time for a part's work: its bytes over the measured bandwidth of a copy, or its operations over the
+measured rate of a matrix product, whichever is longer. Bytes: a sparse matrix once, images and sinograms once for each
+use. Operations: 5 n log₂ n for an FFT, two for each value of a sparse matrix or weight of a convolution (three times
+that with the gradients).
 """
 
 import argparse
@@ -14,7 +15,7 @@ import time
 from statistics import median
 
 import torch
-from speed import problem, processor, show, synchronize, versions
+from measuring import problem, processor, show, synchronize, versions
 
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector
 from tomopy_ganrec.fit.gan.training import TrainingState
@@ -41,7 +42,7 @@ def clock(call, device: str, budget=1.0) -> float:
 
 
 def machine(device: str) -> tuple[float, float]:
-    """Bytes that a copy of 256 MB reads and writes, and operations of a product of 2048² float32 matrices, in a millisecond."""
+    """In a millisecond: bytes read and written by a copy, and operations of a product of 2048² float32 matrices."""
     a, b = torch.rand(64 * 2**20, device=device), torch.empty(64 * 2**20, device=device)
     m = torch.rand(2048, 2048, device=device)
     return 2 * a.nbytes / clock(lambda: b.copy_(a), device), 2 * 2048**3 / clock(lambda: m @ m, device)
@@ -62,11 +63,11 @@ def sparse_work(projector, batch: int) -> tuple[float, float]:
 
 
 def network_operations(network, shape) -> float:
-    """Of the convolutions of a forward pass and its gradients."""
-    found, hooks = [], []
+    """Operations of the convolutions of a forward pass and its gradients."""
+    operations, hooks = [], []
 
     def count(module, inputs, output):
-        found.append(2 * output.numel() * module.weight[0].numel())
+        operations.append(2 * output.numel() * module.weight[0].numel())
 
     for module in network.modules():
         if hasattr(module, "weight"):
@@ -75,13 +76,13 @@ def network_operations(network, shape) -> float:
         network(torch.zeros(shape, device=next(network.parameters()).device))
     for hook in hooks:
         hook.remove()
-    return 3 * sum(found)
+    return 3 * sum(operations)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--wedge", default="120")
+    parser.add_argument("--range", default="120", help="angular range: degrees, or projections/degrees")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--backend", default="auto")
@@ -92,11 +93,13 @@ def main() -> None:
     device, batch, size = given.device, given.batch, given.size
     bandwidth, rate = machine(device)
     print(
-        f"{processor(device)}, {given.threads} threads; a copy moves {bandwidth / 1e6:.1f} GB/s, a matrix product makes {rate / 1e6:.0f} GFLOP/s\n"
+        f"{processor(device)}, {given.threads} threads; a copy moves {bandwidth / 1e6:.1f} GB/s, "
+        f"a matrix product makes {rate / 1e6:.0f} GFLOP/s\n"
     )
-    truth, data, theta = problem(size, given.wedge, batch)
+    truth, data, theta = problem(size, given.range, batch)
     model = ParallelBeamProjector(size, theta, size, backend=given.backend, device=device)
-    options, sinogram = GanrecOptions(patience=0), torch.from_numpy(data).to(device)
+    # The curves of a fit have room for `num_iter` iterations, and the clock makes more than the default's 50.
+    options, sinogram = GanrecOptions(patience=0, num_iter=100_000), torch.from_numpy(data).to(device)
     mask = field_of_view(model, device)
     scale = data_scale(model, sinogram, mask)
     settings, sinogram = initial_weights(model, sinogram, scale, options), sinogram / scale
@@ -118,12 +121,12 @@ def main() -> None:
                 )
             )
         rest = whole - sum(row["milliseconds"] for row in rows)
-        rows.append(dict(part="the rest, Python among it", milliseconds=rest, share=f"{100 * rest / whole:.0f} %"))
+        rows.append(dict(part="the rest, with Python", milliseconds=rest, share=f"{100 * rest / whole:.0f} %"))
         print(f"{title}: {whole:.2f} ms, {whole / batch:.2f} ms a slice")
         show(rows)
         print()
 
-    where = f"{size}² from {given.wedge}°, {batch} at once"
+    where = f"{size}² from {given.range}°, {batch} at once"
     fine = model.resampled(rays_per_bin=2)
     response = pixel_response(theta, size, 1.0, 2).to(device)
     solver = TotalVariation(
@@ -135,19 +138,27 @@ def main() -> None:
     lines = sinogram.numel() * math.log2(size)
     with torch.no_grad():
         table(
-            f"an iteration of total variation, {where}, {fine.backend}", clock(lambda: solver.run(1e-3, 1, weight), device),
+            f"an iteration of total variation, {where}, {fine.backend}",
+            clock(lambda: solver.run(1e-3, 1, weight), device),
             [
-                ("forward and back projection", lambda: fine.back_project(fine.forward_project(start)), sparse_work(fine, batch)),
-                ("filter along the detector", lambda: torch.fft.irfft(torch.fft.rfft(y - sinogram).add_(spectrum), n=size),
-                 (6 * sinogram_bytes, 2 * 2.5 * lines)),
+                (
+                    "forward and back projection",
+                    lambda: fine.back_project(fine.forward_project(start)),
+                    sparse_work(fine, batch),
+                ),
+                (
+                    "filter along the detector",
+                    lambda: torch.fft.irfft(torch.fft.rfft(y - sinogram).add_(spectrum), n=size),
+                    (6 * sinogram_bytes, 2 * 2.5 * lines),
+                ),
                 ("gradient and its adjoint", lambda: (gradient(start), divergence(gx, gy)), (6 * image_bytes, 0)),
             ],
-        )  # fmt: skip
+        )
 
-    players = TrainingState(
+    state = TrainingState(
         Measurement(torch.arange(batch, device=device), model, sinogram, None, None, settings), start, options, mask
     )
-    players.objective.refresh(start)
+    state.objective.refresh(start)
     view = 2.0 / size * sinogram
     leaf = start.clone().requires_grad_()
 
@@ -158,26 +169,42 @@ def main() -> None:
 
         return both
 
-    network, judge = players.generator.network, players.game.discriminator
+    network, discriminator = state.generator.network, state.game.discriminator
     grid = model.forward_project(start).requires_grad_()
-    players.step()
+    state.step()
+
+    def regularization():
+        return state.objective.variation(leaf) + state.objective.penalty(leaf.detach())
+
+    optimizer = state.game._optimizer
+    optimizer_bytes = 7 * sum(p.nbytes for group in optimizer.param_groups for p in group["params"])
     table(
-        f"an iteration of the fit, {where}, {model.backend}", clock(players.step, device),
+        f"an iteration of the fit, {where}, {model.backend}",
+        clock(state.step, device),
         [
             ("projector", descend(lambda: model.forward_project(leaf)), sparse_work(model, batch)),
-            ("generator", descend(lambda: network(start[:, None])), (0, network_operations(network, (batch, 1, size, size)))),
-            ("discriminator, verdict", descend(lambda: players.game.adversarial_loss(2.0 / size * grid)),
-             (0, network_operations(judge, (batch, 1, *sinogram.shape[1:])))),
-            ("discriminator, lesson", lambda: players.game.step_discriminator(view, view),
-             (0, 2 * network_operations(judge, (batch, 1, *sinogram.shape[1:])))),
-            ("data term", descend(lambda: players.objective.data_term(grid)), (12 * sinogram_bytes, 4 * 2.5 * 2 * lines)),
-            ("total variation and penalty", descend(lambda: players.objective.variation(leaf) + players.objective.penalty(leaf.detach())),
-             (14 * image_bytes, 0)),
-            ("optimiser", players.game._optimizer.step, (7 * sum(p.nbytes for g in players.game._optimizer.param_groups for p in g["params"]), 0)),
+            (
+                "generator",
+                descend(lambda: network(start[:, None])),
+                (0, network_operations(network, (batch, 1, size, size))),
+            ),
+            (
+                "discriminator, loss of the generator",
+                descend(lambda: state.game.adversarial_loss(2.0 / size * grid)),
+                (0, network_operations(discriminator, (batch, 1, *sinogram.shape[1:]))),
+            ),
+            (
+                "discriminator, its training step",
+                lambda: state.game.step_discriminator(view, view),
+                (0, 2 * network_operations(discriminator, (batch, 1, *sinogram.shape[1:]))),
+            ),
+            ("data term", descend(lambda: state.objective.data_term(grid)), (12 * sinogram_bytes, 4 * 2.5 * 2 * lines)),
+            ("total variation and penalty", descend(regularization), (14 * image_bytes, 0)),
+            ("optimiser", optimizer.step, (optimizer_bytes, 0)),
         ],
-    )  # fmt: skip
-    print("optimiser: of the generator; that of the discriminator is in its lesson")
-    if not torch.isfinite(players.curves(0, 0)["objective"]).all():
+    )
+    print("optimiser: of the generator; that of the discriminator is in its training step")
+    if not torch.isfinite(state.curves(0, 0)["objective"]).all():
         raise RuntimeError("the objective is not finite: what was measured is not a fit")
 
 

@@ -3,8 +3,8 @@
     python docs/tools/result_tables.py            # rewrites them
     python docs/tools/result_tables.py --check    # exits with a message if they are not up to date
 
-They stand between the lines ``.. begin NAME`` and ``.. end NAME``. The results were made by the commands that each table
-names; ``tomopy-ganrec benchmark`` writes them as ``results.csv``.
+They stand between the lines ``.. begin NAME`` and ``.. end NAME``. The results were made by the commands that each
+table names; ``tomopy-ganrec benchmark`` writes them as ``results.csv``.
 """
 
 import argparse

@@ -26,7 +26,8 @@ CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs chromium and chromedriver")
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --force-device-scale-factor=1 --force-color-profile=srgb"
+    "--disable-component-update --disable-sync --hide-scrollbars --force-device-scale-factor=1 "
+    "--force-color-profile=srgb"
 )
 
 
