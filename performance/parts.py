@@ -18,10 +18,11 @@ import torch
 from measuring import problem, processor, show, synchronize, versions
 
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector
-from tomopy_ganrec.fit.gan.training import TrainingState
+from tomopy_ganrec.fit.gan.training_state import TrainingState
+from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
-from tomopy_ganrec.fit.measurement.regularization import initial_weights
+from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights, initial_weights
 from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view
 from tomopy_ganrec.solvers.operators import divergence, edge_weights, gradient
 from tomopy_ganrec.solvers.total_variation import TotalVariation
@@ -102,7 +103,8 @@ def main() -> None:
     options, sinogram = GanrecOptions(patience=0, num_iter=100_000), torch.from_numpy(data).to(device)
     mask = field_of_view(model, device)
     scale = data_scale(model, sinogram, mask)
-    settings, sinogram = initial_weights(model, sinogram, scale, options), sinogram / scale
+    weights = RegularizationWeights(tuple(initial_weights(model, sinogram, scale, options)))
+    sinogram = sinogram / scale
     start = torch.from_numpy(truth).to(device) / scale
     image_bytes, sinogram_bytes = start.nbytes, sinogram.nbytes
 
@@ -129,9 +131,7 @@ def main() -> None:
     where = f"{size}² from {given.range}°, {batch} at once"
     fine = model.resampled(rays_per_bin=2)
     response = pixel_response(theta, size, 1.0, 2).to(device)
-    solver = TotalVariation(
-        fine, sinogram, mask=mask, spectrum=response[None], wedge_tv_weight=settings[0].wedge_tv_weight
-    )
+    solver = TotalVariation(fine, sinogram, mask=mask, spectrum=response[None], wedge_tv_weight=weights.wedge_tv_weight)
     weight = edge_weights(start, torch.full((batch, 1, 1), 0.03, device=device))
     y, spectrum = fine.forward_project(start), torch.fft.rfft(sinogram)
     gx, gy = gradient(start)
@@ -155,9 +155,9 @@ def main() -> None:
             ],
         )
 
-    state = TrainingState(
-        Measurement(torch.arange(batch, device=device), model, sinogram, None, None, settings), start, options, mask
-    )
+    constraints = Constraints(nonnegative=True, support=mask)
+    measurement = Measurement.of_point_pixels(model, sinogram, weights, constraints)
+    state = TrainingState(measurement, start, options)
     state.objective.refresh(start)
     view = 2.0 / size * sinogram
     leaf = start.clone().requires_grad_()
@@ -169,14 +169,14 @@ def main() -> None:
 
         return both
 
-    network, discriminator = state.generator.network, state.game.discriminator
+    network, discriminator = state.generator.network, state.optimizer.discriminator
     grid = model.forward_project(start).requires_grad_()
     state.step()
 
     def regularization():
         return state.objective.variation(leaf) + state.objective.penalty(leaf.detach())
 
-    optimizer = state.game._optimizer
+    optimizer = state.optimizer._optimizer
     optimizer_bytes = 7 * sum(p.nbytes for group in optimizer.param_groups for p in group["params"])
     table(
         f"an iteration of the fit, {where}, {model.backend}",
@@ -190,12 +190,12 @@ def main() -> None:
             ),
             (
                 "discriminator, loss of the generator",
-                descend(lambda: state.game.adversarial_loss(2.0 / size * grid)),
+                descend(lambda: state.optimizer.adversarial_loss(2.0 / size * grid)),
                 (0, network_operations(discriminator, (batch, 1, *sinogram.shape[1:]))),
             ),
             (
                 "discriminator, its training step",
-                lambda: state.game.step_discriminator(view, view),
+                lambda: state.optimizer.step_discriminator(view, view),
                 (0, 2 * network_operations(discriminator, (batch, 1, *sinogram.shape[1:]))),
             ),
             ("data term", descend(lambda: state.objective.data_term(grid)), (12 * sinogram_bytes, 4 * 2.5 * 2 * lines)),

@@ -116,9 +116,11 @@ def breaking():
 
 @pytest.fixture
 def begun():
-    """A function (case, **options) that gives a `Measurement`, its start image, the options and the mask: where the learning of a fit begins."""
-    from tomopy_ganrec.fit.measurement.regularization import initial_weights
-    from tomopy_ganrec.fit.start_image import select_pixel_model, start_image
+    """A function (case, **options) that gives a `Measurement`, its start image and the options: where the learning of a fit begins."""
+    from tomopy_ganrec.fit.measurement.constraints import Constraints
+    from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights, initial_weights
+    from tomopy_ganrec.fit.stage_progress import StageProgress
+    from tomopy_ganrec.fit.start_image import PixelModelTrial, StartImage
     from tomopy_ganrec.options import GanrecOptions
     from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view
 
@@ -126,10 +128,12 @@ def begun():
         options = GanrecOptions(**options)
         mask = field_of_view(case.model) if options.mask else None
         scale = data_scale(case.model, case.sinogram, mask)
-        settings = initial_weights(case.model, case.sinogram, scale, options)
+        weights = RegularizationWeights(tuple(initial_weights(case.model, case.sinogram, scale, options)))
+        constraints, progress = Constraints(options.nonnegative, mask), StageProgress("start")
         with torch.no_grad():
-            parts = select_pixel_model(case.model, case.sinogram / scale, options, settings, mask, None, lambda: False)
-            image, measurement = start_image(parts[0], options, mask)
-        return measurement, image, options, mask
+            trial = PixelModelTrial(case.model, options)
+            measurement, solver = trial.run(case.sinogram / scale, weights, constraints, None, progress)[0]
+            image, measurement = StartImage(measurement, options, solver).run(None, progress)
+        return measurement, image, options
 
     return begin

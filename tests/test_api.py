@@ -361,7 +361,7 @@ def test_only_neighbours_are_stacked(theta, centers, monkeypatch):
 def test_progress_and_stages_of_all_that_may_be_asked_for(sinograms, theta, capsys, monkeypatch):
     from tomopy_ganrec.fit import wedge_learning
 
-    for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
+    for name, value in dict(COPIES=4, PLAIN_ITERATIONS=10, ROUNDS=1, ROUND_ITERATIONS=5, TRAINING_STEPS=6).items():
         monkeypatch.setattr(wedge_learning, name, value)
     seen = []
     options = dict(

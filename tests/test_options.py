@@ -9,7 +9,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from tomopy_ganrec.options import TOMOPY_KEYWORDS, GanrecOptions, grid_size, shown
+from tomopy_ganrec.option_names import TOMOPY_KEYWORDS
+from tomopy_ganrec.option_values import grid_size, shown
+from tomopy_ganrec.options import GanrecOptions
 
 NAMES = [field.name for field in dataclasses.fields(GanrecOptions)]
 # With their least value.
@@ -188,7 +190,7 @@ def test_warm_start():
     ),
 )
 def test_iterations_of_a_warm_start(given, iterations):
-    assert GanrecOptions(**given).warm_iterations == iterations
+    assert GanrecOptions(**given).resolved.warm_iter == iterations
 
 
 def test_gpu_list_is_a_tuple_of_numbers():
@@ -260,47 +262,51 @@ def test_a_torch_device_becomes_its_name():
 
 
 def test_iterations_of_the_presets():
-    assert GanrecOptions().iterations == 50
-    assert GanrecOptions(levels="auto").iterations == GanrecOptions(init="sirt").iterations == 100
-    assert GanrecOptions(preset="paper").iterations == 1000
-    assert GanrecOptions(num_iter=0).iterations == 0
-    assert GanrecOptions(num_iter=7, preset="paper").iterations == 7
+    assert GanrecOptions().resolved.num_iter == 50
+    assert GanrecOptions(levels="auto").resolved.num_iter == GanrecOptions(init="sirt").resolved.num_iter == 100
+    assert GanrecOptions(preset="paper").resolved.num_iter == 1000
+    assert GanrecOptions(num_iter=0).resolved.num_iter == 0
+    assert GanrecOptions(num_iter=7, preset="paper").resolved.num_iter == 7
 
 
 # As the docstring says: what each quality spends where nothing is given, (iterations, rounds, lessons).
 @pytest.mark.parametrize(("quality", "spent"), (("fast", (0, 4, 0)), ("default", (50, 8, 0)), ("best", (0, 8, 3))))
 def test_quality_sets_what_is_left_open(quality, spent):
     options = GanrecOptions(quality=quality)
-    assert (options.iterations, options.rounds, options.lessons) == spent
+    assert (options.resolved.num_iter, options.resolved.reweight_rounds, options.resolved.wedge_rounds) == spent
 
 
 @pytest.mark.parametrize("quality", ("fast", "default", "best"))
 @pytest.mark.parametrize("value", (0, 3))
 def test_what_is_given_stands_whatever_the_quality(quality, value):
     options = GanrecOptions(quality=quality, num_iter=value, reweight_rounds=value, wedge_rounds=value)
-    assert (options.iterations, options.rounds, options.lessons) == (value, value, value)
+    assert (options.resolved.num_iter, options.resolved.reweight_rounds, options.resolved.wedge_rounds) == (
+        value,
+        value,
+        value,
+    )
 
 
 def test_learning_and_stacks_take_the_place_of_the_fit():
     assert [
-        GanrecOptions(**given).iterations
+        GanrecOptions(**given).resolved.num_iter
         for given in (dict(wedge_rounds=1), dict(wedge_rounds=0), dict(joint_slices=2), dict(joint_slices=1))
     ] == [0, 50, 0, 50]
-    assert GanrecOptions(joint_slices=2, wedge_rounds=1, num_iter=7).iterations == 7
+    assert GanrecOptions(joint_slices=2, wedge_rounds=1, num_iter=7).resolved.num_iter == 7
 
 
 def test_slices_of_a_stack_are_tied_and_single_ones_are_not():
     assert (
-        GanrecOptions().across == 0
-        and GanrecOptions(joint_slices=1).across == 0
-        and GanrecOptions(joint_slices=2).across > 0
+        GanrecOptions().slice_tv_weight == 0
+        and GanrecOptions(joint_slices=1).slice_tv_weight == 0
+        and GanrecOptions(joint_slices=2).slice_tv_weight > 0
     )
 
 
 def test_the_paper_preset_keeps_its_iterations_whatever_the_quality():
-    assert [GanrecOptions(preset="paper", quality=quality).iterations for quality in ("fast", "default", "best")] == [
-        1000
-    ] * 3
+    assert [
+        GanrecOptions(preset="paper", quality=quality).resolved.num_iter for quality in ("fast", "default", "best")
+    ] == [1000] * 3
 
 
 @pytest.mark.parametrize(

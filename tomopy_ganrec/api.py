@@ -15,7 +15,8 @@ from .io.bad_pixels import warn_of_repairs
 from .io.output_base import Output
 from .io.outputs import output_of
 from .io.sources import Source, source_of
-from .options import GanrecOptions, grid_size, shown
+from .option_values import grid_size, shown
+from .options import GanrecOptions
 from .tomopy_chunks import give_back_threads, joined
 from .validation import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
 from .volume.devices import check_ncore, cpu_threads, resolve_devices

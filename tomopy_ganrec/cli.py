@@ -8,7 +8,8 @@ import warnings
 from dataclasses import fields
 from pathlib import Path
 
-from .options import GanrecOptions, shown
+from .option_values import shown
+from .options import GanrecOptions
 
 __all__ = ["main"]
 

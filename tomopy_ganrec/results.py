@@ -50,4 +50,5 @@ class FitResult:
 class NonFiniteError(RuntimeError):
     """The losses of a fit became infinite or NaN. ``result`` holds the best finite images so far (a `result.FitResult`)."""
 
-    result = None
+    result: FitResult | None = None
+    image: torch.Tensor | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .options import real_numbers, shown
+from .option_values import real_numbers, shown
 
 __all__ = [
     "TRUST",

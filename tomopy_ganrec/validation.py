@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .options import real_numbers
+from .option_values import real_numbers
 from .scan_angles import check_range, fold
 
 __all__ = [

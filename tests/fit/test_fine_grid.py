@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit import fit, wedge_learning
-from tomopy_ganrec.fit.fine_grid import FineGrid, fine_grid_steps, refinement
+from tomopy_ganrec.fit.fine_grid import FineGrid, grid_factor
+from tomopy_ganrec.fit.stage_progress import StageProgress
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
@@ -44,9 +45,10 @@ def test_finer_grid_is_nearer_to_the_truth(subpixel):
 
 
 def test_the_mean_is_over_each_pixel(small_case, begun):
-    measurement, image, options, mask = begun(small_case, **FINER)
+    measurement, image, options = begun(small_case, **FINER)
     with torch.no_grad():
-        grid = FineGrid.begin(measurement, image, 2, options, lambda: False)
+        grid = FineGrid(measurement, 2)
+        grid.run(image, StageProgress("learn"))
     assert tuple(grid.image.shape) == (1, 64, 64) and grid.mean().shape == image.shape
     expected = sum(grid.image[:, i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4
     torch.testing.assert_close(grid.mean(), expected, rtol=0, atol=1e-6)  # float32
@@ -64,17 +66,19 @@ def test_finer_data_are_the_same_data_to_the_detector(small_case, begun):
     """With the response put back they are those of the scan, on any grid; and a model error is weighed alike."""
     from tomopy_ganrec.solvers.operators import filter_projections
 
-    measurement, image, options, mask = begun(small_case, **FINER)
+    measurement, image, options = begun(small_case, **FINER)
     with torch.no_grad():
-        fine = FineGrid.begin(measurement, image, 2, options, lambda: True).measurement
+        grid = FineGrid(measurement, 2)
+        grid.run(image, StageProgress("learn", lambda status: True))
+    fine = grid.measurement
     seen, expected = (filter_projections(m.data, m.response) for m in (fine, measurement))
     torch.testing.assert_close(
         seen, expected, rtol=0, atol=1e-5 * float(expected.abs().max())
     )  # float32, H between 1/4 and 4
     torch.testing.assert_close(fine.whitener, measurement.whitener, rtol=1e-4, atol=1e-4)  # float32
     assert (
-        fine.settings[0].tv_weight < measurement.settings[0].tv_weight
-        and fine.settings[0].edge_threshold == measurement.settings[0].edge_threshold
+        fine.weights.slices[0].tv_weight < measurement.weights.slices[0].tv_weight
+        and fine.weights.slices[0].edge_threshold == measurement.weights.slices[0].edge_threshold
     )
 
 
@@ -132,7 +136,7 @@ def test_callback_sees_each_iteration(small_case, begun):
     seen = []
     run(small_case, callback=seen.append, **FINER)
     finer = [s for s in seen if s.stage == "learn"]
-    total = fine_grid_steps(begun(small_case, **FINER)[0])
+    total = FineGrid(begun(small_case, **FINER)[0], 2).steps
     assert (
         total == 42 + 28
         and [s.iteration for s in finer] == list(range(1, total + 1))
@@ -155,7 +159,7 @@ def test_a_finer_grid_that_is_stopped_early_does_not_lower_the_image(subpixel, s
 
 
 def test_learning_on_a_finer_grid(small_case, monkeypatch):
-    for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
+    for name, value in dict(COPIES=4, PLAIN_ITERATIONS=10, ROUNDS=1, ROUND_ITERATIONS=5, TRAINING_STEPS=6).items():
         monkeypatch.setattr(wedge_learning, name, value)
     options = FINER | dict(wedge_rounds=2)
     seen = []
@@ -165,7 +169,7 @@ def test_learning_on_a_finer_grid(small_case, monkeypatch):
         and result.image.isfinite().all()
         and math.isfinite(result.info[0]["residual"])
     )
-    total = 70 + 2 * (10 + 5 + 6 + wedge_learning.SOLVE)
+    total = 70 + 2 * (10 + 5 + 6 + wedge_learning.WEDGE_ITERATIONS)
     lessons = [s for s in seen if s.stage == "learn"]
     assert [s.iteration for s in lessons] == list(range(1, total + 1)) and {s.total for s in lessons} == {total}
     assert mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) - 0.05
@@ -178,11 +182,11 @@ def test_learning_on_a_finer_grid(small_case, monkeypatch):
 
 
 def decision(shale_case, begun, photons=None, **options):
-    measurement, _, options, _ = begun(
+    measurement, _, options = begun(
         shale_case(size=32, step=2, oversample=4, photons=photons),
         **dict(pixel_model="area", reweight_rounds=1) | options,
     )
-    return refinement(measurement, options)
+    return grid_factor(measurement, options)
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,19 @@
 import functools
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from tomopy_ganrec.fit import Status, fit
+from tomopy_ganrec.fit.gan.generator import NonNegative
 from tomopy_ganrec.fit.gan.objective import BestIterate, Objective, PlateauDetector
-from tomopy_ganrec.fit.gan.training import NonNegative
+from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.pixel_response import pixel_response
-from tomopy_ganrec.fit.measurement.regularization import initial_weights
+from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights, initial_weights
 from tomopy_ganrec.metrics import mssim, ssim_map
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.phantoms import shale
@@ -793,7 +795,7 @@ def test_a_brighter_neighbour_does_not_harm_a_slice(shale_case):
 def test_stages_of_a_stack_that_is_taught(three, monkeypatch):
     from tomopy_ganrec.fit import wedge_learning
 
-    for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
+    for name, value in dict(COPIES=4, PLAIN_ITERATIONS=10, ROUNDS=1, ROUND_ITERATIONS=5, TRAINING_STEPS=6).items():
         monkeypatch.setattr(wedge_learning, name, value)
     seen = []
     result = run(
@@ -983,7 +985,9 @@ def test_plateau_does_not_jump():
 
 
 def plain_measurement(case, settings, spectrum=None):
-    return Measurement(torch.arange(len(settings)), case.model, case.sinogram, None, spectrum, settings)
+    weights = RegularizationWeights(tuple(settings))
+    point = Measurement.of_point_pixels(case.model, case.sinogram, weights, Constraints())
+    return replace(point, spectrum=spectrum)
 
 
 def test_objective_is_the_start_images_own(small_case):

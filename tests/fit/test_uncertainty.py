@@ -8,8 +8,8 @@ import torch
 
 from tomopy_ganrec import recon
 from tomopy_ganrec.fit import fit
-from tomopy_ganrec.fit.uncertainty import bootstrap_std as spread_of
-from tomopy_ganrec.fit.uncertainty import bootstrap_steps
+from tomopy_ganrec.fit.stage_progress import StageProgress
+from tomopy_ganrec.fit.uncertainty import Bootstrap
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.forward_model import field_of_view
@@ -25,7 +25,7 @@ def run(case, callback=None, **options):
 def brief(monkeypatch):
     """Reconstructions that are told apart, if not good ones."""
     module = import_module("tomopy_ganrec.fit.uncertainty")
-    for name, value in dict(PLAIN=30, ROUNDS=1, ITERATIONS=10).items():
+    for name, value in dict(PLAIN_ITERATIONS=30, ROUNDS=1, ROUND_ITERATIONS=10).items():
         monkeypatch.setattr(module, name, value)
 
 
@@ -141,7 +141,7 @@ def test_callback_sees_each_iteration(noisy, brief):
     seen = []
     run(noisy, callback=seen.append, **QUICK)
     spreads = [s for s in seen if s.stage == "uncertainty"]
-    assert seen[-len(spreads) :] == spreads and bootstrap_steps() == 40
+    assert seen[-len(spreads) :] == spreads and len(spreads) == 40
     assert [s.iteration for s in spreads] == list(range(1, 41)) and {s.total for s in spreads} == {40}
 
 
@@ -166,11 +166,12 @@ def test_no_signal_has_no_spread(noisy, brief):
 
 
 def test_spread_of_a_measurement(noisy, begun, brief):
-    measurement, _, options, mask = begun(noisy, pixel_model="area", **QUICK)
+    measurement, _, options = begun(noisy, pixel_model="area", **QUICK)
     with torch.no_grad():
         calls = []
-        found = spread_of(measurement, 0, options, mask, 4, lambda: calls.append(1))
-    assert tuple(found.shape) == (32, 32) and len(calls) == bootstrap_steps()
+        stage = Bootstrap(measurement, 4, options.seed)
+        found = stage.run(0, StageProgress("uncertainty", calls.append))
+    assert tuple(found.shape) == (32, 32) and len(calls) == stage.steps
 
 
 def test_the_default_dtype_does_not_matter(noisy, brief):

@@ -1,14 +1,15 @@
 """What the missing wedge does, learned from the scan: turned copies, the frequencies measured, the network, and what it does to a slice."""
 
 import math
-from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 
 from tomopy_ganrec.fit import fit, wedge_learning
-from tomopy_ganrec.fit.wedge_learning import learn_wedge, learning_steps, random_rotations, rotate
+from tomopy_ganrec.fit.reweighted_tv import WEDGE_ITERATIONS
+from tomopy_ganrec.fit.stage_progress import StageProgress
+from tomopy_ganrec.fit.wedge_learning import WedgeLearning, WedgeTrainer, random_rotations, rotate
 from tomopy_ganrec.fit.wedge_network import WedgeNetwork
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
@@ -54,7 +55,7 @@ def differences(a, b):
 @pytest.fixture
 def brief(monkeypatch):
     """Lessons of a second, from which nothing is learned that would matter."""
-    for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
+    for name, value in dict(COPIES=4, PLAIN_ITERATIONS=10, ROUNDS=1, ROUND_ITERATIONS=5, TRAINING_STEPS=6).items():
         monkeypatch.setattr(wedge_learning, name, value)
 
 
@@ -93,14 +94,14 @@ def test_no_rotation_is_of_the_scans_own_wedge(shale_case, brief, begun, monkeyp
     case = shale_case(size=32, step=2)
     model = ParallelBeamProjector(32, theta, 32)
     case = case._replace(model=model, theta=theta, sinogram=model.forward_project(torch.from_numpy(case.truth)))
-    measurement, image, options, mask = begun(case, **BRIEF)
-    for name in ("PLAIN", "ITERATIONS"):
+    measurement, image, options = begun(case, **BRIEF)
+    for name in ("PLAIN_ITERATIONS", "ROUND_ITERATIONS"):
         monkeypatch.setattr(wedge_learning, name, 1)
-    teacher = wedge_learning.WedgeTrainer(measurement, options, mask, 0)
+    trainer = WedgeTrainer(measurement, 0)
     missing = 1 - measured_frequencies(theta, (32, 32))
     shares = []
     for _ in range(10):
-        believed = teacher.training_pairs(image, lambda: False)[2]
+        believed = trainer.training_pairs(image, StageProgress("learn"))[2]
         shares.append(((missing * (1 - believed)).sum((1, 2)) / missing.sum())[::2])
     assert float(torch.stack(shares).max()) < 0.7  # .58 and the soft borders; .61 is the most seen of rotations
 
@@ -279,40 +280,46 @@ def test_all_weights_learn():
 # Learning
 
 
+def learned(measurement, image, options, seed=0, callback=None, last_solve=None):
+    """The images that learning gives."""
+    stage = WedgeLearning(measurement, options.resolved.wedge_rounds, seed)
+    return stage.run(image, StageProgress("learn", callback), last_solve)
+
+
 def test_learning_repeats_for_a_seed(small_case, brief, begun):
-    measurement, image, options, mask = begun(small_case, **BRIEF)
-    first, again, other = (learn_wedge(measurement, image, options, mask, seed, lambda: False) for seed in (0, 0, 1))
+    measurement, image, options = begun(small_case, **BRIEF)
+    first, again, other = (learned(measurement, image, options, seed) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert float((first - other).abs().max()) > 1e-5  # another network, other copies
     assert float((first - image).abs().max()) > 1e-4 and first.isfinite().all()
-    assert float(first.min()) >= 0 and (first[0][mask == 0] == 0).all()
+    assert float(first.min()) >= 0 and (first[0][measurement.constraints.support == 0] == 0).all()
 
 
 def test_random_states_are_left_alone(small_case, brief, begun):
-    measurement, image, options, mask = begun(small_case, **BRIEF)
+    measurement, image, options = begun(small_case, **BRIEF)
     kept_image, torch_state, numpy_state = image.clone(), torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    expected = learn_wedge(measurement, image, options, mask, 0, lambda: False)
+    expected = learned(measurement, image, options)
     assert torch.equal(torch.get_rng_state(), torch_state) and np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
     assert torch.equal(image, kept_image)
     torch.manual_seed(123)
-    assert torch.equal(learn_wedge(measurement, image, options, mask, 0, lambda: False), expected)
+    assert torch.equal(learned(measurement, image, options), expected)
 
 
 @pytest.mark.parametrize("lessons", (1, 2))
 def test_learning_tells_each_step(small_case, brief, begun, lessons):
-    measurement, image, options, mask = begun(small_case, **BRIEF | dict(wedge_rounds=lessons))
+    measurement, image, options = begun(small_case, **BRIEF | dict(wedge_rounds=lessons))
     calls = []
-    learn_wedge(measurement, image, options, mask, 0, lambda: calls.append(1))
+    learned(measurement, image, options, callback=lambda status: calls.append(1))
     # To a copy: 10 iterations and a round of 5; 6 steps of training; 80 of the solve.
-    assert len(calls) == learning_steps(options) == lessons * (10 + 5 + 6 + wedge_learning.SOLVE)
+    assert len(calls) == WedgeLearning(measurement, lessons, 0).steps == lessons * (10 + 5 + 6 + WEDGE_ITERATIONS)
 
 
 @pytest.mark.parametrize("stop", (1, 12, 18, 40, 101 + 12, 101 + 18))
 def test_learning_stops_where_it_is_told(small_case, brief, begun, stop):
     """While the copies are reconstructed, while the network learns, while its answer is solved for, and in the second lesson."""
-    measurement, image, options, mask = begun(small_case, **BRIEF | dict(wedge_rounds=2))
+    measurement, image, options = begun(small_case, **BRIEF | dict(wedge_rounds=2))
     calls = []
-    found = learn_wedge(measurement, image, options, mask, 0, lambda: calls.append(1) or len(calls) >= stop)
+    found = learned(measurement, image, options, callback=lambda status: calls.append(1) or len(calls) >= stop)
     assert found.shape == image.shape and found.isfinite().all()
     # Where two solvers take turns each asks on its own, but it's no more than a handful of calls.
     assert stop <= len(calls) <= stop + 5
@@ -320,22 +327,17 @@ def test_learning_stops_where_it_is_told(small_case, brief, begun, stop):
     assert float((found - image).norm() / image.norm()) < 0.5
 
 
-def test_the_solve_may_be_the_callers_own(small_case, brief, begun):
-    measurement, image, options, mask = begun(small_case, **BRIEF | dict(wedge_rounds=2))
+def test_the_last_solve_may_be_the_callers_own(small_case, brief, begun):
+    measurement, image, options = begun(small_case, **BRIEF | dict(wedge_rounds=2))
     seen = []
 
-    def solve(answer, so_far, tell):
-        seen.append((answer.clone(), so_far))
-        return so_far + 1
+    def solve(answer, progress):
+        seen.append(answer.clone())
+        return image + 1
 
-    found = learn_wedge(measurement, image, options, mask, 0, lambda: False, solve)
-    assert (
-        len(seen) == 2
-        and torch.equal(seen[0][1], image)
-        and torch.equal(seen[1][1], image + 1)
-        and torch.equal(found, image + 1 + 1)
-    )
-    assert not seen[0][0].requires_grad and (seen[0][0][0][mask == 0] == 0).all()
+    result = learned(measurement, image, options, last_solve=solve)
+    assert len(seen) == 1 and torch.equal(result, image + 1)
+    assert not seen[0].requires_grad and (seen[0][0][measurement.constraints.support == 0] == 0).all()
 
 
 # Through the fit
@@ -352,7 +354,7 @@ def foam():
 
 
 def test_learning_improves_the_start(foam, monkeypatch):
-    monkeypatch.setattr(wedge_learning, "STEPS", 100)
+    monkeypatch.setattr(wedge_learning, "TRAINING_STEPS", 100)
     truth, sinogram, model = foam
     result = fit(model, sinogram, GanrecOptions(pixel_model="area", wedge_rounds=1))
     before, after = mssim(truth, result.start[0]), mssim(truth, result.image[0])
@@ -362,7 +364,7 @@ def test_learning_improves_the_start(foam, monkeypatch):
     assert info["residual"] < 1.1 * info["start_residual"]
     assert info["stopped"] == "finished" and info["iteration"] == 0
     mask = field_of_view(model)
-    assert float(result.image.min()) >= 0 and (result.image[0][mask == 0] == 0).all()
+    assert float(result.image.min()) >= 0 and (result.image[0][measurement.constraints.support == 0] == 0).all()
 
 
 def test_residual_is_that_of_the_image(small_case, brief):
@@ -422,7 +424,7 @@ def test_callback_sees_each_step_of_learning(small_case, brief):
         "start",
         "learn",
     }  # no fit, unless it is asked for
-    total = learning_steps(GanrecOptions(**BRIEF))
+    total = 10 + 5 + 6 + WEDGE_ITERATIONS
     assert [s.iteration for s in lessons] == list(range(1, total + 1)) and {s.total for s in lessons} == {total}
 
 
@@ -473,7 +475,7 @@ def three(shale_case):
 
 def test_slices_of_a_batch_learn_each_on_its_own(shale_case, brief, monkeypatch):
     """Without a stack the slices are independent: the batch must not decide what they are taught."""
-    monkeypatch.setattr(wedge_learning, "STEPS", 40)
+    monkeypatch.setattr(wedge_learning, "TRAINING_STEPS", 40)
     case = three(shale_case)
     options = dict(BRIEF, noise=1e-2)
     together = run(case, **options)
@@ -483,13 +485,9 @@ def test_slices_of_a_batch_learn_each_on_its_own(shale_case, brief, monkeypatch)
         assert (together.image[k] - alone.image[0]).norm() < 0.2 * (other.image[0] - alone.image[0]).norm()
 
 
-def test_slices_of_a_stack_share_their_network(shale_case, brief, monkeypatch):
+def test_slices_that_are_solved_jointly_share_their_network(shale_case, brief, monkeypatch):
     case, seen = three(shale_case), []
-    monkeypatch.setattr(
-        import_module("tomopy_ganrec.fit.pipeline"),
-        "learn_wedge",
-        lambda measurement, x, *rest: seen.append(len(x)) or x,
-    )
+    monkeypatch.setattr(WedgeLearning, "run", lambda self, x, *rest: seen.append(len(x)) or x)
     run(case, **BRIEF, joint_slices=3)
     assert seen == [3]
 
@@ -518,7 +516,7 @@ def test_a_slice_without_signal_does_not_harm_the_others(shale_case, brief, stac
 
 def test_the_default_dtype_does_not_matter(small_case, brief, monkeypatch):
     """The same random numbers are drawn: what remains are filters computed more exactly, less than another seed would change."""
-    monkeypatch.setattr(wedge_learning, "STEPS", 40)
+    monkeypatch.setattr(wedge_learning, "TRAINING_STEPS", 40)
     expected, other = (run(small_case, **BRIEF, seed=seed).image for seed in (0, 1))
     torch.set_default_dtype(torch.float64)
     try:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_projector import GEOMETRIES, blob_image, blob_sinogram, difference, images, sinograms
+from test_adjoint_and_autograd import GEOMETRIES, blob_image, blob_sinogram, difference, images, sinograms
 
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import Geometry, ParallelBeamProjector, fourier

@@ -42,7 +42,7 @@ MEASURE = textwrap.dedent(
     same = {name: options[name] for name in ("preset", "pixels") if name in options}
     out = {"out": folder + "/small.h5"} if folder else {}
     recon(data(32, 20, 2), theta(20), sinogram_order=True, num_iter=1, batch_size=2, warm_start=0, **same, **out)
-    start.TV_ITERATIONS = start.MEAN_ITERATIONS = 6
+    start.TV_ITERATIONS = start.NOISE_ITERATIONS = 6
     start.TRIAL_ITERATIONS, start.ROUND_ITERATIONS = 4, 2
     if folder:
         name, shape = folder + "/data.raw", (slices, angles, size)

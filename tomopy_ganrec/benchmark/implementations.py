@@ -101,7 +101,7 @@ def gridrec(provider: Callable[..., np.ndarray], pad: bool) -> Callable[[Problem
 
 
 def matrix_projector(
-    size: int | tuple[int, ...],
+    size: int | tuple[int, int],
     theta: np.ndarray,
     columns: int,
     center: float | None = None,
@@ -143,10 +143,15 @@ def astra_mlem(problem: Problem) -> Image:
     return mlem(_astra_model(problem), problem.sinogram.cpu(), 200)[0]
 
 
+def _mssim(problem: Problem, image: np.ndarray) -> float:
+    assert problem.truth is not None  # `methods.reconstruct` refuses an oracle without a truth
+    return metrics.mssim(problem.truth, image)
+
+
 def astra_mlem_best(problem: Problem) -> Image:
     """The one of `STOPS` iterations with the highest MSSIM."""
     images = _stopped_em_cuda(problem) if problem.astra_cuda else _stopped_mlem(problem)
-    return max(images, key=lambda image: metrics.mssim(problem.truth, image))
+    return max(images, key=lambda image: _mssim(problem, image))
 
 
 def _stopped_em_cuda(problem: Problem) -> Iterator[np.ndarray]:
@@ -230,4 +235,4 @@ def _weighted_tv(problem: Problem, weight: float | None) -> tuple[float, torch.T
     options = GanrecOptions(reweight_rounds=0, num_iter=0, pixel_model="point", tv_weight=weight)
     result = fit(problem.projector, problem.sinogram, options)
     image = result.image[0]
-    return metrics.mssim(problem.truth, image.cpu().numpy()), image, result.info[0]["tv_weight"]
+    return _mssim(problem, image.cpu().numpy()), image, result.info[0]["tv_weight"]

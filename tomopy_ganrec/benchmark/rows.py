@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from tomopy_ganrec.options import shown
+from tomopy_ganrec.option_values import shown
 
 __all__ = ["COLUMNS", "COLUMNS_OF_0_1", "PHRASES_OF_0_1", "Row", "checked", "row_of_0_1"]
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from tomopy_ganrec import forks
-from tomopy_ganrec.options import GanrecOptions, shown
+from tomopy_ganrec.option_values import shown
+from tomopy_ganrec.options import GanrecOptions
 
 __all__ = ["DeviceLock", "check_ncore", "cpu_threads", "lock_of", "resolve_device", "resolve_devices"]
 

@@ -7,7 +7,8 @@ import numpy as np
 import psutil
 import torch
 
-from tomopy_ganrec.options import GanrecOptions, grid_size
+from tomopy_ganrec.option_values import grid_size
+from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import Geometry, choose_backend
 from tomopy_ganrec.projector.backends import bears_double
 
@@ -67,7 +68,7 @@ def _geometries(options: GanrecOptions, angles: int, columns: int, size: tuple[i
     kinds = [(1, 1)]
     if options.preset != "paper" and options.pixel_model != "point" and options.init == "tv":
         kinds.append((1, 2))
-    refine = options.grid_factor if options.grid_factor is not None else 2 if options.quality == "best" else 1
+    refine = options.resolved.grid_factor
     if refine > 1:
         kinds.append((refine, 2))
     return [
@@ -114,7 +115,7 @@ def _slice_bytes(options: GanrecOptions, angles: int, columns: int, size: tuple[
     image, sinogram = 4.0 * size[0] * size[1], 4.0 * angles * columns
     if options.preset == "paper":
         return PAPER_WEIGHTS * 128 * (image + sinogram) + PAPER_MAPS * image
-    refine = options.grid_factor if options.grid_factor is not None else 1
+    refine = options.resolved.grid_factor
     return COPIES * (image * refine**2 + sinogram)
 
 
@@ -174,6 +175,8 @@ def estimate_memory(
     size = grid_size(columns, num_gridx, num_gridy)
     device = resolve_devices(options)[0]
     batch = min(slices, batch_size(options, device, (angles, columns), size))
-    at_work = max(batch, LEARNING if options.lessons else 0) * _slice_bytes(options, angles, columns, size)
+    at_work = max(batch, LEARNING if options.resolved.wedge_rounds else 0) * _slice_bytes(
+        options, angles, columns, size
+    )
     volume = 0.0 if out is not None else 4.0 * math.prod((slices, *size))
     return MemoryEstimate(_projector_bytes(options, device, angles, columns, size), at_work, volume, batch)

@@ -123,7 +123,12 @@ def warm_every(options: GanrecOptions, source, default: int | str = 0) -> int:
     distance at which they differ by no more than a warm start bears (`warm.FAR`).
     """
     chosen = default if options.warm_start is None else options.warm_start
-    if options.joint_slices > 1 or options.preset != "paper" and options.init != "tv" and not options.warm_iterations:
+    if (
+        options.joint_slices > 1
+        or options.preset != "paper"
+        and options.init != "tv"
+        and not options.resolved.warm_iter
+    ):
         return 1  # in the last case nothing would compare the neighbours' image with the data
     if options.preset == "paper" and chosen == "auto":
         return CHAIN

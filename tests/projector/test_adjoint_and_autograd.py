@@ -15,7 +15,7 @@ import torch
 
 from tomopy_ganrec.projector import ParallelBeamProjector, clear_cache, torch_ops
 from tomopy_ganrec.projector.astra_cuda import projection_vectors, require_cuda
-from tomopy_ganrec.projector.backends import _Cache
+from tomopy_ganrec.projector.backends import BackendCache
 
 DEGREES = np.deg2rad(np.arange(180))
 SHUFFLED = np.random.default_rng(5).permutation(
@@ -561,7 +561,7 @@ def test_cache_is_bounded_in_memory():
     def backend():
         return torch.empty(40, dtype=torch.uint8)  # anything with nbytes
 
-    cache = _Cache(entries=10, nbytes=100)
+    cache = BackendCache(entries=10, nbytes=100)
     first, second = cache.get(1, backend), cache.get(2, backend)
     assert cache.get(1, backend) is first
     cache.get(3, backend)  # 120 bytes: the one used longest ago, 2, goes
