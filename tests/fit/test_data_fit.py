@@ -22,10 +22,10 @@ FAST = dict(trust_theta=True, quality="fast", sinogram_order=True, return_info=T
 def scan(name="shale", size=N, wedge=120, photons=None, seed=0):
     """(1, angles, size) line integrals of a phantom drawn four times finer than the detector, and the angles."""
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     case = Case(name, size, str(wedge), photons)
-    return case.slice(0, 1, seed)[1][None], Wedge(str(wedge)).theta
+    return case.slice(0, 1, seed)[1][None], AngularRange(str(wedge)).theta
 
 
 def record_and_warnings(*args, **kwargs):

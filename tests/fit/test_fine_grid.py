@@ -21,10 +21,10 @@ FINER = dict(pixel_model="area", reweight_rounds=1, num_iter=0, grid_factor=2)  
 def subpixel():
     """64² shale over 120°, noise-free, with structure below the pixel."""
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     truth, sinogram = Case("shale", 64, "120", None).slice()
-    return truth, torch.from_numpy(sinogram)[None], ParallelBeamProjector(64, Wedge("120").theta, 64)
+    return truth, torch.from_numpy(sinogram)[None], ParallelBeamProjector(64, AngularRange("120").theta, 64)
 
 
 def test_finer_grid_is_nearer_to_the_truth(subpixel):

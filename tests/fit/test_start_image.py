@@ -70,10 +70,10 @@ def test_a_start_goes_on_from_an_image_given(small_case, init):
 @pytest.mark.parametrize(("protocol", "pixel_model"), (("pixel", "point"), ("subpixel", "area")))
 def test_auto_finds_the_pixel_model(size, protocol, pixel_model):
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     _, sinogram = Case("shale", size, "120", None, protocol).slice()
-    theta = Wedge("120").theta
+    theta = AngularRange("120").theta
     result = fit(
         ParallelBeamProjector(size, theta, size),
         torch.from_numpy(sinogram)[None],

@@ -51,10 +51,10 @@ def test_uncertainty_is_larger_where_the_error_is():
     The part of the error that all reconstructions have in common does not show.
     """
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     truth, sinogram = Case("shale", 48, "90", 1e4).slice()
-    model = ParallelBeamProjector(48, Wedge("90").theta, 48)
+    model = ParallelBeamProjector(48, AngularRange("90").theta, 48)
     result = fit(
         model, torch.from_numpy(sinogram)[None], GanrecOptions(pixel_model="area", num_iter=0, uncertainty_samples=8)
     )

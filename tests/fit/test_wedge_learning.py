@@ -177,10 +177,10 @@ def test_the_last_solve_may_be_given(small_case, brief_learning, measured_start)
 def foam():
     """64² foam over 90°, noise-free, with structure below the pixel."""
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     truth, sinogram = Case("foam", 64, "90", None).slice()
-    return truth, torch.from_numpy(sinogram)[None], ParallelBeamProjector(64, Wedge("90").theta, 64)
+    return truth, torch.from_numpy(sinogram)[None], ParallelBeamProjector(64, AngularRange("90").theta, 64)
 
 
 def test_learning_improves_the_start(foam, monkeypatch):

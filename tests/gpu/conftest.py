@@ -15,9 +15,9 @@ def astra():
 @pytest.fixture(scope="module")
 def subpixel():
     """64² shale over 120°, noise-free, with structure below the pixel: truth, sinogram and angles."""
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
-    return *Case("shale", 64, "120", None).slice(), Wedge("120").theta
+    return *Case("shale", 64, "120", None).slice(), AngularRange("120").theta
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ pytestmark = needs_gpu
 )
 def test_benchmark_methods_agree_with_the_cpu(astra, name):
     from tomopy_ganrec import metrics
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
     from tomopy_ganrec.benchmark.methods import Problem, methods, reconstruct
 
     method = methods()[name]
@@ -25,7 +25,7 @@ def test_benchmark_methods_agree_with_the_cpu(astra, name):
     score = {}
     for device in ("cpu", "cuda"):
         problem = Problem(
-            ParallelBeamProjector(96, Wedge("120").theta, 96, device=device),
+            ParallelBeamProjector(96, AngularRange("120").theta, 96, device=device),
             torch.from_numpy(sinogram[None]).to(device),
         )
         score[device] = metrics.mssim(truth, reconstruct(method, problem)[0])

@@ -232,14 +232,13 @@ def test_data_that_are_read_in_batches_are_checked_in_batches(tmp_path, tomo):
 
 @pytest.mark.parametrize("when", ("write", "mark"))
 def test_a_full_disk_and_on_with_more_space(tmp_path, tomo, expected, out, fits, monkeypatch, when):
-    from tomopy_ganrec.io import disk_outputs
+    from tomopy_ganrec.io.hdf5_output import Hdf5Output
     from tomopy_ganrec.io.journal import Journal
+    from tomopy_ganrec.io.tiff_output import TiffOutput
 
-    place = (
-        (Journal, "append")
-        if when == "mark"
-        else (disk_outputs.Hdf5Output if out.suffix else disk_outputs.TiffOutput, "_store")
-    )
+    place = (Journal, "append")
+    if when == "write":
+        place = (Hdf5Output if out.suffix else TiffOutput, "_store")
     works, count = getattr(*place), []
 
     def full(self, *args):

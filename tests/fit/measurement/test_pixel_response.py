@@ -104,10 +104,10 @@ def test_response_against_analysis(pixel_size, rays):
 @pytest.mark.parametrize("wedge", ("120", "60"))
 def test_response_brings_pixel_means_nearer_to_the_data(wedge):
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     truth, data = (torch.from_numpy(a)[None] for a in Case("shale", 64, wedge, None, "subpixel").slice())
-    theta, f = Wedge(wedge).theta, torch.fft.rfftfreq(64)
+    theta, f = AngularRange(wedge).theta, torch.fft.rfftfreq(64)
     projected = ParallelBeamProjector(64, theta, 64, rays_per_bin=2).forward_project(truth)
     plain, corrected = (
         torch.fft.rfft(y - data) for y in (projected, filter_projections(projected, pixel_response(theta, 64)))
