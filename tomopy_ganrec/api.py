@@ -269,8 +269,9 @@ def recon(
     finally:
         progress.leave(True)
         output.close()
-    warn_of_repairs([record.get("repaired", 0) for record in output.records if record], angles * columns, source.what)
+    records = [record for record in output.records if record is not None]
+    warn_of_repairs([record.get("repaired", 0) for record in records], angles * columns, source.what)
     image = output.result()
     if not warned:  # wrong data explain a misfit
         warn_unexplained(output.records, chosen)
-    return (image, ReconInfo(chosen, ", ".join(device_names), output.records)) if return_info else image
+    return (image, ReconInfo(chosen, ", ".join(device_names), records)) if return_info else image

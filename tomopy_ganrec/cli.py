@@ -17,7 +17,10 @@ from .option_values import shown
 from .options import GanrecOptions
 
 if TYPE_CHECKING:
+    import numpy as np
     from distributed import Client
+
+    from .io.lazy_projections import Projections
 
 __all__ = ["main"]
 
@@ -197,6 +200,7 @@ def _recon(arguments: argparse.Namespace) -> None:
 
     selection = arguments.file, arguments.slices, arguments.angles
     angles = dict(theta=arguments.theta, trust_theta=bool(arguments.trust_theta))
+    projections: np.ndarray | Projections
     if arguments.reader == "dxchange":
         projections, theta = io.read_projections(*selection, "dxchange", **angles)
     else:

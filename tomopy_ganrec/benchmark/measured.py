@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -105,7 +106,7 @@ Scan = str | Path | tuple[np.ndarray, np.ndarray]
 
 
 def _read(
-    scan: Scan, slices: tuple[int, int] | None, reader: str, name: str | None
+    scan: Scan, slices: tuple[int, int] | None, reader: Literal["auto", "dxchange", "h5py"], name: str | None
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Line integrals, angles in radians and name of a scan.
 
@@ -134,9 +135,9 @@ def measured(
     scan: Scan,
     angles: str | None = None,
     center: float | None = None,
-    center_convention: str = "edge",
+    center_convention: Literal["edge", "index"] = "edge",
     slices: tuple[int, int] | None = None,
-    reader: str = "auto",
+    reader: Literal["auto", "dxchange", "h5py"] = "auto",
     images: str = "first",
     device: str = "cpu",
     name: str | None = None,

@@ -127,8 +127,7 @@ class ParallelBeamProjector:
         if device.type == "cuda" and not torch.cuda.is_available():
             raise RuntimeError("device='cuda': torch finds no CUDA GPU on this machine; use device='cpu'")
         if device.type == "cuda" and device.index is None:
-            # torch's stub has no None in `index`.
-            device = torch.device("cuda", torch.cuda.current_device())  # type: ignore[unreachable]
+            device = torch.device("cuda", torch.cuda.current_device())
         self.device, self.dtype = device, dtype
         name = self._requested
         unique, inverse = np.unique(self.center, return_inverse=True)

@@ -57,7 +57,7 @@ class CudaGraphStep(Generic[Result]):
         if not self._possible:
             return self._step()
         # Autograd remembers the stream that it ran on, and the default one cannot be recorded.
-        stream: torch.cuda.Stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream: torch.cuda.Stream = torch.cuda.Stream(self._device)
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream):
             result = self._step()
