@@ -24,6 +24,7 @@ LAYERS = [
     {"phantoms", "metrics"},
     {"validation"},
     {"scan_angles"},
+    {"angle_units"},
     {"options"},
     {"option_checks"},
     {"option_names", "option_values", "results", "slice_record", "forks"},
@@ -42,7 +43,7 @@ ONLY = {
         "solvers",
         *OPTIONS,
     },
-    "io": {"scan_angles", "slice_record", "validation", *OPTIONS},
+    "io": {"scan_angles", "angle_units", "slice_record", "validation", *OPTIONS},
     "solvers": set(),
     "projector": {"forks"},
     "phantoms": set(),
@@ -51,7 +52,7 @@ ONLY = {
 
 # Imported before torch is loaded, which takes seconds: the command line reads its arguments and the scan first.
 LIGHT_FOLDERS = ("io", "phantoms")
-LIGHT_MODULES = ("options", "validation", "scan_angles", "slice_record", "forks", "metrics", "volume")
+LIGHT_MODULES = ("options", "validation", "scan_angles", "angle_units", "slice_record", "forks", "metrics", "volume")
 HEAVY = {"torch", "astra", "h5py", "tifffile", "dask", "distributed", "tomopy", "dxchange"}
 
 # TomoPy's callable, its registration and its chunks; algorithms to compare with; tomopy.prep to normalise files.

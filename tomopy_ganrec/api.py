@@ -18,7 +18,8 @@ from .fit.data_fit import warn_unexplained
 from .io.bad_pixels import warn_of_repairs
 from .io.output_base import Output
 from .io.outputs import output_of
-from .io.sources import Source, source_of
+from .io.source_base import Source
+from .io.sources import source_of
 from .option_values import grid_size, shown
 from .options import GanrecOptions
 from .tomopy_chunks import give_back_threads, shared_progress
