@@ -1,4 +1,4 @@
-"""CUDA-graph capture and replay, with a graph that only counts: tests/test_gpu.py has real ones."""
+"""CUDA-graph capture and replay, with a graph that only counts: tests/gpu/test_gpu_cuda_graph.py has real ones."""
 
 import contextlib
 from types import SimpleNamespace
