@@ -1,4 +1,4 @@
-"""The angles of a scan: their unit and tests for a mistaken one, several turns, and projections at the same angle."""
+"""Angles of a scan: how they are given, several turns, projections at the same angle, and the selection of a range."""
 
 import logging
 from collections.abc import Mapping, Sequence
