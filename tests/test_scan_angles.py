@@ -45,7 +45,7 @@ def test_an_unknown_unit_is_refused():
 GOOD = {
     "half turn": np.linspace(0, np.pi, 180, endpoint=False),
     "with its end": np.linspace(0, np.pi, 181),
-    "wedge": np.deg2rad(np.arange(-60, 60.0)),
+    "limited range": np.deg2rad(np.arange(-60, 60.0)),
     "whole turn": np.linspace(0, 2 * np.pi, 360),
     "two turns": np.linspace(0, 4 * np.pi, 500),
     "few": np.array([0.0, 1.0472, 2.0944]),
@@ -73,7 +73,7 @@ DEGREES = {
     "1500 over 180": np.linspace(0, 180, 1500, endpoint=False),
     "1500 to 180": np.linspace(0, 180, 1500),
     "a turn": np.linspace(0, 360, 720, endpoint=False),
-    "wedge": np.arange(-60, 61.0),
+    "limited range": np.arange(-60, 61.0),
     "0 to 6": np.arange(7.0),
     "0 to 12": np.arange(13.0),
     "ten halves": np.arange(0, 10, 0.5),

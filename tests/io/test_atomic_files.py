@@ -1,5 +1,6 @@
 """Names of outputs, and files that are written under a temporary name first."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from outputs_on_disk import SHAPE, begun, half_done, journal_of
 
 from tomopy_ganrec import io
+from tomopy_ganrec.io.atomic_files import put_in_place, replacing, temporary_name
 from tomopy_ganrec.io.outputs import output_of
 
 pytest.importorskip("h5py")
@@ -113,3 +115,58 @@ def test_files_have_the_usual_mode(disk, volume, mask, mode):
         os.umask(before)
     files = [path for path in disk.parent.rglob("*") if path.is_file()]
     assert len(files) >= 2 and {path.stat().st_mode & 0o777 for path in files} == {mode}
+
+
+def write_with_replacing(path):
+    with replacing(path) as file:
+        file.write(b"new")
+
+
+def write_and_put_in_place(path):
+    temporary = temporary_name(path)
+    temporary.write_bytes(b"new")
+    put_in_place(temporary, path)
+
+
+@pytest.mark.parametrize("write", (write_with_replacing, write_and_put_in_place))
+def test_the_content_and_then_the_name_are_synced(tmp_path, monkeypatch, write):
+    path, steps = tmp_path / "file", []
+    path.write_bytes(b"old")
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(descriptor):
+        steps.append("folder" if os.path.samestat(os.fstat(descriptor), tmp_path.stat()) else "file")
+        fsync(descriptor)
+
+    def watched_replace(source, target):
+        assert Path(source).read_bytes() == b"new" and path.read_bytes() == b"old"
+        steps.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    write(path)
+    assert steps == ["file", "rename", "folder"]
+    assert path.read_bytes() == b"new" and [*tmp_path.iterdir()] == [path]
+
+
+def test_a_file_system_that_syncs_no_folders(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def only_files(descriptor):
+        if os.path.samestat(os.fstat(descriptor), tmp_path.stat()):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    write_with_replacing(tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_an_exception_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyError), replacing(path) as file:
+        file.write(b"half")
+        raise KeyError("stopped")
+    assert path.read_bytes() == b"old" and [*tmp_path.iterdir()] == [path]
