@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+LINTERS := $(VENV)/linters
 VERSION := -c "import sys; print(*sys.version_info[:2], sep='.')"
 
 .PHONY: demo test lint notebooks readme clean
@@ -26,10 +27,11 @@ notebooks: $(INSTALLED)
 readme: $(INSTALLED)
 	$(BIN)/python docs/tools/result_tables.py
 
-lint: $(INSTALLED)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt ruff
+lint: $(LINTERS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/typos
 
 # PYTHON=python3.10 replaces an environment of another Python; without it, the one that is there stays.
 CREATE := $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
@@ -43,6 +45,10 @@ endif
 $(INSTALLED): setup.cfg setup.py pyproject.toml constraints.txt
 	$(CREATE)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[astra,io,benchmark,notebooks,test]"
+	touch $@
+
+$(LINTERS): $(INSTALLED)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
 clean:

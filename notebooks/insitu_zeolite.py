@@ -13,7 +13,7 @@
 # %% [markdown]
 # ## Size of the run: change it here
 #
-# `quick` is a test of the notebook, its images mean little. `minutes` takes some minutes on one core. `full` has the paper's size, for a GPU: hours.
+# `quick` is a test of the notebook: its images mean little. `minutes` takes some minutes on one core. `full` has the paper's size, for a GPU: hours.
 # The environment variable `GANREC_NOTEBOOK_SIZE` sets it, too. What is finished is kept in `results/`, and a second run goes on from there.
 
 # %%
@@ -41,7 +41,8 @@ warnings.filterwarnings("ignore", message="IProgress not found")  # no progress 
 
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector, phantoms
 from tomopy_ganrec.benchmark import cases, methods, runner, simulation, tasks
-from tomopy_ganrec.benchmark.report import tables
+from tomopy_ganrec.benchmark.report.markup import markup_table
+from tomopy_ganrec.benchmark.report.summaries import summarize
 from tomopy_ganrec.benchmark.store import Results
 from tomopy_ganrec.fit import fit
 
@@ -58,11 +59,11 @@ PHOTONS, SEED = 1e5, 0
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
 case = cases.Case("zeolite", size, cases.INSITU, PHOTONS, "subpixel", oversample)
-theta = cases.Wedge(case.wedge).theta
+theta = cases.AngularRange(case.angular_range).theta
 pixel = 1000 * phantoms.ZEOLITE_FIELD_OF_VIEW / size  # nm
 print(f"{slices} slices of {size}² pixels of {pixel:.0f} nm, {spacing * pixel:.0f} nm apart")
 print(
-    f"{len(theta)} projections from {np.rad2deg(theta[0]):.0f}° to {np.rad2deg(theta[-1]):.0f}°, {case.noise} photons a detector column"
+    f"{len(theta)} projections from {np.rad2deg(theta[0]):.0f}° to {np.rad2deg(theta[-1]):.0f}°, {case.noise} photons per detector pixel"
 )
 
 # %% [markdown]
@@ -88,8 +89,8 @@ print(f"pores: {1 - truth.sum() / particle.sum():.3f} of the particle's volume")
 # ## Methods
 #
 # Filtered back projection, SART, TomoPy's PML-hybrid, total variation (TV), and GANrec in its default preset: without grey levels, with levels that it
-# looks for itself (`levels='auto'`), and with both levels given, as a user may know them who calibrated the attenuation. TV and GANrec set their
-# strength from the noise in the sinogram, by the same rule; none sees the truth.
+# finds itself (`levels='auto'`), and with both levels given, as a user may know them who calibrated the attenuation. TV and GANrec set their
+# weight λ from the noise in the sinogram, by the same rule; none uses the truth.
 #
 # PML-hybrid makes its 200 iterations in steps of 10, with data and image kept above 0: in one call TomoPy 1.15 ends in NaN for this object, in seven of
 # seven slices tried, also with negative data set to 0. The likely reason is the air around the particle, where the model's projection, by which it
@@ -114,19 +115,19 @@ for method in selected:
 
 
 # %%
-def task(k):
+def slice_case(k):
     def load():
         projector = ParallelBeamProjector(size, theta, size, device=device)
-        return tasks.Measurement(projector, torch.from_numpy(sinograms[k : k + 1]).to(device), truth[k])
+        return tasks.SliceData(projector, torch.from_numpy(sinograms[k : k + 1]).to(device), truth[k])
 
-    return tasks.Task(case.columns | dict(slice=k, object_seed=SEED), load)
+    return tasks.SliceCase(case.columns | dict(slice=k, object_seed=SEED), load)
 
 
 results = Results(f"results/insitu_zeolite-{SIZE}")
-everything = tasks.cells([task(k) for k in range(slices)], selected)
-todo = runner.pending(results, everything)
-print(f"{len(everything)} reconstructions, {len(everything) - len(todo)} finished before")
-failed = runner.run(results, todo, progress=False)
+runs = tasks.runs_of([slice_case(k) for k in range(slices)], selected)
+unfinished = runner.pending(results, runs)
+print(f"{len(runs)} reconstructions, {len(runs) - len(unfinished)} finished before")
+failed = runner.run(results, unfinished, progress=False)
 rows = [row for row in results.rows() if row["method"] in {method.name for method in selected}]
 print(f"{failed} failed")
 for row in rows:
@@ -137,14 +138,14 @@ for row in rows:
 # ## Fig. 6: slices
 #
 # Above, the middle slice; below, the section along the rotation axis and the beam at 0°, which runs from top to bottom of the upper images and from left
-# to right in the lower ones. The missing directions are those of edges along the middle of the wedge: features are drawn out along the beam.
+# to right in the lower ones. The missing directions are those of edges along the middle of the angular range: features are drawn out along the beam.
 
 # %%
 volumes = {"truth": truth}
 for method in selected:
-    found = {row["slice"]: row["image"] for row in rows if row["method"] == method.name and row["status"] == "ok"}
-    if len(found) == slices:
-        volumes[method.label] = np.stack([results.image(found[k]) for k in range(slices)])
+    names = {row["slice"]: row["image"] for row in rows if row["method"] == method.name and row["status"] == "ok"}
+    if len(names) == slices:
+        volumes[method.label] = np.stack([results.image(names[k]) for k in range(slices)])
 middle, extent = slices // 2, (0, size * pixel / 1000, 0, slices * spacing * pixel / 1000)
 
 
@@ -187,13 +188,13 @@ plt.show()
 # %%
 counted = [row for row in rows if particle[row["slice"]].mean() >= 0.05]
 body = []
-for s in sorted(tables.summarize(counted), key=lambda s: [method.name for method in selected].index(s["method"])):
+for s in sorted(summarize(counted), key=lambda s: [method.name for method in selected].index(s["method"])):
     values = [
         f"{s[value]:.3f} ± {s[value + '_std'] or 0:.3f}" if s[value] is not None else "failed"
         for value in ("mssim", "rmse", "residual")
     ]
     body.append([s["label"], *values, f"{s['seconds'] or 0:.2g}"])
-display(Markdown(tables.markup_table(["", "MSSIM", "RMSE", "data residual", "seconds"], body, "md")))
+display(Markdown(markup_table(["", "MSSIM", "RMSE", "data residual", "seconds"], body, "md")))
 
 # %% [markdown]
 # ## Fig. 7: pores
@@ -213,13 +214,13 @@ def segmented(volume):
     return solid & envelope, envelope
 
 
-found = {name: segmented(volume) for name, volume in volumes.items()}
+segmentations = {name: segmented(volume) for name, volume in volumes.items()}
 true_envelope = particle > 0.5
 true_solid = truth > 0.5
 true_pores = true_envelope & ~true_solid
 
 
-def judged(solid, envelope):
+def classified(solid, envelope):
     """0 air, 1 framework, 2 pore, 3 taken for pore and none, 4 a pore that was missed."""
     pores = envelope & ~solid
     return np.select([pores & true_pores, pores, true_pores, solid], [2, 3, 4, 1], 0)
@@ -233,7 +234,7 @@ colors = {
     "pore that was missed": "#B3202C",
 }
 figure, axes = sections(
-    {name: judged(*pair) for name, pair in found.items()},
+    {name: classified(*pair) for name, pair in segmentations.items()},
     "segmentation",
     cmap=ListedColormap(list(colors.values())),
     vmin=0,
@@ -251,10 +252,10 @@ voxel = np.array([spacing, 1, 1]) * pixel / 1000  # µm
 step = max(1, size // 96)
 brown, blue, light = np.array([[0.72, 0.58, 0.40], [0.30, 0.58, 0.85], [0.93, 0.90, 0.84]])
 lamp = np.array([0.8, -0.5, -0.35])  # z, y, x
-down = (len(found) + 3) // 4
+down = (len(segmentations) + 3) // 4
 figure = plt.figure(figsize=(12, 2.9 * down))
 figure.subplots_adjust(0, 0, 1, 0.95, 0, 0.05)
-for k, (name, (solid, envelope)) in enumerate(found.items()):
+for k, (name, (solid, envelope)) in enumerate(segmentations.items()):
     half = gaussian_filter(np.pad(solid[: middle + 1], 2).astype(np.float32), 0.6)
     vertices, faces, _, _ = marching_cubes(half, 0.5, step_size=step)
     corners = vertices[faces]
@@ -281,12 +282,12 @@ plt.show()
 #
 # The pore volume fraction, with the envelope found in the reconstruction and, for reference, with the true one; the volume of the found envelope relative to the
 # true one; and the Dice coefficient of the pores with the true pores, 1 where they agree voxel by voxel. A fraction can be right by errors that cancel,
-# so the Dice coefficient should be read first. The first line is the truth through the same segmentation: what voxels and hull cost.
+# so the Dice coefficient should be read first. The first line is the truth through the same segmentation: the error of voxels and hull alone.
 
 # %%
 true_fraction = 1 - truth.sum() / particle.sum()
 body, bars = [], {}
-for name, (solid, envelope) in found.items():
+for name, (solid, envelope) in segmentations.items():
     pores = envelope & ~solid
     fraction, inside = pores.sum() / envelope.sum(), 1 - solid[true_envelope].mean()
     dice = 2 * (pores & true_pores).sum() / (pores.sum() + true_pores.sum())
@@ -302,7 +303,7 @@ for name, (solid, envelope) in found.items():
         ]
     )
 header = ["", "pore fraction", "error", "fraction, true envelope", "envelope / true", "Dice of pores"]
-display(Markdown(f"True pore fraction: {true_fraction:.3f}\n\n" + tables.markup_table(header, body, "md")))
+display(Markdown(f"True pore fraction: {true_fraction:.3f}\n\n" + markup_table(header, body, "md")))
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained", sharey=True)

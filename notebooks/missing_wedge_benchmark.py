@@ -14,8 +14,8 @@
 # %% [markdown]
 # ## Size of the run: change it here
 #
-# `quick` is a test of the notebook, its images mean little. `minutes` takes some minutes on one core. `full` has the paper's size, 256², seven wedges and
-# 128 slices, with all methods: many hours, even on a GPU. The environment variable `GANREC_NOTEBOOK_SIZE` sets it, too. What is finished is kept in
+# `quick` is a test of the notebook: its images mean little. `minutes` takes some minutes on one core. `full` has the paper's size, 256², seven angular
+# ranges and 128 slices, with all methods: many hours, even on a GPU. The environment variable `GANREC_NOTEBOOK_SIZE` sets it, too. What is finished is kept in
 # `results/`, and a second run goes on from there.
 
 # %%
@@ -34,7 +34,12 @@ from IPython.display import Markdown, display
 warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars here
 
 from tomopy_ganrec.benchmark import cases, methods, runner, tasks
-from tomopy_ganrec.benchmark.report import figures, tables, write
+from tomopy_ganrec.benchmark.report import figures
+from tomopy_ganrec.benchmark.report.kept_images import kept_images
+from tomopy_ganrec.benchmark.report.markup import markup_table
+from tomopy_ganrec.benchmark.report.summaries import summarize
+from tomopy_ganrec.benchmark.report.tables import method_table
+from tomopy_ganrec.benchmark.report.write import write_report
 from tomopy_ganrec.benchmark.store import Results
 
 # %matplotlib inline
@@ -46,19 +51,19 @@ settings = {
     "quick": dict(
         size=32,
         slices=2,
-        wedges=("180", "120"),
+        ranges=("180", "120"),
         names=["fbp", "mlem", "tv", "ganrec", "ganrec-start"],
         hard=["tv", "ganrec"],
     ),
-    "minutes": dict(size=128, slices=2, wedges=("180", "150", "120"), names=FEW + CONTROLS, hard=FEW),
-    "full": dict(size=256, slices=128, wedges=cases.PAPER_WEDGES, names="all", hard=FEW + CONTROLS),
+    "minutes": dict(size=128, slices=2, ranges=("180", "150", "120"), names=FEW + CONTROLS, hard=FEW),
+    "full": dict(size=256, slices=128, ranges=cases.PAPER_RANGES, names="all", hard=FEW + CONTROLS),
 }[SIZE]
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
 # %% [markdown]
 # ## Methods
 #
-# Each has fixed settings, or a rule that does not see the truth; methods marked † choose one parameter by the truth and are a bound, not an offer.
+# Each has fixed settings, or a rule that does not see the truth; methods marked † choose one parameter by the truth and are an upper bound, not a method to use.
 # gridrec is called as in the paper: no padding, nothing clipped. Three controls show which part of GANrec does the work: its start image (edge-reweighted
 # total variation, before any network), the fit without its network, and the fit without its discriminator.
 
@@ -74,21 +79,21 @@ for method in selected:
 # %% [markdown]
 # ## Run
 #
-# Protocol `pixel`, that of the paper: the slice on the reconstruction's own grid is projected, noise-free. Each pixel belongs to one grain; data
-# are seldom so kind, and the last section has a harder case. The projections are exact strip integrals, never the operator that reconstructs.
+# Protocol `pixel`, that of the paper: the slice on the reconstruction's own grid is projected, noise-free. Each pixel belongs to one grain, which
+# is rare in real data; the last section has a harder case. The projections are exact strip integrals, never the operator that reconstructs.
 
 
 # %%
-def compared(folder, wedges, protocol, slices, chosen):
-    """Rows of all cells: those that the folder lacks are computed first."""
+def compared(folder, ranges, protocol, slices, chosen):
+    """Rows of all reconstructions: those that the folder lacks are computed first."""
     results = Results(f"results/missing_wedge-{SIZE}-{folder}")
     simulated = tasks.simulated(
-        cases.cases(["shale"], settings["size"], wedges, [None], protocol), slices, device=device
+        cases.cases(["shale"], settings["size"], ranges, [None], protocol), slices, device=device
     )
-    everything = tasks.cells(simulated, chosen)
-    todo = runner.pending(results, everything)
-    print(f"{len(everything)} reconstructions, {len(everything) - len(todo)} finished before")
-    runner.run(results, todo, progress=False)
+    runs = tasks.runs_of(simulated, chosen)
+    unfinished = runner.pending(results, runs)
+    print(f"{len(runs)} reconstructions, {len(runs) - len(unfinished)} finished before")
+    runner.run(results, unfinished, progress=False)
     rows = [row for row in results.rows() if row["method"] in {method.name for method in chosen}]
     for row in rows:
         if row["status"] != "ok":
@@ -96,55 +101,53 @@ def compared(folder, wedges, protocol, slices, chosen):
     return results, rows
 
 
-results, rows = compared("pixel", settings["wedges"], "pixel", settings["slices"], selected)
+results, rows = compared("pixel", settings["ranges"], "pixel", settings["slices"], selected)
 
 # Figs 3 and 4 show six methods at most; Fig. 5, the tables and the page at the end have all.
 done = {row["method"] for row in rows if row["status"] == "ok"}
 shown = ["gridrec" if "gridrec" in done else "fbp"] + [
     name for name in ("mlem", "tv", "ganrec", "ganrec-levels") if name in done
 ]
-by_wedge = {kept.rows[0]["wedge"]: kept for kept in tables.kept([row for row in rows if row["method"] in shown], order)}
-narrow = by_wedge[settings["wedges"][-1]]
+with_images = kept_images([row for row in rows if row["method"] in shown], order)
+by_range = {kept.rows[0]["angular_range"]: kept for kept in with_images}
+narrow = by_range[settings["ranges"][-1]]
 
 # %% [markdown]
 # ## Fig. 3: slices
 #
-# One slice, the same grey window (0 to 1) everywhere; a row for each wedge, a column for each method. Edges along the rays of missing views fade first. gridrec without
-# padding gets the lowest frequencies wrong, which costs more MSSIM than the wedge does; `gridrec-padded` is the fairer call, and part of the full run.
+# One slice, the same grey window (0 to 1) everywhere; a row for each angular range, a column for each method. Edges along the rays of missing views fade first. gridrec without
+# padding gets the lowest frequencies wrong, which costs more MSSIM than the missing wedge does; `gridrec-padded` is the fairer call, and part of the full run.
 
 # %%
-wedges = [
-    by_wedge[wedge]
-    for wedge in (settings["wedges"][0], settings["wedges"][len(settings["wedges"]) // 2], settings["wedges"][-1])
-]
-wedges = list({kept.rows[0]["wedge"]: kept for kept in wedges}.values())
+ranges = settings["ranges"]
+drawn = [by_range[name] for name in dict.fromkeys((ranges[0], ranges[len(ranges) // 2], ranges[-1]))]
 truth = results.image(narrow.rows[0]["reference"])
 
 figure, axes = plt.subplots(
-    len(wedges),
+    len(drawn),
     len(shown) + 1,
-    figsize=(2.0 * (len(shown) + 1), 2.2 * len(wedges)),
+    figsize=(2.0 * (len(shown) + 1), 2.2 * len(drawn)),
     layout="constrained",
     squeeze=False,
 )
-for line, kept in zip(axes, wedges, strict=True):
-    found = {row["method"]: row for row in kept.rows}
+for line, kept in zip(axes, drawn, strict=True):
+    row_of = {row["method"]: row for row in kept.rows}
     line[0].imshow(truth, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     line[0].set_title("truth", fontsize=10)
-    line[0].set_ylabel(f"0 to {kept.rows[0]['wedge']}°", fontsize=12)
+    line[0].set_ylabel(f"0 to {kept.rows[0]['angular_range']}°", fontsize=12)
     for axis, name in zip(line[1:], shown, strict=True):
-        axis.imshow(results.image(found[name]["image"]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_title(f"{found[name]['label']}: {found[name]['mssim']:.3f}", fontsize=10)
+        axis.imshow(results.image(row_of[name]["image"]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(f"{row_of[name]['label']}: {row_of[name]['mssim']:.3f}", fontsize=10)
 for axis in axes.flat:
     axis.set(xticks=[], yticks=[])
 figure.suptitle("shale, noise-free, one projection per degree; after each name: MSSIM", fontsize=11)
 plt.show()
 
 # %% [markdown]
-# The narrowest wedge: slices, an enlarged region (orange square) and the profile along the orange line.
+# The narrowest angular range: slices, an enlarged region (orange square) and the profile along the orange line.
 
 # %%
-display(figures.slices(results, narrow, figures.styles(order)))
+display(figures.slice_figure(results, narrow, figures.styles(order)))
 
 # %% [markdown]
 # ## Fig. 4: SSIM maps
@@ -161,7 +164,7 @@ display(figures.ssim_maps(results, narrow))
 # be told apart there; the right panel shows 1 − MSSIM on a logarithmic scale. Large open markers are the controls.
 
 # %%
-summaries, style = tables.summarize(rows), figures.styles(order)
+summaries, style = summarize(rows), figures.styles(order)
 figure, axes = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained")
 for name in order:
     points = sorted(
@@ -198,8 +201,8 @@ plt.show()
 # that other programs used as well, and says no more than the order of magnitude.
 
 # %%
-display(Markdown(tables.method_table(rows, order, "mssim", "md", digits=4, by="method")))
-display(Markdown("Seconds:\n\n" + tables.method_table(rows, order, "seconds", "md", by="method")))
+display(Markdown(method_table(rows, order, "mssim", "md", digits=4, by="method")))
+display(Markdown("Seconds:\n\n" + method_table(rows, order, "seconds", "md", by="method")))
 
 
 # %% [markdown]
@@ -208,14 +211,14 @@ display(Markdown("Seconds:\n\n" + tables.method_table(rows, order, "seconds", "m
 
 # %%
 def differences(rows, pairs):
-    means = {(s["method"], s["degrees"]): s["mssim"] for s in tables.summarize(rows)}
-    ranges = sorted({degrees for _, degrees in means}, reverse=True)
+    means = {(s["method"], s["degrees"]): s["mssim"] for s in summarize(rows)}
+    degrees = sorted({degrees for _, degrees in means}, reverse=True)
     body = []
     for text, more, less in pairs:
-        found = [(means.get((more, d)), means.get((less, d))) for d in ranges]
-        if all(None not in pair for pair in found):
-            body.append([text, *(f"{a - b:+.5f}" for a, b in found)])
-    return tables.markup_table(["", *(f"{d:.0f}°" for d in ranges)], body, "md")
+        values = [(means.get((more, d)), means.get((less, d))) for d in degrees]
+        if all(None not in pair for pair in values):
+            body.append([text, *(f"{a - b:+.5f}" for a, b in values)])
+    return markup_table(["", *(f"{d:.0f}°" for d in degrees)], body, "md")
 
 
 PARTS = [
@@ -242,27 +245,27 @@ display(Markdown(differences(rows, PARTS)))
 
 # %%
 hard, hard_rows = compared(
-    "subpixel", (settings["wedges"][0], settings["wedges"][-1]), "subpixel", 1, methods.chosen(settings["hard"])
+    "subpixel", (settings["ranges"][0], settings["ranges"][-1]), "subpixel", 1, methods.chosen(settings["hard"])
 )
-display(Markdown(tables.method_table(hard_rows, settings["hard"], "mssim", "md", digits=4, by="method")))
+display(Markdown(method_table(hard_rows, settings["hard"], "mssim", "md", digits=4, by="method")))
 display(Markdown(differences(hard_rows, PARTS)))
 
 # %%
 display(
-    figures.slices(
-        hard, tables.kept([row for row in hard_rows if row["method"] in shown], order)[-1], figures.styles(order)
+    figures.slice_figure(
+        hard, kept_images([row for row in hard_rows if row["method"] in shown], order)[-1], figures.styles(order)
     )
 )
 
 # %% [markdown]
 # In the copy with outputs TV is best at 180° (0.9956, GANrec 0.9940) and GANrec at 120° (0.9748, TV 0.9431); `levels='auto'` loses against GANrec without
-# levels at both. One slice of one object: differences of a few thousandths may turn with another. This copy was made before pixels were means; on sub-pixel
-# truth the default has gained .01 to .02 since (README, second table), and levels no longer lose.
+# levels at both. One slice of one object: differences of a few thousandths may turn with another. This copy was made before the default took pixels as area means; on
+# sub-pixel truth the default has gained .01 to .02 since (README, second table), and levels no longer lose.
 
 # %% [markdown]
 # ## Everything in one page
 #
-# `report.html`, tables (CSV, JSON, Markdown, reST) and the figures of all wedges, in the folder of the results:
+# `report.html`, tables (CSV, JSON, Markdown, reST) and the figures of all angular ranges, in the folder of the results:
 
 # %%
 extra = dict(
@@ -270,4 +273,4 @@ extra = dict(
     descriptions={method.name: method.description for method in selected},
     unavailable={method.label: method.unavailable for method in selected if method.unavailable},
 )
-print("\n".join(str(path) for path in write.write_report(results, extra)))
+print("\n".join(str(path) for path in write_report(results, extra)))

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # From projections to a slice in five lines
 #
-# `ganrec` is an algorithm for `tomopy.recon`. It is made for a *missing wedge*: projections over less than 180°, as in cells, furnaces and
-# presses that block the beam. In a TomoPy script the call is:
+# `ganrec` is an algorithm for `tomopy.recon`. It is made for a *missing wedge*: projections over an angular range of less than 180°,
+# as in cells, furnaces and presses that block the beam. In a TomoPy script the call is:
 #
 # ```python
 # import tomopy
@@ -20,9 +20,8 @@
 # %%
 import os
 
-os.environ.setdefault(
-    "TQDM_MININTERVAL", "5"
-)  # seconds between updates of a progress bar: few lines in what is kept of this notebook
+# Seconds between updates of a progress bar: few lines in what is kept of this notebook.
+os.environ.setdefault("TQDM_MININTERVAL", "5")
 
 import tempfile
 import textwrap
@@ -34,15 +33,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-warnings.filterwarnings(
-    "ignore", message="IProgress not found"
-)  # progress bars are plain text where ipywidgets is not installed
+warnings.filterwarnings("ignore", message="IProgress not found")  # bars are plain text where ipywidgets is missing
 warnings.formatwarning = lambda message, *where, **more: f"Warning: {message}\n"
 
 import tomopy_ganrec
 from tomopy_ganrec import GanrecOptions, ParallelBeamProjector, ganrec, io, metrics
 from tomopy_ganrec.benchmark import peers
-from tomopy_ganrec.benchmark.cases import Case, Wedge
+from tomopy_ganrec.benchmark.cases import AngularRange, Case
 from tomopy_ganrec.solvers.classical import fbp, mlem
 
 try:
@@ -69,7 +66,7 @@ print(
 # %%
 truth, sinogram = Case("shale", SIZE, "120", None, "subpixel").slice()
 proj = sinogram[:, None, :]
-theta = Wedge("120").theta
+theta = AngularRange("120").theta
 center = SIZE / 2
 print(
     f"proj {proj.shape} {proj.dtype}, theta {np.rad2deg(theta[0]):.0f} to {np.rad2deg(theta[-1]):.0f} degrees, center {center}"
@@ -92,7 +89,7 @@ print(
 # ## Beside gridrec and MLEM
 #
 # Three things to know when comparing with TomoPy's gridrec: its default `filter_name` filters nothing (pass `'shepp'` or `'parzen'`); it draws on a
-# grid moved by half a pixel (a whole one for odd sizes); and unpadded its filter wraps around the detector's ends. `peers.tomopy_gridrec` passes the
+# grid shifted by half a pixel (a whole one for odd sizes); and unpadded its filter wraps around the detector's ends. `peers.tomopy_gridrec` passes the
 # Shepp filter, undoes the shift and pads, so that the score below is that of the reconstruction and not of its position. Negative values are
 # set to zero, as the other two have none.
 
@@ -144,7 +141,7 @@ def show(images, truth):
 show(images, truth)
 
 # %% [markdown]
-# MSSIM is the mean structural similarity with the truth (Gaussian window of 1.5 pixels, 1 is perfect). The wedge that is missing is 120 to
+# MSSIM is the mean structural similarity with the truth (Gaussian window of 1.5 pixels, 1 is perfect). The missing wedge is 120 to
 # 180°. Edges that only those projections see along their length are the ones that gridrec and MLEM smear. ganrec relies on the material being
 # piecewise constant, as this one is.
 
@@ -152,12 +149,12 @@ show(images, truth)
 # ## Options
 #
 # They go into one dictionary, or are given as keywords. `num_iter=0` returns the image that the fit starts from, edge-reweighted total variation;
-# with `reweight_rounds=0` as well it is plain total variation. Both are cheaper, and they tell how much of the result the fit itself adds.
+# with `reweight_rounds=0` as well it is plain total variation. Both are cheaper, and they show how much of the result the fit itself adds.
 
 
 # %%
 def recon(proj, theta, **more):
-    """The line that matters, with and without TomoPy."""
+    """The same call with and without TomoPy."""
     if tomopy:
         return tomopy.recon(proj, theta, algorithm=ganrec, ncore=1, **more)
     return tomopy_ganrec.recon(proj, theta, **more)
@@ -190,7 +187,7 @@ print(textwrap.fill(str(GanrecOptions()), 110))
 # ## How did it go?
 #
 # `tomopy.recon` can return a volume only. `tomopy_ganrec.recon` takes the same arguments, and with `return_info=True` it also returns a record for
-# each slice: the noise it read off the sinogram, the weight that followed from it, the iteration that was returned (0 is the start image), and the
+# each slice: the noise estimated from the sinogram, the weight that followed from it, the iteration that was returned (0 is the start image), and the
 # relative data residual ‖Ax − b‖/‖b‖. Here with `levels='auto'`, which the next section is about.
 
 # %%
@@ -202,8 +199,8 @@ for key in ("noise", "tv_weight", "iteration", "start_residual", "residual", "le
 # %% [markdown]
 # ## Segmented material: `levels='auto'`
 #
-# For a material of a few grey levels, `levels='auto'` finds them in the start image and draws pixels towards them. That helps where pixels are full
-# of one material. Where grains end inside pixels it helps less, and a material without such levels is noticed and left alone, with a warning. Off by default. Both, measured:
+# For a material of a few grey levels, `levels='auto'` finds them in the start image and pulls pixels towards them. That helps where pixels are full
+# of one material. Where grains end inside pixels it helps less, and a material without such levels is detected and reconstructed without them, with a warning. Off by default. Both, measured:
 
 # %%
 full_truth, full_sinogram = Case("shale", SIZE, "120", None, "pixel").slice()  # each pixel is filled by one material
@@ -244,7 +241,7 @@ print(
 # %% [markdown]
 # ## Where to go from here
 #
-# - The numbers here are those of one noise-free slice. Tables over objects, wedges, noise and seeds, and what the method does worse, are in the
+# - The numbers here are those of one noise-free slice. Tables over objects, angular ranges, noise and seeds, and what the method does worse, are in the
 #   README under *What to expect*, with the commands that make them.
 # - `real_tooth`: a measured scan from its file, with its centre.
-# - `missing_wedge_benchmark` and `insitu_zeolite`: all methods side by side, with your own wedge and noise.
+# - `missing_wedge_benchmark` and `insitu_zeolite`: all methods side by side, with your own angular range and noise.

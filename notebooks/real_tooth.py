@@ -8,8 +8,8 @@
 # 2. finds the rotation axis, and shows what half a pixel does;
 # 3. reconstructs from 0–120° by FBP, MLEM, total variation and ganrec, and compares each with its own slice from the full range.
 #
-# The file is `source/tomopy/data/tooth.h5` of the [TomoPy repository](https://github.com/tomopy/tomopy). Put it beside this notebook, or name its
-# place in the environment variable `TOOTH_FILE`; your own Data Exchange file with flat and dark fields will do as well. Without a file, the
+# The file is `source/tomopy/data/tooth.h5` of the [TomoPy repository](https://github.com/tomopy/tomopy). Put it beside this notebook, or give its
+# path in the environment variable `TOOTH_FILE`; your own Data Exchange file with flat and dark fields works as well. Without a file, the
 # notebook writes a small simulated scan and goes on with that. It runs with and without TomoPy.
 
 # %%
@@ -25,18 +25,17 @@ import torch
 from scipy.ndimage import uniform_filter
 from skimage.registration import phase_cross_correlation
 
-warnings.filterwarnings(
-    "ignore", message="IProgress not found"
-)  # progress bars are plain text where ipywidgets is not installed
+warnings.filterwarnings("ignore", message="IProgress not found")  # bars are plain text where ipywidgets is missing
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")  # of dxchange
 warnings.formatwarning = lambda message, *where, **more: f"Warning: {message}\n"
 
 import tomopy_ganrec
 from tomopy_ganrec import ParallelBeamProjector, ganrec, io, phantoms
 from tomopy_ganrec.benchmark import measured, methods, runner, simulation
-from tomopy_ganrec.benchmark.report import tables
+from tomopy_ganrec.benchmark.report.markup import markup_table
+from tomopy_ganrec.benchmark.report.tables import format_number
 from tomopy_ganrec.benchmark.store import Results
-from tomopy_ganrec.benchmark.tasks import cells
+from tomopy_ganrec.benchmark.tasks import runs_of
 from tomopy_ganrec.solvers.classical import mlem
 
 try:
@@ -71,9 +70,8 @@ if path.is_file():
 else:
     degrees = np.linspace(0, 180, 121)
     lines = simulation.simulate(phantoms.shale(4 * 128, 2), np.deg2rad(degrees), "subpixel", 4)
-    lines = np.pad(2 * lines / lines.max(), ((0, 0), (0, 0), (4, 28))).swapaxes(
-        0, 1
-    )  # the axis is then 12 columns left of the middle
+    lines = np.pad(2 * lines / lines.max(), ((0, 0), (0, 0), (4, 28)))  # the axis is 12 columns left of the middle
+    lines = lines.swapaxes(0, 1)
     rng = np.random.default_rng(0)
     flat = 2e4 * (1 + 0.1 * np.sin(np.arange(lines.shape[2]) / 9))
     frames = rng.poisson(flat, (10, *lines.shape[1:])), rng.poisson(100, (10, *lines.shape[1:]))
@@ -131,7 +129,7 @@ axes[0].plot(
     color="#56B4E9",
     label="columns kept",
 )
-axes[0].axhline(120, color="orange", linestyle="--", label="end of the wedge 0–120°")
+axes[0].axhline(120, color="orange", linestyle="--", label="end of the angular range 0–120°")
 axes[0].set(title="sinogram of slice 0", xlabel="detector column", ylabel="angle (°)")
 axes[0].legend(loc="upper left", fontsize=8)
 figure.colorbar(grey, ax=axes[0], label="line integral (−log transmission)")
@@ -271,45 +269,45 @@ plt.show()
 # - **held-out residual**: how well a slice from 0–120° predicts the projections from 120° on that it has not seen;
 # - **distance**: ‖slice from 0–120° − slice from the full range‖ / ‖slice from the full range‖, each method against its *own* full range.
 #
-# `benchmark.measured.measured` makes these tasks from a file, `benchmark.runner` runs every method on each and keeps what is finished in a folder, so that
+# `benchmark.measured.measured` makes the slices to compare from a file, `benchmark.runner` runs every method on each and keeps what is finished in a folder, so that
 # a long run can be continued.
 
 # %%
-WEDGE = "0:120"
+ANGLES = "0:120"
 chosen = methods.chosen(["fbp", "mlem", "tv", "ganrec"])
-tasks = measured.measured(
-    scan_file, WEDGE, center=index_center, center_convention="index", slices=(0, 1), reader=reader
+slice_cases = measured.measured(
+    scan_file, ANGLES, center=index_center, center_convention="index", slices=(0, 1), reader=reader
 )
 results = Results(work / "results")
-todo = runner.pending(results, cells(tasks, chosen))
-failures = runner.run(results, todo, progress=False)
-print(f"{len(todo)} reconstructions, {failures} failed")
+unfinished = runner.pending(results, runs_of(slice_cases, chosen))
+failures = runner.run(results, unfinished, progress=False)
+print(f"{len(unfinished)} reconstructions, {failures} failed")
 for method in chosen:
     print(f"{method.label:8s} {method.parameters}")
 
 # %%
 rows = results.rows()
-wedge = {row["method"]: row for row in rows if row["wedge"] == WEDGE}
-full = {row["method"]: row for row in rows if row["wedge"] == "full"}
+part = {row["method"]: row for row in rows if row["angular_range"] == ANGLES}
+full = {row["method"]: row for row in rows if row["angular_range"] == "full"}
 
 
 def text(row, value):
-    return tables.format_number(row[value], value)
+    return format_number(row[value], value)
 
 
 header = ["method", "distance", "held-out residual", "residual, 0–120°", "residual, full range", "seconds, 0–120°"]
 body = [
     [
-        wedge[method.name]["label"],
-        text(wedge[method.name], "distance"),
-        text(wedge[method.name], "residual_heldout"),
-        text(wedge[method.name], "residual"),
+        part[method.name]["label"],
+        text(part[method.name], "distance"),
+        text(part[method.name], "residual_heldout"),
+        text(part[method.name], "residual"),
         text(full[method.name], "residual"),
-        text(wedge[method.name], "seconds"),
+        text(part[method.name], "seconds"),
     ]
     for method in chosen
 ]
-print(tables.markup_table(header, body, "rst"))
+print(markup_table(header, body, "rst"))
 
 # %% [markdown]
 # A distance to a method's own full range flatters methods that smooth both alike. The same distance with the full range of each of the others, its
@@ -318,19 +316,19 @@ print(tables.markup_table(header, body, "rst"))
 # %%
 slice_of = {
     (which, m.name): results.image(group[m.name]["image"])
-    for which, group in (("full", full), ("wedge", wedge))
+    for which, group in (("full", full), ("part", part))
     for m in chosen
 }
 
 
 def distance(method, reference):
     whole = slice_of["full", reference.name]
-    value = float(np.linalg.norm(slice_of["wedge", method.name] - whole) / np.linalg.norm(whole))
+    value = float(np.linalg.norm(slice_of["part", method.name] - whole) / np.linalg.norm(whole))
     return f"({value:.3f})" if method is reference else f"{value:.3f}"
 
 
 body = [[method.label, *(distance(method, reference) for reference in chosen)] for method in chosen]
-print(tables.markup_table(["0–120°", *(f"{reference.label}, full range" for reference in chosen)], body, "rst"))
+print(markup_table(["0–120°", *(f"{reference.label}, full range" for reference in chosen)], body, "rst"))
 
 # %% [markdown]
 # The pictures have the same grey window. The detail is the square in which the slices from 0–120° differ most from the full range, in the mean over
@@ -338,21 +336,21 @@ print(tables.markup_table(["0–120°", *(f"{reference.label}, full range" for r
 
 # %%
 side = columns // 4
-error = np.mean([np.abs(slice_of["wedge", m.name] - slice_of["full", m.name]) for m in chosen], axis=0)
+error = np.mean([np.abs(slice_of["part", m.name] - slice_of["full", m.name]) for m in chosen], axis=0)
 middle = np.unravel_index(uniform_filter(error, side, mode="constant").argmax(), error.shape)
 top, left = (int(np.clip(k - side // 2, 0, columns - side)) for k in middle)
 detail = np.s_[top : top + side, left : left + side]
 
 figure, axes = plt.subplots(5, len(chosen), figsize=(10.8, 12.6), dpi=72, layout="constrained")
 for k, method in enumerate(chosen):
-    whole, part = slice_of["full", method.name], slice_of["wedge", method.name]
-    for j, image in enumerate((whole, part, whole[detail], part[detail])):
+    whole, limited = slice_of["full", method.name], slice_of["part", method.name]
+    for j, image in enumerate((whole, limited, whole[detail], limited[detail])):
         grey = axes[j, k].imshow(image, cmap="gray", vmin=0, vmax=high, interpolation="nearest")
         if j < 2:
             axes[j, k].add_patch(plt.Rectangle((left - 0.5, top - 0.5), side, side, fill=False, color="orange"))
-    change = axes[4, k].imshow(part - whole, cmap="RdBu_r", vmin=-high / 2, vmax=high / 2, interpolation="nearest")
+    change = axes[4, k].imshow(limited - whole, cmap="RdBu_r", vmin=-high / 2, vmax=high / 2, interpolation="nearest")
     axes[0, k].set_title(method.label)
-    axes[4, k].set_title(f"distance {wedge[method.name]['distance']:.3f}", fontsize=10)
+    axes[4, k].set_title(f"distance {part[method.name]['distance']:.3f}", fontsize=10)
 for axis, label in zip(
     axes[:, 0], ("full range", "0–120°", "full range, detail", "0–120°, detail", "0–120° − full range"), strict=True
 ):
@@ -376,7 +374,7 @@ for axis, method, color in zip(axes, chosen[-2:], ("#0072B2", "#D55E00"), strict
     )
     axis.plot(
         np.arange(left, left + side),
-        slice_of["wedge", method.name][row, left : left + side],
+        slice_of["part", method.name][row, left : left + side],
         color=color,
         label="0–120°",
     )
@@ -391,9 +389,9 @@ plt.show()
 # - Total variation and ganrec are far ahead of FBP and MLEM. ganrec is nearer to its own full range (0.116, total variation 0.132) and to that of each
 #   other method, and predicts the projections it has not seen better (0.047 and 0.056).
 # - ganrec's edges are sharper: along the row above, total variation spreads the boundaries over several columns, ganrec over one or two. But a sharp
-#   edge is not for that in the right place: in the detail, compare the course of the boundary with the full range.
-# - Both lose contrast across the boundaries that the wedge does not see: along that row the bright band is too dark and the grey beside it too
-#   bright. What is not measured is filled in by what the method prefers.
+#   edge is not therefore in the right place: in the detail, compare the course of the boundary with the full range.
+# - Both lose contrast across the boundaries whose directions were not measured: along that row the bright band is too dark and the grey beside it too
+#   bright. What is not measured is filled in by the image model of the method.
 # - One slice of one scan. For several objects with a known truth see the tables in the README and the notebook `missing_wedge_benchmark`.
 
 # %%

@@ -1,8 +1,8 @@
-"""Other packages' projectors and training step, each under one signature, for ``speed.py``.
+"""Projectors and a training step of other packages, each under one signature, for ``speed.py``.
 
-What differs between them (order of axes, angles in degrees, units) is undone outside of what is timed: a projector works on tensors of its own
-shape, `image` and `sinogram` translate. ``peers.txt`` says how to install them; `reason` tells why one cannot run here. Nothing of theirs is part of
-this package.
+What differs between them (order of axes, angles in degrees, units) is undone outside of what is timed: a projector
+works on tensors of its own shape, `image` and `sinogram` translate. ``peers.txt`` explains how to install them;
+`reason` returns why one cannot run here. Nothing of theirs is part of this package.
 """
 
 import contextlib
@@ -35,7 +35,9 @@ def reason(name: str, device: str) -> str | None:
 
 
 def _torchvision() -> None:
-    """Put an empty torchvision in place of one that is missing or does not import: deepinv and ganrec import it, their projectors do not use it.
+    """Put an empty torchvision in place of one that is missing or does not import.
+
+    deepinv and ganrec import it; their projectors do not use it.
 
     The builds of torchvision on PyPI are made for torch with CUDA and do not import beside a torch for the CPU.
     """
@@ -147,7 +149,8 @@ class AstraCpu(_Astra):
 class AstraCuda(_Astra):
     """ASTRA's CUDA projector as tomosipo calls it: a batch is a volume of ``parallel3d``, on torch's own memory.
 
-    Its back projection is pixel-driven: the adjoint to about 1 %. The calls tell of no failure; the error of the disc would.
+    Its back projection is pixel-driven, the adjoint to about 1 %. The calls report no failure; the error of the disc
+    would show it.
     """
 
     @staticmethod
@@ -188,7 +191,9 @@ class AstraCuda(_Astra):
 
 
 class Rotation(Projector):
-    """The image turned by `grid_sample` to each angle and summed along its rows, as in the ganrec package; written here, for batches too.
+    """The image rotated by `grid_sample` to each angle and summed along its rows, as in the ganrec package.
+
+    Written here, also for batches.
 
     The adjoint is the backward pass alone, over a graph that is kept.
     """
@@ -249,7 +254,8 @@ class Deepinv(Projector):
         return self._in_parts("A_adjoint", y)
 
     def _in_parts(self, name, tensor):
-        # On a CPU angle by angle is the faster of its two ways, but copies each grid for each slice, and keeps the copies for the backward pass.
+        # On a CPU angle by angle is the faster of its two ways, but copies each grid for each slice, and keeps the
+        # copies for the backward pass.
         if self.device.type == "cpu" and 8 * self._samples * len(tensor) <= 4e9:
             return getattr(self._one, name)(tensor)
         parts = [getattr(self._all, name)(part) for part in tensor.split(max(1, 4 * PIECE // self._samples))]
@@ -285,8 +291,9 @@ class TorchTomo(Projector):
 
 
 class GanrecStep:
-    """An iteration of the ganrec package's GANtomo in torch: its generator (fully connected, then convolutions), projector, discriminator, losses and
-    optimisers; `compiled` by ``torch.compile``, as it ships, or not.
+    """An iteration of the ganrec package's GANtomo in torch; `compiled` by ``torch.compile``, as it ships, or not.
+
+    Its generator (fully connected, then convolutions), projector, discriminator, losses and optimisers.
     """
 
     module = "ganrectorch"

@@ -1,8 +1,11 @@
-"""Compares this working tree's reconstructions with those of another commit, bit for bit: for changes that must not change a number.
+"""Compares reconstructions of this working tree and of another commit bit for bit, for changes that keep the results.
 
-``python performance/same_results.py [COMMIT]`` (default HEAD) reconstructs small slices in a process for each of the two trees, with one thread.
-It exits with 1 if an array or the record of a slice differs. The arrays stay in memory: rounding differs between processors, so that a stored one
-would prove nothing elsewhere.
+    python performance/same_results.py             # against HEAD
+    python performance/same_results.py COMMIT --only default warm
+
+Small slices are reconstructed by both trees, each in a process of its own with one thread. The exit status is 1 if an
+image differs; differences in the numbers recorded for a slice are printed. Nothing is stored: rounding differs between
+processors, so that an image from another machine would prove nothing.
 """
 
 import argparse
@@ -15,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The options' names of 0.1.0, and their names since.
+# Options by their names in 0.1.0, and their names since: one set of runs serves commits with either.
 RENAMED = {
     "strength": "tv_weight",
     "epsilon": "edge_threshold",
@@ -29,6 +32,7 @@ RENAMED = {
 }
 PIXEL_MODELS = {"mean": "area", "box": "point"}
 
+# For each run the number of slices, and its options by their names in 0.1.0; `noisy` is about the data.
 RUNS = {
     "default": (1, {}),
     "noisy": (2, {"noisy": True}),
@@ -45,7 +49,7 @@ RUNS = {
 
 
 def sinograms(slices: int, noisy: bool):
-    """(angles, slices, columns) line integrals of discs and bars over 100°, and theta in radians."""
+    """Line integrals (angles, slices, columns) of discs over an angular range of 100°, and theta in radians."""
     import numpy as np
 
     columns, angles = 48, 40
@@ -59,8 +63,8 @@ def sinograms(slices: int, noisy: bool):
             (-7, 2, 4, -0.02),
             (-1, -9 + k / 4, 3, 0.05),
         ):
-            along = s[None] - (x * np.cos(theta) + y * np.sin(theta))[:, None]
-            data[:, k] += 2 * value * np.sqrt(np.maximum(radius**2 - along**2, 0))
+            offset = s[None] - (x * np.cos(theta) + y * np.sin(theta))[:, None]
+            data[:, k] += 2 * value * np.sqrt(np.maximum(radius**2 - offset**2, 0))
     if noisy:
         rng = np.random.default_rng(1)
         data = -np.log(np.maximum(rng.poisson(2e4 * np.exp(-data)), 1) / 2e4)
@@ -68,7 +72,7 @@ def sinograms(slices: int, noisy: bool):
 
 
 def run(names) -> None:
-    """Reconstruct with the package on the path, and write the pickled results to stdout."""
+    """Reconstruct with the package on the path, and write {name: (volume, records)}, pickled, to stdout."""
     import warnings
     from dataclasses import fields
 
@@ -77,29 +81,28 @@ def run(names) -> None:
     torch.set_num_threads(1)
     import tomopy_ganrec
 
-    known = {field.name for field in fields(tomopy_ganrec.GanrecOptions)}
+    option_names = {field.name for field in fields(tomopy_ganrec.GanrecOptions)}
     results = {}
     for name in names:
         slices, options = RUNS[name]
         options = dict(options)
         noisy = options.pop("noisy", False)
         for old, new in RENAMED.items():
-            if old in options and new in known:
+            if old in options and new in option_names:
                 value = options.pop(old)
                 options[new] = PIXEL_MODELS.get(value, value)
         data, theta = sinograms(slices, noisy)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             volume, info = tomopy_ganrec.recon(data, theta, device="cpu", progress=False, return_info=True, **options)
-        numbers = []
-        for record in info.slices:
-            numbers.append(sorted(repr(v) for v in record.values() if isinstance(v, float)))
-        results[name] = volume, numbers
+        # By value, not by name: names may have changed in between.
+        records = [sorted(repr(v) for v in record.values() if isinstance(v, float)) for record in info.slices]
+        results[name] = volume, records
     pickle.dump(results, sys.stdout.buffer)
 
 
 def results_of(tree: Path, names) -> dict:
-    """The results of the package in `tree`, made in a process of its own."""
+    """The results of the package in the folder `tree`, made in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, __file__, "--run", *names], env=environment, cwd=tree, stdout=subprocess.PIPE, check=True
@@ -108,7 +111,7 @@ def results_of(tree: Path, names) -> dict:
 
 
 def main() -> int:
-    """Compare, and print what differs."""
+    """Compare both trees and print the differences; returns the exit status."""
     import numpy as np
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -127,12 +130,15 @@ def main() -> int:
     now = results_of(ROOT, arguments.only)
     different = 0
     for name in arguments.only:
-        (a, records), (b, others) = before[name], now[name]
-        same = np.array_equal(a, b)
-        different += not same
-        largest = "" if same else f", largest difference {np.abs(a - b).max():.2g} of {np.abs(a).max():.2g}"
-        numbers = "" if records == others else "; the numbers of the records differ"
-        print(f"{name:>14}: {'the same' if same else 'DIFFERENT'}{largest}{numbers}")
+        (old_volume, old_records), (new_volume, new_records) = before[name], now[name]
+        message = "the same"
+        if not np.array_equal(old_volume, new_volume):
+            different += 1
+            largest = np.abs(old_volume - new_volume).max()
+            message = f"DIFFERENT, largest difference {largest:.2g} of {np.abs(old_volume).max():.2g}"
+        if old_records != new_records:
+            message += "; numbers in the records of its slices differ"
+        print(f"{name:>14}: {message}")
     return bool(different)
 
 

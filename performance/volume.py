@@ -1,11 +1,11 @@
 """Whole volumes: time, quality and memory of batches and of the warm start, each measurement in a process of its own.
 
-    python performance/volume.py speed     # 32 slices of 256² from 120 degrees: one at a time, in batches, warm; beside MLEM-200
+    python performance/volume.py speed     # 32 slices of 256², 120°: one at a time, in batches, warm; beside MLEM-200
     python performance/volume.py slices    # peak memory against the number of slices, 128², from a file to a file
-    python performance/volume.py growth    # time and memory against the size, 64² to 512², and what that means for 2048²
+    python performance/volume.py growth    # time and memory against the size, 64² to 512², extrapolated to 2048²
     python performance/volume.py paper     # preset='paper' with the weights carried on
 
-Give --threads; --out keeps the rows as CSV.
+Give --threads; --out writes the rows as CSV.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ANGLES = 120
 
 
 def volume(size: int, slices: int):
-    """A shale, seed 1000, neighbouring slices one pixel apart, and its sinograms from 0 to 120 degrees (protocol 'pixel')."""
+    """A shale, seed 1000, neighbouring slices one pixel apart, and its sinograms over 0–120° (protocol 'pixel')."""
     from tomopy_ganrec import phantoms
     from tomopy_ganrec.benchmark.simulation import simulate
 
@@ -46,9 +46,8 @@ def measure(folder: Path, size: int, slices: int, options: dict, to_file: bool, 
     from tomopy_ganrec.metrics import mssim
 
     theta = np.deg2rad(np.arange(ANGLES))
-    recon(
-        np.load(folder / "warm-up.npy"), theta, sinogram_order=True, num_iter=1, reweight_rounds=1
-    )  # libraries and threads are there
+    # Load libraries and start threads.
+    recon(np.load(folder / "warm-up.npy"), theta, sinogram_order=True, num_iter=1, reweight_rounds=1)
     data = np.load(folder / "data.npy", mmap_mode="r")[::part]
     truth = np.load(folder / "truth.npy", mmap_mode="r")[::part]
     out = folder / "rec.h5" if to_file else None
@@ -66,14 +65,22 @@ def measure(folder: Path, size: int, slices: int, options: dict, to_file: bool, 
     score = [mssim(a, b) for a, b in zip(truth, image, strict=True)]
     estimate = estimate_memory(data.shape, options, sinogram_order=True, out=out)
     return dict(
-        size=size, slices=len(data), options=json.dumps(options), seconds_a_slice=round(seconds / len(data), 3), peak_mb=round(peak / 1e6, 1),
-        estimate_mb=round(estimate.total / 1e6, 1), mssim=round(float(np.mean(score)), 4), mssim_std=round(float(np.std(score)), 4),
-        mssim_min=round(float(np.min(score)), 4), warm=sum(r["warm"] for r in info.slices), threads=torch.get_num_threads(),
-    )  # fmt: skip
+        size=size,
+        slices=len(data),
+        options=json.dumps(options),
+        seconds_a_slice=round(seconds / len(data), 3),
+        peak_mb=round(peak / 1e6, 1),
+        estimate_mb=round(estimate.total / 1e6, 1),
+        mssim=round(float(np.mean(score)), 4),
+        mssim_std=round(float(np.std(score)), 4),
+        mssim_min=round(float(np.min(score)), 4),
+        warm=sum(r["warm"] for r in info.slices),
+        threads=torch.get_num_threads(),
+    )
 
 
 def mlem_seconds(folder: Path) -> float:
-    """Of 200 iterations of MLEM of one slice with the sparse matrix."""
+    """Seconds of 200 iterations of MLEM of one slice with the sparse matrix."""
     import torch
 
     from tomopy_ganrec import ParallelBeamProjector
@@ -112,8 +119,19 @@ def table(folder: Path, cases, threads: int, to_file=False) -> list[dict]:
         if made != (size, slices):
             prepare(folder, size, slices)
             made = size, slices
-        row = in_a_process(threads, "one", "--folder", folder, "--size", size, "--slices", slices, "--options", json.dumps(options),
-                           "--part", part, *(["--to-file"] if to_file else []))  # fmt: skip
+        words = [
+            "--folder",
+            folder,
+            "--size",
+            size,
+            "--slices",
+            slices,
+            "--options",
+            json.dumps(options),
+            "--part",
+            part,
+        ]
+        row = in_a_process(threads, "one", *words, *(["--to-file"] if to_file else []))
         rows.append(dict(case=label, **row))
         print(json.dumps(rows[-1]), flush=True)
     return rows
@@ -144,7 +162,8 @@ def growth(folder: Path, threads: int) -> list[dict]:
     for name in ("seconds_a_slice", "peak_mb"):
         power, constant = np.polyfit(sizes, np.log([row[name] for row in rows[1:]]), 1)
         print(
-            f"{name} grows as size^{power:.2f} from 128 to 512; {ANGLES} angles, 2048: {np.exp(constant + power * np.log(2048)):.3g}"
+            f"{name} grows as size^{power:.2f} from 128 to 512; {ANGLES} angles, 2048: "
+            f"{np.exp(constant + power * np.log(2048)):.3g}"
         )
     return rows
 

@@ -1,4 +1,4 @@
-"""Cases shared by the tests: a procedural shale, its sinogram and the projector that reconstructs it."""
+"""Cases shared by the tests: a shale phantom, its sinogram and the projector that reconstructs it."""
 
 import copy
 import math
@@ -15,8 +15,8 @@ from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
 
 
-class Breaking:
-    """A forward model that gives NaN from a certain iteration of a fit on, or from a certain projection of any kind."""
+class FailingModel:
+    """A forward model that gives NaN from some iteration of a fit on, or from some projection of any kind on."""
 
     def __init__(self, model, iteration=math.inf, projection=math.inf):
         self._model, self._iteration, self._projection, self._fits, self._all = model, iteration, projection, 0, 0
@@ -29,7 +29,7 @@ class Breaking:
         self.back_project, self.pixel_size = model.back_project, model.pixel_size
 
     def resampled(self, *args, **kwargs):
-        """The same on another grid: it fails there, too, and goes on counting."""
+        """The same on another grid, where it fails, too, and goes on counting."""
         other = copy.copy(self)
         other._model = self._model.resampled(*args, **kwargs)
         other.domain_shape, other.back_project = other._model.domain_shape, other._model.back_project
@@ -37,13 +37,13 @@ class Breaking:
 
     def forward_project(self, x):
         fits = x.requires_grad and torch.is_grad_enabled()
-        broken = self._all >= self._projection or fits and self._fits >= self._iteration
+        fails = self._all >= self._projection or (fits and self._fits >= self._iteration)
         self._all, self._fits = self._all + 1, self._fits + fits
-        return self._model.forward_project(x) * (math.nan if broken else 1.0)
+        return self._model.forward_project(x) * (math.nan if fails else 1.0)
 
 
 class Case(NamedTuple):
-    """A known object (slices, n, n) array, its measurement (slices, angles, n) tensor, the angles and the forward model."""
+    """A known object, (slices, n, n), its measurement, (slices, angles, n), the angles and the forward model."""
 
     truth: np.ndarray
     sinogram: torch.Tensor
@@ -52,9 +52,12 @@ class Case(NamedTuple):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quiet_torch():
-    """One thread unless OMP_NUM_THREADS asks for more: these problems are so small that a second costs more than it brings, and on a busy machine ten
-    times as much. And torch's warnings every time, not once a process, so that the order of the tests does not decide which of them sees one."""
+def torch_threads_and_warnings():
+    """One thread unless OMP_NUM_THREADS asks for more, and each of torch's warnings every time.
+
+    These problems are so small that a second thread costs more than it brings, and on a busy machine ten times as much.
+    With warnings once a process, the order of the tests would decide which of them sees one.
+    """
     threads, always = torch.get_num_threads(), torch.is_warn_always_enabled()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.set_warn_always(True)
@@ -77,7 +80,10 @@ def _case(size, wedge, step, slices, oversample, photons, seed):
 
 @pytest.fixture(scope="session")
 def shale_case():
-    """A function (size=64, wedge=120, step=1, slices=1, oversample=1, photons=None, seed=0) that gives a `Case`, simulated once a session.
+    """A function that gives a `Case`, simulated once a session.
+
+    Its arguments are size=64, wedge=120 (the angular range in degrees), step=1, slices=1, oversample=1, photons=None
+    (per detector pixel) and seed=0.
 
     The sinogram and the truth are shared by all tests: do not write into them.
     """
@@ -109,27 +115,34 @@ def interruptible():
 
 
 @pytest.fixture
-def breaking():
-    """`Breaking`: a forward model that fails on the way."""
-    return Breaking
+def failing_model():
+    """`FailingModel`: a forward model that gives NaN after a while."""
+    return FailingModel
 
 
 @pytest.fixture
-def begun():
-    """A function (case, **options) that gives a `Measurement`, its start image, the options and the mask: where the learning of a fit begins."""
-    from tomopy_ganrec.fit.measurement.regularization import initial_weights
-    from tomopy_ganrec.fit.start_image import select_pixel_model, start_image
+def measured_start():
+    """A function (case, **options) that gives a `Measurement`, its start image and the options.
+
+    These are what the stages after the start image work on.
+    """
+    from tomopy_ganrec.fit.measurement.constraints import Constraints
+    from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights, initial_weights
+    from tomopy_ganrec.fit.stage_progress import StageProgress
+    from tomopy_ganrec.fit.start_image import PixelModelTrial, StartImage
     from tomopy_ganrec.options import GanrecOptions
     from tomopy_ganrec.solvers.forward_model import data_scale, field_of_view
 
-    def begin(case, **options):
+    def start(case, **options):
         options = GanrecOptions(**options)
-        mask = field_of_view(case.model) if options.mask else None
-        scale = data_scale(case.model, case.sinogram, mask)
-        settings = initial_weights(case.model, case.sinogram, scale, options)
+        support = field_of_view(case.model) if options.mask else None
+        scale = data_scale(case.model, case.sinogram, support)
+        weights = RegularizationWeights(tuple(initial_weights(case.model, case.sinogram, scale, options)))
+        constraints, progress = Constraints(options.nonnegative, support), StageProgress("start")
         with torch.no_grad():
-            parts = select_pixel_model(case.model, case.sinogram / scale, options, settings, mask, None, lambda: False)
-            image, measurement = start_image(parts[0], options, mask)
-        return measurement, image, options, mask
+            trial = PixelModelTrial(case.model, options)
+            measurement, solver = trial.run(case.sinogram / scale, weights, constraints, None, progress)[0]
+            image, measurement = StartImage(measurement, options, solver).run(None, progress)
+        return measurement, image, options
 
-    return begin
+    return start

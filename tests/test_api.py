@@ -1,58 +1,25 @@
-"""The door: TomoPy's way of calling, `recon`, and what bad input gets."""
+"""The public entry points: TomoPy's way of calling `ganrec`, and `recon`."""
 
 import os
-import re
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from scaled_blobs import QUICK, N, blobs, call, three_sinograms, uniform_theta
 
-import tomopy_ganrec
 from tomopy_ganrec import GanrecOptions, ganrec, recon
 from tomopy_ganrec.projector import ParallelBeamProjector
-
-N, ANGLES = 32, 30
-QUICK = {"num_iter": 3, "reweight_rounds": 1}
-
-
-def blobs(size=N, scale=1.0):
-    """An asymmetric object of three Gaussian blobs."""
-    y, x = np.mgrid[:size, :size] - (size - 1) / 2
-    spots = ((-4, 5, 1.0, 4), (6, -3, 0.6, 3), (2, 8, 0.4, 2))
-    return scale * sum(h * np.exp(-((y - r) ** 2 + (x - c) ** 2) / (2 * w**2)) for r, c, h, w in spots).astype(
-        np.float32
-    )
 
 
 @pytest.fixture(scope="module")
 def theta():
-    return np.linspace(0, np.pi, ANGLES, endpoint=False).astype(np.float32)  # as tomopy.recon passes it on
+    return uniform_theta()
 
 
 @pytest.fixture(scope="module")
-def sinograms(theta):
-    """(3, ANGLES, N) of one object, scaled 1, 2 and 3."""
-    projector = ParallelBeamProjector(N, theta, N)
-    volume = torch.from_numpy(np.stack([blobs(scale=k) for k in (1, 2, 3)]))
-    return projector.forward_project(volume).numpy()
-
-
-def call(tomo, theta, center=None, **kwargs):
-    """One chunk, called the way tomopy.recon does."""
-    out = np.full((tomo.shape[0], N, N), 1e-6, np.float32)
-    ganrec(
-        tomo,
-        np.full(len(tomo), N / 2 if center is None else center, np.float32),
-        out,
-        theta,
-        num_gridx=N,
-        num_gridy=N,
-        **kwargs,
-    )
-    return out
+def sinograms():
+    return three_sinograms()
 
 
 def test_fills_in_place_in_attenuation_units(sinograms, theta):
@@ -99,7 +66,7 @@ def test_keywords_come_before_options_and_tomopy_keywords_pass(sinograms, theta)
     np.testing.assert_array_equal(out, call(sinograms[:1], theta, options=QUICK))
 
 
-# What scripts for TomoPy's other algorithms leave behind: tomopy.astra, tomopy.lprec, the GPU versions of mlem and sirt.
+# Keywords in scripts for TomoPy's other algorithms: tomopy.astra, tomopy.lprec, the GPU versions of mlem and sirt.
 LEFTOVERS = [
     {"method": "SIRT_CUDA", "proj_type": "cuda", "extra_options": {"MinConstraint": 0}},
     {"method": "SART", "proj_type": "linear", "gpu_list": None},
@@ -167,63 +134,6 @@ def test_zero_dimensional_arrays_are_what_they_hold(name, value):
     assert GanrecOptions.from_mapping(np.array({name: value})) == GanrecOptions.from_mapping({name: value})
 
 
-def test_zero_dimensional_arrays_are_checked_as_what_they_hold(sinograms, theta):
-    with pytest.raises(ValueError, match="num_iter=-1 must be"):
-        call(sinograms, theta, num_iter=np.array(-1))
-    with pytest.raises(TypeError, match="num_iter=2.5 must be"):
-        call(sinograms, theta, options={"num_iter": np.array(2.5)})
-    with pytest.raises(TypeError, match="options must be a dictionary"):
-        call(sinograms, theta, options=np.array(3))
-
-
-@pytest.mark.parametrize("dimensions", (2, 3))
-def test_a_read_only_result_is_refused_before_computing(sinograms, theta, dimensions, monkeypatch):
-    def computes(*args, **kwargs):
-        raise AssertionError("it began to compute")
-
-    monkeypatch.setattr("tomopy_ganrec.api.reconstruct", computes)
-    tomo, center, out = sinograms, np.full(3, N / 2), np.zeros((3, N, N), np.float32)
-    out.setflags(write=False)
-    if dimensions == 2:
-        tomo, center, out = tomo[0], center[0], out[0]
-    with pytest.raises(ValueError, match=r"read-only.*init_recon=array.copy\(\)"):
-        ganrec(tomo, center, out, theta, options=QUICK)
-
-
-def test_an_exception_leaves_the_output_untouched(sinograms, theta):
-    out = np.full((3, N, N), 7, np.float32)
-    broken = sinograms.copy()
-    broken[1, 2, 3] = np.nan
-    with pytest.raises(ValueError, match=r"1 values.*\(1, 2, 3\)"):
-        ganrec(broken, np.full(3, N / 2), out, theta, options=QUICK)
-    assert (out == 7).all()
-
-
-def test_cancelled_and_failing_runs_leave_the_output_untouched(sinograms, theta):
-    out = np.full((3, N, N), 1e-6, np.float32)
-
-    def stop(status):
-        tomopy_ganrec.cancel()
-
-    with pytest.raises(tomopy_ganrec.Cancelled):
-        ganrec(sinograms, np.full(3, N / 2), out, theta, options=dict(QUICK, callback=stop))
-    assert (out == np.float32(1e-6)).all()
-    # a cancelled run does not stop the next one
-    assert call(sinograms[:1], theta, options=QUICK).max() > 0.5
-
-
-def test_cancel_reaches_a_run_in_another_thread(sinograms, theta):
-    started = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(
-            recon, sinograms, theta, sinogram_order=True, num_iter=100000, callback=lambda status: started.set()
-        )
-        assert started.wait(60)
-        tomopy_ganrec.cancel()
-        with pytest.raises(tomopy_ganrec.Cancelled):
-            job.result(60)
-
-
 @pytest.mark.filterwarnings("ignore:the reconstruction does not explain")
 @pytest.mark.parametrize("center", [N / 2, N / 2 + 2.3, N / 2 - 1.6])
 def test_centre_conventions(theta, center):
@@ -288,7 +198,7 @@ def test_init_recon_is_used(sinograms, theta):
     init = np.stack([blobs(scale=k) for k in (1, 2, 3)])
     out = recon(sinograms, theta, sinogram_order=True, init_recon=init, init="none", num_iter=0, mask=False)
     np.testing.assert_allclose(out, init, rtol=1e-6)
-    # through the door the array itself carries it, as tomopy.recon(init_recon=…) does
+    # as with tomopy.recon(init_recon=…), the array for the result holds it
     array = init.copy()
     ganrec(sinograms, np.full(3, N / 2), array, theta, options={"init": "none", "num_iter": 0, "mask": False})
     np.testing.assert_allclose(array, init, rtol=1e-6)
@@ -308,153 +218,6 @@ def test_progress_bar_ends_full(sinograms, theta, capsys):
     assert captured.err == "" and captured.out == ""
 
 
-# Stacks
-
-
-def test_a_stack_larger_than_the_volume(sinograms, theta):
-    expected = recon(sinograms, theta, sinogram_order=True, joint_slices=3, **QUICK)
-    np.testing.assert_array_equal(recon(sinograms, theta, sinogram_order=True, joint_slices=8, **QUICK), expected)
-    for k in range(3):  # in their order: they are scaled 1, 2 and 3
-        assert expected[k].sum() == pytest.approx((k + 1) * blobs().sum(), rel=0.05)
-
-
-def test_a_volume_is_cut_into_stacks(sinograms, theta):
-    tomo = np.concatenate([sinograms, sinograms[:2]])
-    found = recon(tomo, theta, sinogram_order=True, joint_slices=2, **QUICK)
-    parts = [
-        recon(tomo[s], theta, sinogram_order=True, joint_slices=2, **QUICK)
-        for s in (slice(0, 2), slice(2, 4), slice(4, 5))
-    ]
-    np.testing.assert_array_equal(found, np.concatenate(parts))
-
-
-def test_stacks_of_different_centres_do_not_mix(sinograms, theta):
-    tomo, centers = np.concatenate([sinograms[:2], sinograms[:2]]), [16.0, 16.0, 15.2, 15.2]
-    found = recon(tomo, theta, centers, sinogram_order=True, joint_slices=4, **QUICK)
-    parts = [
-        recon(tomo[s], theta, centers[s], sinogram_order=True, joint_slices=4, **QUICK)
-        for s in (slice(0, 2), slice(2, 4))
-    ]
-    np.testing.assert_array_equal(found, np.concatenate(parts))
-
-
-@pytest.mark.filterwarnings("ignore:the projections do not fall to zero")
-@pytest.mark.parametrize("centers", ([16.0] * 7, [16.0, 16.0, 15.0, 16.0, 16.0, 16.0, 15.0], [15.0, 16.0] * 3 + [15.0]))
-def test_only_neighbours_are_stacked(theta, centers, monkeypatch):
-    from tomopy_ganrec.results import FitResult
-
-    seen = []
-
-    def fit(model, sinogram, options, **kwargs):
-        seen.append([int(v) for v in sinogram[:, 0, 0]])
-        images = sinogram[:, :1, :1].expand(-1, N, N).clone()
-        return FitResult(images, images, [{"residual": 0.0}] * len(images))
-
-    monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", fit)
-    tomo = np.arange(7, dtype=np.float32)[:, None, None] * np.ones((1, ANGLES, N), np.float32)
-    found = recon(tomo, theta, centers, sinogram_order=True, joint_slices=2)
-    assert found[:, 0, 0].tolist() == list(range(7)) and sorted(sum(seen, [])) == list(range(7))
-    assert all(len(stack) <= 2 and (np.diff(stack) == 1).all() for stack in seen)
-    assert all(len({centers[k] for k in stack}) == 1 for stack in seen)
-
-
-def test_progress_and_stages_of_all_that_may_be_asked_for(sinograms, theta, capsys, monkeypatch):
-    from tomopy_ganrec.fit import wedge_learning
-
-    for name, value in dict(COPIES=4, PLAIN=10, ROUNDS=1, ITERATIONS=5, STEPS=6).items():
-        monkeypatch.setattr(wedge_learning, name, value)
-    seen = []
-    options = dict(
-        QUICK,
-        joint_slices=2,
-        wedge_rounds=1,
-        grid_factor=2,
-        uncertainty_samples=2,
-        pixel_model="area",
-        progress=True,
-        callback=seen.append,
-    )
-    image, info = recon(sinograms[..., :20, :], theta[:20], sinogram_order=True, return_info=True, **options)
-    shown = capsys.readouterr().err
-    assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "fit", "learn", "uncertainty"]
-    assert all(1 <= s.iteration <= s.total for s in seen)
-    assert "100%" in shown  # the bar draws ten times a second at most: a short stage may not be seen in it
-    shares = [int(part) for part in re.findall(r"(\d+)%", shown)]
-    assert shares == sorted(shares)  # it never goes back
-    assert np.isfinite(image).all() and all(np.isfinite(s["uncertainty"]).all() for s in info.slices)
-    assert "3 slices on" in str(info)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (
-            lambda t, a: ((t, np.rad2deg(a)), {}),
-            "spans 0 to 174: these look like degrees, and TomoPy expects radians.*np.deg2rad",
-        ),
-        (lambda t, a: ((t, a[:-1]), {}), r"theta has shape \(29,\), the data 30"),
-        (
-            lambda t, a: ((t, np.where(a > 2.9, np.nan, a)), {}),
-            "theta holds 2 values that are not finite, the first at index 28",
-        ),
-        (lambda t, a: ((t, a, [16.0, 16.0]), {}), r"center has shape \(2,\), the data 3 slices"),
-        (lambda t, a: ((t, a, np.nan), {}), "center is nan for slice 0"),
-        (lambda t, a: ((t, a, 40.0), {}), "center 40 of slice 0 is off the detector of 32 columns"),
-        (lambda t, a: ((t, a, -3.0), {}), "off the detector"),
-        (lambda t, a: ((t[:0], a), {}), "no slices"),
-        (lambda t, a: ((t[:, :, :1], a), {}), "1 column wide"),
-        (lambda t, a: ((t[:, :1], a[:1]), {}), "1 projections"),
-        (lambda t, a: ((t[0], a), {}), "2 dimensions"),
-        (lambda t, a: ((np.where(t > t.max() * 0.99, np.inf, t), a), {}), "NaN or infinite, the first at"),
-        (
-            lambda t, a: ((t, a), {"init_recon": np.zeros((3, N, N + 1))}),
-            r"init_recon has shape \(3, 32, 33\).*\(3, 32, 32\)",
-        ),
-        (lambda t, a: ((t, a), {"init_recon": np.full((3, N, N), np.nan)}), "init_recon holds values"),
-        (lambda t, a: ((t, a), {"num_gridx": 0}), "at least one row"),
-        (lambda t, a: ((t, a), {"num_iter": -1}), "num_iter=-1 must be a whole number of at least 0"),
-        (lambda t, a: ((t, a), {"algorithm": "sirt"}), "algorithm='sirt'"),
-        (lambda t, a: ((t, a), {"device": "tpu"}), "device='tpu' is not"),
-    ],
-)
-def test_bad_values_are_refused(sinograms, theta, change, message):
-    arguments, keywords = change(sinograms, theta)
-    with pytest.raises(ValueError, match=message):
-        recon(*arguments, sinogram_order=True, **keywords)
-
-
-def test_unknown_options_name_the_nearest(sinograms, theta):
-    with pytest.raises(TypeError, match="unknown option 'num_itr': did you mean 'num_iter'"):
-        recon(sinograms, theta, sinogram_order=True, num_itr=3)
-    with pytest.raises(TypeError, match="did you mean 'levels'"):
-        call(sinograms, theta, options={"level": "auto"})
-    with pytest.raises(TypeError, match="options must be a dictionary"):
-        call(sinograms, theta, options=["num_iter"])
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
-def test_a_gpu_that_is_not_there(sinograms, theta):
-    with pytest.raises(RuntimeError, match="finds 0 CUDA GPUs.*use device='cpu'"):
-        recon(sinograms, theta, sinogram_order=True, device="cuda")
-
-
-def test_data_that_look_like_transmission_warn(sinograms, theta):
-    with pytest.warns(UserWarning, match="look like transmission.*minus_log") as record:
-        recon(np.exp(-0.1 * sinograms[:1]), theta, sinogram_order=True, num_iter=0)
-    assert len(record) == 1
-
-
-def test_memory_exhausted_names_the_options_that_help(sinograms, theta, monkeypatch):
-    def exhausted(*args, **kwargs):
-        raise RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes"
-        )
-
-    monkeypatch.setattr("tomopy_ganrec.volume.worker.fit", exhausted)
-    with pytest.raises(MemoryError, match=r"3 slices of 32×32.*batch_size=1.*backend='astra'"):
-        recon(sinograms, theta, sinogram_order=True)
-
-
 def test_works_under_the_callers_no_grad_and_float64_default(sinograms, theta):
     expected = recon(sinograms[:1], theta, sinogram_order=True, **QUICK)
     state = torch.get_rng_state()
@@ -472,33 +235,3 @@ def test_environment_is_left_alone(sinograms, theta):
     before = dict(os.environ)
     call(sinograms[:1], theta, options=QUICK)
     assert dict(os.environ) == before
-
-
-def test_register_without_tomopy_says_where_to_get_it():
-    if tomopy_is_installed():
-        pytest.skip("TomoPy is installed")
-    with pytest.raises(ImportError, match="conda-forge.*tomopy_ganrec.recon"):
-        tomopy_ganrec.register()
-
-
-def test_register_enters_and_leaves_tomopys_tables(monkeypatch):
-    tables = SimpleNamespace(extern=SimpleNamespace(), allowed_recon_kwargs={"mlem": ["num_iter"]})
-    monkeypatch.setattr("tomopy_ganrec.tomopy_registry._tomopy", lambda: tables)
-    tomopy_ganrec.register()
-    tomopy_ganrec.register()
-    assert tables.extern.c_ganrec is ganrec
-    keywords = tables.allowed_recon_kwargs["ganrec"]
-    # TomoPy gives its own default to each that it goes through: num_iter=1 would be one
-    assert list(keywords) == ["num_gridx", "num_gridy", "options"]
-    assert all(
-        name in keywords for name in ("num_gridx", "options", "num_iter", "filter_name", "levels", "a misspelt one")
-    )
-    tomopy_ganrec.unregister()
-    tomopy_ganrec.unregister()
-    assert tables.allowed_recon_kwargs == {"mlem": ["num_iter"]} and not hasattr(tables.extern, "c_ganrec")
-
-
-def tomopy_is_installed():
-    from importlib.util import find_spec
-
-    return find_spec("tomopy") is not None

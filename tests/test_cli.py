@@ -30,32 +30,21 @@ def scan(tmp_path):
 
 def test_recon_writes_what_the_function_returns(scan, tmp_path, capsys):
     out = tmp_path / "out"
-    assert (
-        main(
-            f"recon {scan} --center 12.5 --slices 0:2 --angles 0:120 --num-iter 2 --init sirt --out {out} --reader h5py".split()
-        )
-        == 0
-    )
+    words = f"recon {scan} --center 12.5 --slices 0:2 --angles 0:120 --num-iter 2 --init sirt --out {out} --reader h5py"
+    assert main(words.split()) == 0
     projections, theta = io.read_projections(scan, angles="0:120", reader="h5py")
     expected = recon(projections, theta, 12.5, num_iter=2, init="sirt")
     written = np.stack([tifffile.imread(out / f"recon_0000{k}.tiff") for k in range(2)])
     np.testing.assert_array_equal(written, expected)
     captured = capsys.readouterr()
-    assert (
-        "2 slices on" in captured.out
-        and "recon_00000.tiff … recon_00001.tiff" in captured.out
-        and "100%" in captured.err
-    )
+    assert "2 slices on" in captured.out and "recon_00000.tiff … recon_00001.tiff" in captured.out
+    assert "100%" in captured.err
 
 
 def test_recon_to_hdf5_quietly_with_levels(scan, tmp_path, capsys):
     out = tmp_path / "out.h5"
-    assert (
-        main(
-            f"recon {scan} --center 12.5 --slices 1 --levels [0,0.2] --num-iter 4 --out {out} --quiet --reader h5py".split()
-        )
-        == 0
-    )
+    words = f"recon {scan} --center 12.5 --slices 1 --levels [0,0.2] --num-iter 4 --out {out} --quiet --reader h5py"
+    assert main(words.split()) == 0
     with h5py.File(out) as file:
         assert file["exchange/data"].shape == (1, 24, 24) and file["exchange/data"].attrs["first_slice"] == 1
     captured = capsys.readouterr()
@@ -92,7 +81,7 @@ def test_help_lists_every_option(capsys):
 def test_demo(tmp_path, capsys):
     pytest.importorskip("astra")
     pytest.importorskip("matplotlib")
-    assert main(f"demo --size 48 --wedge 120 --out {tmp_path / 'demo'}".split()) == 0
+    assert main(f"demo --size 48 --range 120 --out {tmp_path / 'demo'}".split()) == 0
     rows = json.loads((tmp_path / "demo" / "results.json").read_text())
     assert {"method", "mssim", "rmse", "seconds"} <= set(rows[0])
     score = {row["method"]: row["mssim"] for row in rows}
@@ -110,8 +99,8 @@ def test_demo(tmp_path, capsys):
 @pytest.mark.parametrize("option", ("--levels", "--noise", "--batch-size"))
 def test_values_nested_deeply_are_refused_as_what_they_are(option, text, capsys):
     assert main(["recon", "nothing.h5", "--out", "out", f"{option}={text}"]) == 1
-    told = capsys.readouterr().err
-    assert f"option {option[2:].replace('-', '_')}=" in told and len(told.splitlines()) == 1
+    message = capsys.readouterr().err
+    assert f"option {option[2:].replace('-', '_')}=" in message and len(message.splitlines()) == 1
 
 
 @pytest.mark.parametrize("text", ("a", "1:b", "1.5", "", "0:1:2"))
@@ -119,3 +108,33 @@ def test_slices_that_are_none_are_wrong_usage(text, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["recon", "nothing.h5", "--out", "out", f"--slices={text}"])
     assert caught.value.code == 2 and "give FIRST:LAST" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    (
+        ("recon scan.h5 --out out --learn 3", "unknown option --learn: did you mean --wedge-rounds?"),
+        ("recon --strength=0.1 scan.h5 --out out", "unknown option --strength: did you mean --tv-weight?"),
+        ("recon scan.h5 --out out --pixels box", "unknown option --pixels: did you mean --pixel-model?"),
+        ("recon scan.h5 --out out --num-itr 3", "unknown option --num-itr: did you mean --num-iter?"),
+        ("recon scan.h5 --out out --learning 3", "unknown option --learning: did you mean --learning-rate?"),
+        ("recon scan.h5 --out out --wedge 1", "did you mean --wedge-rounds or --wedge-tv-weight?"),
+        ("recon scan.h5 --out out --xyzzy", "unknown option --xyzzy; tomopy-ganrec recon --help lists"),
+        ("recon scan.h5 other.h5 --out out", "unknown arguments: other.h5"),
+        ("benchmark --object shale", "unknown option --object: did you mean --objects or --object-seeds?"),
+        ("demo --photon 1e4", "unknown option --photon: did you mean --photons?"),
+    ),
+)
+def test_unknown_flags_and_abbreviations_name_the_nearest(words, hint, capsys):
+    """``--learn`` was the name of another option, and no abbreviation of ``--learning-rate``."""
+    with pytest.raises(SystemExit) as caught:
+        main(words.split())
+    assert caught.value.code == 2 and hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ("--range", "--wedge"))
+def test_the_angular_range_of_the_demonstration(flag, monkeypatch):
+    calls = []
+    monkeypatch.setattr("tomopy_ganrec.benchmark.demo.demo", lambda *arguments: calls.append(arguments))
+    assert main(["demo", flag, "90"]) == 0 and main(["demo"]) == 0
+    assert calls == [("demo", 256, 90, None), ("demo", 256, 120, None)]

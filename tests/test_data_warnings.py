@@ -13,7 +13,7 @@ from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.phantoms import OBJECTS
 
 pytest.importorskip("astra")
-from tomopy_ganrec.benchmark.cases import Case, Wedge
+from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
 N = 64
 EACH = pytest.mark.parametrize("name", OBJECTS)
@@ -29,7 +29,7 @@ KINDS = {
 
 
 def scan(name="shale", angular_range="120", size=N, photons=None, seed=1000):
-    return Case(name, size, angular_range, photons).slice(0, 1, seed)[1][None], Wedge(angular_range).theta
+    return Case(name, size, angular_range, photons).slice(0, 1, seed)[1][None], AngularRange(angular_range).theta
 
 
 def transmission(data, least, photons=None, seed=0):

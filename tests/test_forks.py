@@ -7,12 +7,9 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 from pathlib import Path
 
 import pytest
-
-from tomopy_ganrec.volume.devices import DeviceLock
 
 ROOT = str(Path(__file__).parent.parent)
 BEGIN = """
@@ -45,8 +42,11 @@ def same(found, expected):
 
 def as_tomopy_calls(pieces=1):
     out = np.full((2, 64, 64), 1e-6, np.float32)
-    threads = [threading.Thread(target=ganrec, args=(data[s], np.full(len(data[s]), 32.0), out[s], theta), kwargs=options)
-               for s in ([slice(None)] if pieces == 1 else [slice(0, 1), slice(1, 2)])]
+    parts = [slice(None)] if pieces == 1 else [slice(0, 1), slice(1, 2)]
+    threads = [
+        threading.Thread(target=ganrec, args=(data[s], np.full(len(data[s]), 32.0), out[s], theta), kwargs=options)
+        for s in parts
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -68,9 +68,11 @@ def in_a_process(code, threads=2, more=MORE):
 def test_a_child_of_a_process_that_has_reconstructed(threads):
     code = """
     expected = run()
-    print(child(lambda: same(run(), expected)), child(lambda: same(run(ncore=2), expected)), child(lambda: same(as_tomopy_calls(2), expected)))
+    print(child(lambda: same(run(), expected)), child(lambda: same(run(ncore=2), expected)))
+    print(child(lambda: same(as_tomopy_calls(2), expected)))
     print(child(lambda: child(lambda: same(run(), expected)) == 0))
-    print(child(lambda: bool(torch.exp(torch.ones(3000, 3000)).sum() > 0)))  # not a reconstruction, but it would hang as well
+    # Not a reconstruction, but it would hang as well.
+    print(child(lambda: bool(torch.exp(torch.ones(3000, 3000)).sum() > 0)))
     print(torch.get_num_threads())
     """
     assert in_a_process(code, threads) == ["0"] * 5 + [str(threads)]
@@ -80,15 +82,19 @@ def test_children_of_a_pool():
     code = """
     expected = run()
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        print(*(same(found, expected) for found in pool.map(functools.partial(recon, theta=theta, sinogram_order=True, **options), [data] * 3)))
+        images = pool.map(functools.partial(recon, theta=theta, sinogram_order=True, **options), [data] * 3)
+        print(*(same(image, expected) for image in images))
     """
     assert in_a_process(code) == ["True"] * 3
 
 
 def test_a_child_of_a_process_that_has_used_torch_otherwise():
-    assert in_a_process(
-        "torch.exp(torch.ones(3000, 3000)); torch.ones(500, 500) @ torch.ones(500, 500); print(child(lambda: run().any()))"
-    ) == ["0"]
+    code = """
+    torch.exp(torch.ones(3000, 3000))
+    torch.ones(500, 500) @ torch.ones(500, 500)
+    print(child(lambda: run().any()))
+    """
+    assert in_a_process(code) == ["0"]
 
 
 def test_forks_while_another_thread_reconstructs():
@@ -110,7 +116,10 @@ def test_forks_while_another_thread_reconstructs():
 
 
 def test_a_child_imports_nothing():
-    code = "loaded = set(sys.modules); print(child(lambda: set(sys.modules) == loaded and not {'torch', 'numpy'} & loaded))"
+    code = """
+    loaded = set(sys.modules)
+    print(child(lambda: set(sys.modules) == loaded and not {'torch', 'numpy'} & loaded))
+    """
     assert in_a_process(code, more="") == ["0"]
 
 
@@ -126,8 +135,14 @@ def test_callbacks_that_reconstruct():
         thread.start()
         thread.join()
         return answers[0]
-    works = (run, lambda: elsewhere(run), as_tomopy_calls, lambda: as_tomopy_calls(2), lambda: elsewhere(lambda: run(callback=once(run))),
-             lambda: run(callback=once(lambda: elsewhere(run))))
+    works = (
+        run,
+        lambda: elsewhere(run),
+        as_tomopy_calls,
+        lambda: as_tomopy_calls(2),
+        lambda: elsewhere(lambda: run(callback=once(run))),
+        lambda: run(callback=once(lambda: elsewhere(run))),
+    )
     for work in works:
         print(same(run(callback=once(work)), expected))
     print(len(found), all(same(image, expected) for image in found))
@@ -138,67 +153,9 @@ def test_callbacks_that_reconstruct():
 def test_a_daemon_thread_at_work_when_python_ends():
     code = """
     begun = threading.Event()
-    threading.Thread(target=lambda: run(num_iter=10**6, patience=0, callback=lambda status: begun.set()), daemon=True).start()
+    endless = functools.partial(run, num_iter=10**6, patience=0, callback=lambda status: begun.set())
+    threading.Thread(target=endless, daemon=True).start()
     begun.wait()
     print("ends")
     """
     assert in_a_process(code, 1) == ["ends"]
-
-
-# The lock of a device
-
-
-def queueing(lock, call):
-    """A thread that wants the device; the events say when it has it, and let it go."""
-    has, leave = threading.Event(), threading.Event()
-
-    def work():
-        with lock.held(call):
-            has.set()
-            leave.wait()
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    return thread, has, leave
-
-
-@pytest.mark.parametrize("lent", [False, True])
-def test_chunks_of_one_call_queue(lent, monkeypatch):
-    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND", 0.01)
-    lock, call = DeviceLock(), object()
-    with lock.held(call):
-        thread, has, leave = queueing(lock, call)
-        if lent:
-            with lock.lent():
-                assert not has.wait(0.3)
-        else:
-            assert not has.wait(0.3)
-    assert has.wait(30)
-    leave.set()
-    thread.join()
-
-
-def test_another_call_has_the_device_only_while_a_callback_runs(monkeypatch):
-    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND", 0.01)
-    lock = DeviceLock()
-    with lock.held("one"):
-        thread, has, leave = queueing(lock, "another")
-        assert not has.wait(0.3)
-        returned = []
-        with lock.lent():
-            assert has.wait(30)
-            with pytest.raises(ZeroDivisionError), lock.lent():
-                threading.Timer(0.1, lambda: (returned.append(lock._turns[-1].call), leave.set())).start()
-                raise ZeroDivisionError
-        assert returned == ["another"] and len(lock._turns) == 1  # the callback's end waited for the other
-        thread.join()
-    assert not lock._turns
-
-
-def test_without_the_device_nothing_is_lent():
-    lock = DeviceLock()
-    with lock.lent():
-        assert not lock._turns
-    with lock.held(), lock.lent(), lock.held(), lock.lent(), lock.held():
-        assert len(lock._turns) == 3
-    assert not lock._turns

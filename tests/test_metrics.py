@@ -60,18 +60,16 @@ def test_mssim_is_the_mean_of_the_map_inside_the_border(gaussian, border):
 @pytest.mark.parametrize("gaussian", [True, False])
 def test_identical_images(gaussian):
     truth, _ = pair()
-    assert mssim(truth, truth, gaussian=gaussian) == pytest.approx(
-        1, abs=1e-12
-    )  # numerator and denominator are rounded apart
+    # Numerator and denominator are rounded apart.
+    assert mssim(truth, truth, gaussian=gaussian) == pytest.approx(1, abs=1e-12)
     np.testing.assert_allclose(ssim_map(truth, truth, gaussian=gaussian), 1, atol=1e-12)
     assert rmse(truth, truth) == 0
 
 
 def test_units_cancel_with_the_data_range():
     truth, image = pair()
-    assert mssim(truth * 0.02, image * 0.02, data_range=0.02) == pytest.approx(
-        mssim(truth, image), rel=1e-9
-    )  # rounding only
+    # Rounding only.
+    assert mssim(truth * 0.02, image * 0.02, data_range=0.02) == pytest.approx(mssim(truth, image), rel=1e-9)
 
 
 def test_nothing_is_rescaled():

@@ -1,4 +1,4 @@
-"""The notebooks as they are read: made from their scripts, with the outputs of a real run, small, and free of one machine's paths.
+"""The notebooks are made from their scripts, have the outputs of a real run, are small, and name no machine's paths.
 
 That they run is tested by ``pytest --nbmake notebooks``, which ``make test`` does too.
 """
@@ -18,8 +18,8 @@ def cells(name):
     return json.loads((FOLDER / f"{name}.ipynb").read_text())["cells"]
 
 
-def told(output):
-    """An output without its pictures, in whose letters any word may stand."""
+def texts(output):
+    """An output without its pictures, whose encoding may contain any word."""
     return {key: value for key, value in output.items() if key != "data"} | {
         k: v for k, v in output.get("data", {}).items() if k != "image/png"
     }
@@ -48,7 +48,7 @@ def test_it_is_small_and_belongs_to_no_machine(name):
     text = (FOLDER / f"{name}.ipynb").read_text()
     assert len(text.encode()) < 2_000_000
     shown = json.dumps(
-        [[cell["source"], [told(output) for output in cell.get("outputs", ())]] for cell in cells(name)]
+        [[cell["source"], [texts(output) for output in cell.get("outputs", ())]] for cell in cells(name)]
     ).replace("\\n", "\n")
     # A slash that begins a word begins a path from the root, whatever the machine; a link's begin with their scheme.
     assert re.findall(r"(?<![\w.])(?<!http:)(?<!https:)/+\w+/", shown) == [] and "file://" not in shown

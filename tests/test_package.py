@@ -1,4 +1,4 @@
-"""What importing costs, that the public names are there, and that the lists of requirements agree with each other."""
+"""Public names, the cost of importing, files that travel with the package, and lists of requirements that agree."""
 
 import configparser
 import re
@@ -40,10 +40,27 @@ def test_public_names():
 
 
 def test_import_is_light():
-    code = "import sys, tomopy_ganrec; tomopy_ganrec.GanrecOptions; print([m for m in ('torch', 'scipy', 'astra', 'h5py') if m in sys.modules])"
+    heavy = ("torch", "scipy", "astra", "h5py")
+    code = f"import sys, tomopy_ganrec; tomopy_ganrec.GanrecOptions; print([m for m in {heavy} if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
     )
+
+
+def test_files_that_are_no_modules_travel_with_the_package():
+    """The mark that its annotations are meant for others, and the page of the report."""
+    for package, patterns in setup()["options.package_data"].items():
+        folder = ROOT.joinpath(*package.split("."))
+        assert all(list(folder.glob(pattern)) for pattern in patterns.split())
+    assert "py.typed" in setup()["options.package_data"]["tomopy_ganrec"].split()
+
+
+def test_the_citation_names_the_software_and_the_article():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    metadata = setup()["metadata"]
+    assert citation["title"] == metadata["name"] and citation["license"] == metadata["license"]
+    (article,) = citation["references"]
+    assert article["doi"] == "10.1107/S1600577520000831" and article["authors"][0]["family-names"] == "Yang"
 
 
 # Requirements
@@ -102,6 +119,15 @@ def test_the_pythons_named_are_those_allowed():
     assert all(f"{python}.0" in allowed for python in PYTHONS) and "3.9.18" not in allowed
 
 
+def test_the_linters_are_those_of_the_hooks():
+    """`make lint` and a commit run the same ones, and each is a requirement of the extra `dev`."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    hooked = {Path(hook["entry"].split()[0]).name for hook in hooks}
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert hooked == set(re.findall(r"\$\(BIN\)/(\w+)", recipe.group(1)))
+    assert hooked <= {requirement.name for requirement in required(["dev"])}
+
+
 @pytest.mark.parametrize("python", PYTHONS)
 def test_the_constraints_hold_one_version_of_each_requirement(python):
     environment = default_environment() | {"python_version": python, "python_full_version": f"{python}.0"}
@@ -120,7 +146,7 @@ def test_the_constraints_hold_one_version_of_each_requirement(python):
 
 def test_the_conda_environment_has_every_requirement():
     conda, _ = conda_environment()
-    # dev: the linter; gridrec: a stand-in for what TomoPy brings, and not on conda-forge
+    # dev: the linters; gridrec: a stand-in for what TomoPy brings, and not on conda-forge
     for requirement in required(set(all_extras()) - {"dev", "gridrec"}):
         name = {"torch": "pytorch"}.get(requirement.name, requirement.name)
         assert name in conda, f"{requirement} is not in environment.yml"

@@ -1,4 +1,4 @@
-"""The README: its tables are those of the results, its marks are well-formed, what it links to is there."""
+"""README.rst: its tables are drawn from the results, its markup is well-formed, its links lead to files."""
 
 import importlib.util
 import re

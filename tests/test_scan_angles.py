@@ -5,7 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from tomopy_ganrec.scan_angles import check_range, equal_angles, fold, given_degrees, rotation_degrees, unit_of
+from tomopy_ganrec.angle_units import check_range, unit_of
+from tomopy_ganrec.scan_angles import equal_angles, fold, given_degrees, rotation_degrees
 from tomopy_ganrec.validation import check_theta
 
 RNG = np.random.default_rng(0)

@@ -198,7 +198,7 @@ def test_a_read_only_init_recon_is_refused_before_computing(scan, monkeypatch, n
     monkeypatch.delenv("TOMOPY_PYTHON_THREADS", raising=False)
     projections, theta = scan
     began = []
-    monkeypatch.setattr("tomopy_ganrec.api.reconstruct", lambda *args, **kwargs: began.append(1))
+    monkeypatch.setattr("tomopy_ganrec.api.run_local", lambda *args, **kwargs: began.append(1))
     init = np.zeros((3, N, N), np.float32)
     init.setflags(write=False)
     with pytest.raises(ValueError, match=r"read-only.*init_recon=array.copy\(\)"):
@@ -237,11 +237,10 @@ def test_init_recon_and_errors_through_tomopy(scan, monkeypatch):
         tomopy.recon(projections, np.rad2deg(theta), CENTER, algorithm=ganrec)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:the reconstruction does not explain:UserWarning"
-)  # most of its centres are wrong on purpose
+@pytest.mark.filterwarnings("ignore:the reconstruction does not explain:UserWarning")  # its centres: most are wrong
 def test_write_center(scan, tmp_path, monkeypatch):
-    # TomoPy sends filter_name along and asks for one slice at a time; its TIFF writer calls a function that tifffile 2025.2.18 removed
+    # TomoPy sends filter_name along and asks for one slice at a time; its TIFF writer calls a function that tifffile
+    # 2025.2.18 removed.
     tifffile = pytest.importorskip("tifffile")
     monkeypatch.setattr(tifffile, "imsave", tifffile.imwrite, raising=False)
     projections, theta = scan
@@ -258,9 +257,7 @@ def test_write_center(scan, tmp_path, monkeypatch):
     np.testing.assert_allclose(written[f"{CENTER:.2f}.tiff"], blobs(), atol=0.06 * blobs().max())
 
 
-@pytest.mark.filterwarnings(
-    "ignore:the reconstruction does not explain:UserWarning"
-)  # most of its centres are wrong on purpose
+@pytest.mark.filterwarnings("ignore:the reconstruction does not explain:UserWarning")  # its centres: most are wrong
 def test_write_center_by_name(scan, registered, tmp_path, monkeypatch):
     tifffile = pytest.importorskip("tifffile")
     monkeypatch.setattr(tifffile, "imsave", tifffile.imwrite, raising=False)
@@ -330,9 +327,8 @@ def test_warm_start_on_request_within_a_chunk():
         tomopy.recon(projections, theta, CENTER, algorithm=ganrec, ncore=ncore, options=options | more)
         for ncore, more in ((1, {}), (1, {"warm_start": 4}), (2, {"warm_start": 4}))
     )
-    np.testing.assert_allclose(
-        warm[[0, 5]], cold[[0, 5]], rtol=0, atol=1e-5 * cold.max()
-    )  # from scratch, in another batch
+    # From scratch, in another batch.
+    np.testing.assert_allclose(warm[[0, 5]], cold[[0, 5]], rtol=0, atol=1e-5 * cold.max())
     assert not np.array_equal(warm[2], cold[2])
     for other in (warm, whole):  # two chunks of three: other slices are cold
         assert np.linalg.norm(other - cold) < 0.05 * np.linalg.norm(cold)

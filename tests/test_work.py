@@ -1,4 +1,7 @@
-"""What speed rests on, counted instead of timed: projections, values in memory, iterations. Seconds are measured by performance/speed.py."""
+"""Work of a reconstruction, counted instead of timed: projections, values in memory, iterations.
+
+Seconds are measured by performance/speed.py.
+"""
 
 import sys
 
@@ -57,8 +60,8 @@ def test_an_iteration_of_total_variation_projects_once_each_way(small_case):
 def test_a_default_run_projects_no_more_than_three_times_mlem_200(shale_case):
     case = shale_case(size=64)
     result, counts = counted_fit(case)
-    # Two trials of 105 iterations, one of them gone on to 120 or 170, 8 rounds of 28, 50 iterations, two operator norms of 20 and what is looked at
-    # between: at most 605 each way where MLEM-200 has 200.
+    # Two trials of 105 iterations, one of them continued to 120 or 170, 8 rounds of 28, 50 iterations, two operator
+    # norms of 20 and residuals between: at most 605 each way where MLEM-200 has 200.
     assert counts["forward"] <= 3.05 * 200 and counts["back"] <= 3.05 * 200
     assert mssim(case.truth[0], result.image[0]) >= 0.98  # .985 measured: work saved did not cost the quality
 
@@ -103,7 +106,7 @@ def test_memory_of_the_matrix_grows_with_the_rays_not_with_their_square():
 
 @pytest.mark.parametrize("backend", ("matrix", "fourier"))
 def test_a_projector_is_built_without_a_loop_over_rays(backend):
-    """Calls of functions while it is built, Python's and NumPy's: they grow with the angles, not with rays or pixels."""
+    """The calls of functions while it is built, Python's and NumPy's, grow with the angles, not with rays or pixels."""
     theta, found = np.deg2rad(np.arange(0, 180, 12.0)), []
     for size in (32, 128):
         calls = 0

@@ -1,4 +1,4 @@
-"""GANrec for TomoPy: tomography with a missing wedge, reconstructed by a network that learns from the scan itself.
+"""GANrec for TomoPy: missing-wedge tomography by a generative adversarial network that needs no training data.
 
 >>> from tomopy_ganrec import ganrec
 >>> volume = tomopy.recon(proj, theta, center=c, algorithm=ganrec)
@@ -6,12 +6,31 @@
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
-from . import forks as _forks  # noqa: F401  # from now on a fork is noticed, whether torch is loaded by this package or by others
+# Imported first: from now on a fork is noticed, whether torch is loaded by this package or by others.
+from . import forks as _forks  # noqa: F401
+
+if TYPE_CHECKING:
+    from . import io as io
+    from . import metrics as metrics
+    from . import phantoms as phantoms
+    from .api import ReconInfo as ReconInfo
+    from .api import ganrec as ganrec
+    from .api import recon as recon
+    from .options import GanrecOptions as GanrecOptions
+    from .projector import ParallelBeamProjector as ParallelBeamProjector
+    from .results import NonFiniteError as NonFiniteError
+    from .results import Status as Status
+    from .tomopy_registry import register as register
+    from .tomopy_registry import unregister as unregister
+    from .volume.memory import estimate_memory as estimate_memory
+    from .volume.progress import Cancelled as Cancelled
+    from .volume.progress import cancel as cancel
 
 try:
     __version__ = version("tomopy_ganrec")
-except PackageNotFoundError:  # used from a source tree that was not installed
+except PackageNotFoundError:  # a source tree that was not installed
     __version__ = "0.0.0"
 
 _LAZY_EXPORTS = {
@@ -33,8 +52,8 @@ _MODULES = ("phantoms", "metrics", "io")
 __all__ = [*_LAZY_EXPORTS, *_MODULES, "__version__"]
 
 
-def __getattr__(name):
-    # torch takes seconds to import; it is loaded when the first thing that needs it is asked for
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import: it is loaded with the first name that needs it.
     if name in _MODULES:
         return import_module(f".{name}", __name__)
     if name in _LAZY_EXPORTS:
@@ -44,5 +63,5 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return __all__

@@ -1,11 +1,15 @@
-"""The door: GANrec as TomoPy calls an algorithm, and as a function of its own.
+"""Public entry points: `ganrec`, the TomoPy algorithm callable, and `recon`, a standalone function.
 
-Units are those of TomoPy: data are line integrals (−log of the transmission), the result is attenuation per detector column ("per pixel").
+Units are those of TomoPy: data are line integrals (−log of the transmission), the result is attenuation per detector
+column ("per pixel").
 """
 
-import hashlib
-from dataclasses import dataclass, fields
-from importlib.metadata import version
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,14 +18,21 @@ from .fit.data_fit import warn_unexplained
 from .io.bad_pixels import warn_of_repairs
 from .io.output_base import Output
 from .io.outputs import output_of
-from .io.sources import Source, source_of
-from .options import GanrecOptions, grid_size, shown
-from .tomopy_chunks import give_back_threads, joined
+from .io.source_base import Source
+from .io.sources import source_of
+from .option_values import grid_size, shown
+from .options import GanrecOptions
+from .tomopy_chunks import give_back_threads, shared_progress
 from .validation import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
 from .volume.devices import check_ncore, cpu_threads, resolve_devices
-from .volume.local import reconstruct
-from .volume.planning import warm_every
-from .volume.progress import Call
+from .volume.job import Job
+from .volume.local import run_local
+from .volume.planning import choose_warm_interval
+from .volume.progress import Progress
+
+if TYPE_CHECKING:
+    from distributed import Client
+    from numpy.typing import ArrayLike
 
 __all__ = ["ReconInfo", "ganrec", "recon"]
 
@@ -30,50 +41,63 @@ TOMOPY_FILL = np.float32(1e-6)  # what tomopy.recon puts into the array when no 
 
 @dataclass(frozen=True)
 class ReconInfo:
-    """How a reconstruction came about.
+    """The circumstances and the records of a reconstruction.
 
     Attributes
     ----------
     options : GanrecOptions
         As used.
     device : str
+        The devices that were used, with commas between them.
     slices : list of dict
-        For each slice what `result.FitResult.info` says (noise, strength, the iteration returned, data residual, levels, reason for stopping …), its
-        ``center``, ``history`` of losses, ``seconds`` and projector ``backend``. ``explained`` says whether the reconstruction explains the data
-        (None: not checked, see `data_fit.is_checked`), ``misfit`` and ``noise_residual`` by how much (`data_fit.compare_with_data`).
+        For each slice what `results.FitResult.info` holds (noise, tv_weight, the iteration returned, data residual,
+        levels, reason for stopping …), its ``center``, ``history`` of losses, ``seconds`` and projector ``backend``.
+        ``explained`` says whether the reconstruction explains the data (None: not checked, see
+        `fit.data_fit.is_checked`), ``misfit`` and ``noise_residual`` by how much (`fit.data_fit.compare_with_data`).
     """
 
     options: GanrecOptions
     device: str
-    slices: list
+    slices: list[dict[str, Any]]
 
-    def __str__(self):
+    def __str__(self) -> str:
         seconds = sum(sum(s["seconds"].values()) for s in self.slices)
         worst = max(s["residual"] for s in self.slices)
-        count = f"{len(self.slices)} slice{'' if len(self.slices) == 1 else 's'}"
+        count = "1 slice" if len(self.slices) == 1 else f"{len(self.slices)} slices"
         bad = [k for k, s in enumerate(self.slices) if s.get("explained") is False]
         unexplained = f"; the data of {len(bad)} are not explained, the first is slice {bad[0]}" if bad else ""
         return f"{count} on {self.device} in {seconds:.1f} s, largest relative data residual {worst:.2e}{unexplained}"
 
 
 def _given_init(recon: np.ndarray) -> np.ndarray | None:
-    """The init_recon that TomoPy copied into the array, or None if it holds TomoPy's fill."""
+    """The init_recon that TomoPy copied into the array for the result, or None if that holds TomoPy's fill."""
     return None if np.all(recon == TOMOPY_FILL) else recon
 
 
-def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, options=None, **kwargs):
+def ganrec(
+    tomo: np.ndarray,
+    center: ArrayLike,
+    recon: np.ndarray,
+    theta: ArrayLike,
+    *,
+    num_gridx: int | None = None,
+    num_gridy: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> None:
     """GANrec, as an algorithm for TomoPy: ``tomopy.recon(proj, theta, center=c, algorithm=ganrec)``.
 
     Parameters
     ----------
     tomo : (slices, angles, columns) float32 array
-        Line integrals; read only.
+        Line integrals; not changed.
     center : (slices,) float array
-        Rotation axis on the detector, in columns. TomoPy's own default, the middle of the detector, is ``columns / 2`` (edge convention); add half
-        a column to a centre found by ``tomopy.find_center*``, or pass ``center_convention='index'``.
+        Rotation axis on the detector, in columns. TomoPy's own default, the middle of the detector, is ``columns / 2``
+        (edge convention); add half a column to a centre found by ``tomopy.find_center*``, or pass
+        ``center_convention='index'``.
     recon : (slices, num_gridx, num_gridy) float32 array
-        Receives attenuation per detector column, in place, once all slices are done; what it holds before, if not TomoPy's fill, is the initial
-        image. TomoPy hands on its ``init_recon`` here, and a read-only one is refused.
+        Receives attenuation per detector column, in place, once all slices are done; what it holds before, if not
+        TomoPy's fill, is the initial image. TomoPy hands on its ``init_recon`` here, and a read-only one is refused.
     theta : (angles,) float array
         Radians.
     num_gridx, num_gridy : int, optional
@@ -81,13 +105,13 @@ def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, option
     options : dict, optional
         Names and values of `GanrecOptions`. The dictionary is not changed.
     **kwargs
-        The same as keywords; they come before `options`. Keywords of TomoPy's own algorithms (``filter_name`` …) are passed over, there and
-        in `options`.
+        The same as keywords; they come before `options`. Keywords of TomoPy's own algorithms (``filter_name`` …) are
+        ignored, there and in `options`.
 
     Raises
     ------
     ValueError, TypeError, RuntimeError, MemoryError
-        For data, options or a machine that will not do; `recon` is left as it was.
+        For invalid data or options, or a machine that lacks what they need; `recon` is left as it was.
     """
     try:
         _ganrec(tomo, center, recon, theta, GanrecOptions.from_mapping(options, kwargs))
@@ -96,76 +120,80 @@ def ganrec(tomo, center, recon, theta, *, num_gridx=None, num_gridy=None, option
         raise
 
 
-def _ganrec(tomo, center, recon, theta, settings: GanrecOptions) -> None:
+def _ganrec(tomo: np.ndarray, center: ArrayLike, recon: np.ndarray, theta: ArrayLike, options: GanrecOptions) -> None:
     if not isinstance(recon, np.ndarray) or recon.dtype.kind != "f":
         what = f"values of type {recon.dtype}" if isinstance(recon, np.ndarray) else shown(recon)
         raise TypeError(f"the array for the result is {what}; give a float32 array of (slices, num_gridx, num_gridy)")
     if not recon.flags.writeable:
         raise ValueError(
-            "the array for the result is read-only. tomopy.recon writes the result into a float32 array that is given as init_recon: give a copy, "
-            "init_recon=array.copy()"
+            "the array for the result is read-only. tomopy.recon writes the result into a float32 array that is given "
+            "as init_recon: give a copy, init_recon=array.copy()"
         )
     tomo, image = np.asarray(check_array(tomo)), recon
     if tomo.ndim == 2 and recon.ndim == 2:  # nchunk=0: one slice, a scalar centre
         tomo, image = tomo[None], recon[None]
     source = source_of(tomo, sinogram_order=True)
     check_projections(tomo)
-    theta = check_theta(theta, tomo.shape[1], settings.trust_theta)
-    centers = check_centers(center, tomo.shape[0], tomo.shape[2], settings.center_convention)
+    theta = check_theta(theta, tomo.shape[1], options.trust_theta)
+    centers = check_centers(center, tomo.shape[0], tomo.shape[2], options.center_convention)
     if image.ndim != 3 or image.shape[0] != tomo.shape[0]:
         raise ValueError(
-            f"the array for the result has shape {recon.shape}, the data {tomo.shape[0]} slices; give (slices, num_gridx, num_gridy)"
+            f"the array for the result has shape {recon.shape}, the data {tomo.shape[0]} slices; give (slices, "
+            "num_gridx, num_gridy)"
         )
     init = _given_init(image)
     if init is not None:
         init = check_init(init, image.shape)
     check_size(image.shape[1:], tomo.shape[2])
     output = output_of(None, image.shape)
-    warned = warn_of_data(source, theta, centers, image.shape[1:], settings, stacklevel=4)
+    warned = warn_of_data(source, theta, centers, image.shape[1:], options, stacklevel=4)
     output.begin({})
-    with joined(image, settings.progress) as call:
-        reconstruct(source, centers, theta, image.shape[1:], settings, output, call, init, warm_every(settings, source))
+    with shared_progress(image, options.progress) as progress:
+        warm_interval = choose_warm_interval(options, source)
+        run_local(Job(source, output, theta, centers, image.shape[1:], options, init, warm_interval), progress)
     image[...] = output.result()
-    if not warned:  # of what comes first
-        warn_unexplained(output.records, settings, stacklevel=4)
+    if not warned:  # wrong data explain a misfit
+        warn_unexplained(output.records, options, stacklevel=4)
 
 
 def recon(
-    tomo,
-    theta,
-    center=None,
-    sinogram_order=False,
-    algorithm=None,
-    init_recon=None,
-    ncore=None,
-    nchunk=None,
-    options=None,
-    return_info=False,
-    num_gridx=None,
-    num_gridy=None,
-    out=None,
-    resume=True,
-    client=None,
-    **kwargs,
-):
-    """Reconstruct a volume with GANrec; the call of ``tomopy.recon``, for those without TomoPy.
+    tomo: ArrayLike | Source,
+    theta: ArrayLike,
+    center: ArrayLike | None = None,
+    sinogram_order: bool = False,
+    algorithm: object = None,
+    init_recon: ArrayLike | None = None,
+    ncore: int | None = None,
+    nchunk: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    return_info: bool = False,
+    num_gridx: int | None = None,
+    num_gridy: int | None = None,
+    out: str | Path | np.ndarray | Output | None = None,
+    resume: bool = True,
+    client: Client | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Reconstruct a volume with GANrec: the call of ``tomopy.recon``, without TomoPy.
 
     Parameters
     ----------
     tomo : (angles, slices, columns) array_like
-        Line integrals. With ``sinogram_order=True`` (slices, angles, columns). Not changed. What lies on disk (``numpy.memmap``, an HDF5 or Zarr
-        dataset, a Dask array, `io.open_projections`) is read batch by batch.
+        Line integrals. With ``sinogram_order=True`` (slices, angles, columns). Not changed. Data on disk
+        (``numpy.memmap``, an HDF5 or Zarr dataset, a Dask array, `io.open_projections`) are read batch by batch.
     theta : (angles,) array_like
         Radians.
     center : float or (slices,) array_like, optional
-        Rotation axis on the detector in columns, edge convention (default: ``columns / 2``); see the option ``center_convention``.
+        Rotation axis on the detector in columns, edge convention (default: ``columns / 2``); see the option
+        ``center_convention``.
     sinogram_order : bool
     algorithm : optional
         For scripts that name it: `ganrec` or 'ganrec'.
     init_recon : (slices, num_gridx, num_gridy) array_like, optional
         Where the start image begins; with ``init='none'`` the start image itself. Not changed.
     ncore : int, optional
-        CPU threads that torch may use, at most one for each CPU that this process may use; the workers of a `client` use all they have.
+        CPU threads that torch may use, at most one for each CPU that this process may use; the workers of a `client`
+        use all they have.
     nchunk : int, optional
         Slices fitted at once, as the option ``batch_size``.
     options : dict, optional
@@ -174,13 +202,14 @@ def recon(
     num_gridx, num_gridy : int, optional
         Rows and columns of a slice; default: the detector's columns.
     out : str, Path or float32 array, optional
-        Where the slices go as they are finished: ``'rec.h5'`` (dataset ``exchange/data``), a folder of TIFFs, or an array to fill; or an
-        `outputs.output_of`.
+        Where the slices are written as they are finished: ``'rec.h5'`` (dataset ``exchange/data``), a folder of TIFFs,
+        or an array to fill; or the result of `io.outputs.output_of`.
     resume : bool
-        Go on with an `out` that the same call has begun, killed or not, doing only what is missing; False refuses one that exists. While a call
-        is writing to an `out`, another one into the same place is refused.
+        Go on with an `out` that the same call has begun, killed or not, doing only what is missing; False refuses one
+        that exists. While a call is writing to an `out`, another one into the same place is refused.
     client : dask.distributed.Client, optional
-        Let the workers of a Dask cluster reconstruct (`cluster.reconstruct_on`). Not with the option ``callback``.
+        Reconstruct on the workers of a Dask cluster (`volume.dask_client.run_on_cluster`). Not with the option
+        ``callback``.
     **kwargs
         Options as keywords; they come before `options`.
 
@@ -192,10 +221,11 @@ def recon(
     Raises
     ------
     ValueError, TypeError, RuntimeError, MemoryError
-        For data, options or a machine that will not do: the message says what was given, what is allowed and what to do.
+        For invalid data or options, or a machine that lacks what they need: the message says what was given, what is
+        allowed and what to do.
     OSError
-        For data that cannot be read or an `out` that cannot be written; finished slices are kept there. BlockingIOError: another call is writing
-        to `out`.
+        For data that cannot be read or an `out` that cannot be written; finished slices are kept there.
+        BlockingIOError: another call is writing to `out`.
     """
     if algorithm not in (None, "ganrec", ganrec):
         raise ValueError(
@@ -203,65 +233,46 @@ def recon(
         )
     threads = check_ncore(ncore)
     given = nchunk is not None and not (isinstance(nchunk, int) and nchunk == 0)
-    settings = GanrecOptions.from_mapping({"batch_size": nchunk} if given else None, options, kwargs)
+    chosen = GanrecOptions.from_mapping({"batch_size": nchunk} if given else None, options, kwargs)
     tomo = check_array(tomo)
     check_order(theta, np.shape(tomo), sinogram_order or isinstance(tomo, Source))
     source = source_of(tomo, sinogram_order)
     if source.nbytes_in_memory:
         check_projections(np.asarray(tomo) if sinogram_order else np.asarray(tomo).swapaxes(0, 1))
     slices, angles, columns = source.shape
-    theta = check_theta(theta, angles, settings.trust_theta)
-    centers = check_centers(center, slices, columns, settings.center_convention)
+    theta = check_theta(theta, angles, chosen.trust_theta)
+    centers = check_centers(center, slices, columns, chosen.center_convention)
     size = grid_size(columns, num_gridx, num_gridy)
     check_size(size, columns)
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
-    devices = [] if client is not None else resolve_devices(settings)
-    warned = warn_of_data(source, theta, centers, size, settings)
+    device_names = [] if client is not None else [str(device) for device in resolve_devices(chosen)]
+    warned = warn_of_data(source, theta, centers, size, chosen)
     if isinstance(out, np.ndarray) and isinstance(tomo, np.ndarray) and np.may_share_memory(out, tomo):
         raise ValueError(
-            "out shares its memory with the data, which would be overwritten while they are read; give another array, or None"
+            "out shares its memory with the data, which would be overwritten while they are read; give another array, "
+            "or None"
         )
     output = out if isinstance(out, Output) else output_of(out, (slices, *size))
-    every = warm_every(
-        settings, source, "auto" if init is None else 0
-    )  # on request only: neighbours take the place of what is given
-    output.begin(_identity(source, theta, centers, settings, init, every), resume, alone=True)
-    call = Call(slices, settings.progress)
+    # A given initial image is replaced by the neighbours' only on request.
+    warm_interval = choose_warm_interval(chosen, source, "auto" if init is None else 0)
+    job = Job(source, output, theta, centers, size, chosen, init, warm_interval)
+    output.begin(job.identity(), resume, alone=True)
+    progress = Progress(slices, chosen.progress)
     try:
-        call.enter()
+        progress.enter()
         with cpu_threads(threads):
             if client is None:
-                reconstruct(source, centers, theta, size, settings, output, call, init, every)
+                run_local(job, progress)
             else:
-                from .volume.dask_client import reconstruct_on
+                from .volume.dask_client import run_on_cluster
 
-                devices = reconstruct_on(client, source, centers, theta, size, settings, output, call, init, every)
+                device_names = run_on_cluster(job, progress, client)
     finally:
-        call.leave(True)
+        progress.leave(True)
         output.close()
-    warn_of_repairs([record.get("repaired", 0) for record in output.records if record], angles * columns, source.what)
+    records = [record for record in output.records if record is not None]
+    warn_of_repairs([record.get("repaired", 0) for record in records], angles * columns, source.what)
     image = output.result()
-    if not warned:  # of what comes first
-        warn_unexplained(output.records, settings)
-    return (image, ReconInfo(settings, ", ".join(map(str, devices)), output.records)) if return_info else image
-
-
-# What may differ between the calls that make one output: it moves no slice by more than 1e-4.
-_FREE = ("progress", "callback", "device", "gpu_list", "batch_size", "projector_memory", "warm_start", "trust_theta")
-
-
-def _identity(source, theta, centers, settings: GanrecOptions, init, every: int) -> dict:
-    """What an output that is to be taken up must agree in."""
-
-    def digest(array):
-        return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
-
-    return dict(
-        data=source.identity(),
-        theta=digest(theta),
-        center=digest(centers),
-        init_recon=None if init is None else digest(init),
-        every=every,
-        options={f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in _FREE},
-        version=version("tomopy_ganrec"),
-    )
+    if not warned:  # wrong data explain a misfit
+        warn_unexplained(output.records, chosen)
+    return (image, ReconInfo(chosen, ", ".join(device_names), records)) if return_info else image

@@ -1,22 +1,63 @@
-"""The command line: ``tomopy-ganrec recon FILE``, ``tomopy-ganrec benchmark`` and ``tomopy-ganrec demo``."""
+"""Command line: ``tomopy-ganrec recon FILE``, ``tomopy-ganrec benchmark`` and ``tomopy-ganrec demo``."""
+
+from __future__ import annotations
 
 import argparse
 import ast
 import contextlib
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from .options import GanrecOptions, shown
+from .option_names import RENAMED, nearest_option
+from .option_values import shown
+from .options import GanrecOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from distributed import Client
+
+    from .io.lazy_projections import Projections
 
 __all__ = ["main"]
 
-_OWN = ("progress", "callback", "trust_theta")  # set by the command itself
-_ALSO = {"gpu_list": ["--gpus"]}  # other names
+_SET_BY_COMMAND = ("progress", "callback", "trust_theta")  # options that are not read as Python values
+_OTHER_FLAGS = {"gpu_list": ["--gpus"]}
 
 
-def _value(text: str):
+class _Parser(argparse.ArgumentParser):
+    """Takes no abbreviations, and answers an unknown flag with the known one that was probably meant.
+
+    An abbreviation could be the former name of another option: ``--learn`` is not ``--learning-rate``.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]  # overloaded
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+            hints = "; ".join(self._hint(flag) for flag in flags)
+            self.error(hints or f"unknown arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
+    def _hint(self, flag: str) -> str:
+        known = [name[2:].replace("-", "_") for name in self._option_string_actions if name.startswith("--")]
+        word = flag[2:].replace("-", "_")
+        meant = [name for name in known if name.startswith(word)]
+        if not meant or word in RENAMED:
+            nearest = nearest_option(word, known)
+            meant = [nearest] if nearest in known else []
+        if not meant:
+            return f"unknown option {flag}; {self.prog} --help lists those there are"
+        return f"unknown option {flag}: did you mean {' or '.join('--' + name.replace('_', '-') for name in meant)}?"
+
+
+def _value(text: str) -> Any:
     """An option's value: a Python literal, or the text itself."""
     try:
         return ast.literal_eval(text)
@@ -24,7 +65,8 @@ def _value(text: str):
         return text
 
 
-def _slices(text: str) -> tuple[int, int]:
+def _slice_range(text: str) -> tuple[int, int]:
+    """First slice and the one after the last, from ``FIRST:LAST`` or the number of one slice."""
     first, _, last = text.partition(":")
     try:
         return int(first), int(last) if last else int(first) + 1
@@ -48,24 +90,50 @@ def _grid(text: str) -> tuple[int, int]:
     return size
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tomopy-ganrec", description="Missing-wedge tomography by GANrec.")
+def _parser() -> _Parser:
+    parser = _Parser(prog="tomopy-ganrec", description="Missing-wedge tomography by GANrec.")
     commands = parser.add_subparsers(dest="command", required=True)
     recon = commands.add_parser(
         "recon", help="reconstruct a Data Exchange HDF5 file", description="Reconstruct a Data Exchange HDF5 file."
     )
+    _add_recon_arguments(recon)
+    commands.add_parser(
+        "benchmark", help="compare methods on phantoms or on a scan; tables, figures and a page", add_help=False
+    )
+    demo = commands.add_parser(
+        "demo", help="a shale slice from an angular range of 120 degrees by FBP, MLEM, TV and GANrec"
+    )
+    demo.add_argument("--size", type=int, default=256, help="rows and columns of the slice (default: 256)")
+    demo.add_argument(
+        "--range",
+        "--wedge",
+        dest="angular_range",
+        type=int,
+        default=120,
+        metavar="DEGREES",
+        help="angular range, one projection per degree (default: 120)",
+    )
+    demo.add_argument("--photons", type=float, help="photons per detector pixel (default: noise-free)")
+    demo.add_argument("--out", default="demo", help="folder for comparison.png and results.json")
+    return parser
+
+
+def _add_recon_arguments(recon: argparse.ArgumentParser) -> None:
     recon.add_argument("file", help="HDF5 file with exchange/data, data_white, data_dark, theta (or --theta)")
     recon.add_argument(
         "--center",
         type=float,
         help="rotation axis on the detector in columns (default: its middle); see --center-convention",
     )
-    recon.add_argument("--slices", type=_slices, metavar="FIRST:LAST", help="slices FIRST to LAST-1 (default: all)")
+    recon.add_argument(
+        "--slices", type=_slice_range, metavar="FIRST:LAST", help="slices FIRST to LAST-1 (default: all)"
+    )
     recon.add_argument("--angles", metavar="FROM:TO", help="use projections with FROM <= theta < TO, in degrees")
     recon.add_argument(
         "--theta",
         metavar="START:STEP or FILE",
-        help="angles of all projections, in place of the file's: START:STEP in degrees, or a file of degrees (text, .npy)",
+        help="angles of all projections, in place of the file's: START:STEP in degrees, or a file of degrees (text, "
+        ".npy)",
     )
     recon.add_argument(
         "--trust-theta",
@@ -74,15 +142,17 @@ def _parser() -> argparse.ArgumentParser:
         help="take the angles as they are, e.g. of a scan of a few degrees",
     )
     recon.add_argument(
-        "--grid", type=_grid, metavar="ROWSxCOLS",
-        help="rows and columns of a slice, or one number for both (default: the detector's columns); for a sample wider than the detector give a "
-        "larger grid and --mask False",
-    )  # fmt: skip
+        "--grid",
+        type=_grid,
+        metavar="ROWSxCOLS",
+        help="rows and columns of a slice, or one number for both (default: the detector's columns); for a sample "
+        "wider than the detector give a larger grid and --mask False",
+    )
     recon.add_argument(
         "--out",
         required=True,
         metavar="PATH",
-        help="a folder for TIFFs, or a file ending in .h5; slices are there as they are finished",
+        help="a folder for TIFFs, or a file ending in .h5; slices are written as they are finished",
     )
     recon.add_argument("--resume", action="store_true", help="go on with an --out that the same command has begun")
     recon.add_argument(
@@ -101,35 +171,26 @@ def _parser() -> argparse.ArgumentParser:
         "options of the reconstruction", "described in tomopy_ganrec.GanrecOptions; values as in Python"
     )
     for field in fields(GanrecOptions):
-        if field.name not in _OWN:
-            names = [f"--{field.name.replace('_', '-')}", *_ALSO.get(field.name, ())]
+        if field.name not in _SET_BY_COMMAND:
+            names = [f"--{field.name.replace('_', '-')}", *_OTHER_FLAGS.get(field.name, ())]
             options.add_argument(*names, type=_value, metavar="VALUE", help=f"default: {field.default!r}")
-    commands.add_parser(
-        "benchmark", help="compare methods on phantoms or on a scan; tables, figures and a page", add_help=False
-    )
-    demo = commands.add_parser("demo", help="a shale slice from 0-120 degrees by FBP, MLEM, TV and GANrec")
-    demo.add_argument("--size", type=int, default=256)
-    demo.add_argument("--wedge", type=int, default=120, help="degrees, one projection each")
-    demo.add_argument("--photons", type=float, help="photons a detector column (default: noise-free)")
-    demo.add_argument("--out", default="demo", help="folder for comparison.png and results.json")
-    return parser
 
 
-def _benchmark(words) -> int:
+def _benchmark(words: list[str]) -> int:
     from .benchmark import cli  # loads torch: not before it is asked for
 
-    parser = argparse.ArgumentParser(
-        prog="tomopy-ganrec benchmark", description="Set GANrec beside the reconstructions a TomoPy user has."
+    parser = _Parser(
+        prog="tomopy-ganrec benchmark", description="Compare GANrec with the reconstructions a TomoPy user has."
     )
     cli.add_arguments(parser)
     return cli.benchmark(parser.parse_args(words), words)
 
 
-def _recon(arguments) -> None:
+def _recon(arguments: argparse.Namespace) -> None:
     chosen = {
-        f.name: getattr(arguments, f.name)
-        for f in fields(GanrecOptions)
-        if f.name not in _OWN and getattr(arguments, f.name) is not None
+        field.name: getattr(arguments, field.name)
+        for field in fields(GanrecOptions)
+        if field.name not in _SET_BY_COMMAND and getattr(arguments, field.name) is not None
     }
     options = GanrecOptions.from_mapping(chosen)  # before torch is loaded and the file is read
     from . import io
@@ -137,16 +198,14 @@ def _recon(arguments) -> None:
     from .io.lazy_projections import open_projections
     from .io.outputs import output_of
 
-    read, more = (
-        (arguments.file, arguments.slices, arguments.angles),
-        dict(theta=arguments.theta, trust_theta=bool(arguments.trust_theta)),
-    )
-    chosen["trust_theta"] = True  # they have been looked at in the unit of the file
-    projections, theta = (
-        io.read_projections(*read, "dxchange", **more)
-        if arguments.reader == "dxchange"
-        else open_projections(*read, **more)
-    )
+    selection = arguments.file, arguments.slices, arguments.angles
+    angles = dict(theta=arguments.theta, trust_theta=bool(arguments.trust_theta))
+    projections: np.ndarray | Projections
+    if arguments.reader == "dxchange":
+        projections, theta = io.read_projections(*selection, "dxchange", **angles)
+    else:
+        projections, theta = open_projections(*selection, **angles)
+    chosen["trust_theta"] = True  # the angles were checked in the unit of the file
     _, slices, columns = projections.shape
     first = arguments.slices[0] if arguments.slices else 0
     rows, cols = arguments.grid or (columns, columns)
@@ -154,9 +213,18 @@ def _recon(arguments) -> None:
     with _client(arguments.scheduler) as client:
         try:
             path, info = recon(
-                projections, theta, arguments.center, options=chosen, return_info=True, progress=not arguments.quiet,
-                out=output, resume=arguments.resume, client=client, num_gridx=rows, num_gridy=cols,
-            )  # fmt: skip
+                projections,
+                theta,
+                arguments.center,
+                options=chosen,
+                return_info=True,
+                progress=not arguments.quiet,
+                out=output,
+                resume=arguments.resume,
+                client=client,
+                num_gridx=rows,
+                num_gridy=cols,
+            )
         except FileExistsError as error:
             raise FileExistsError(f"{error}. On the command line: --resume") from error
     print(info)
@@ -167,8 +235,8 @@ def _recon(arguments) -> None:
 
 
 @contextlib.contextmanager
-def _client(address: str | None):
-    """A client of the Dask scheduler at an address or in a scheduler file; None for none."""
+def _client(address: str | None) -> Iterator[Client | None]:
+    """A client of the Dask scheduler at an address or in a scheduler file; None for None."""
     if address is None:
         yield None
         return
@@ -177,46 +245,62 @@ def _client(address: str | None):
     except ImportError as error:
         raise ImportError("--scheduler needs Dask: pip install 'tomopy_ganrec[distributed]'") from error
     try:
-        client = Client(scheduler_file=address) if Path(address).is_file() else Client(address, timeout=10)
+        where = dict(scheduler_file=address) if Path(address).is_file() else dict(address=address, timeout=10)
+        client = Client(**where)  # type: ignore[no-untyped-call]  # Dask's
     except (OSError, ValueError) as error:  # also a time-out
         raise RuntimeError(f"--scheduler {address}: no Dask scheduler answers there ({error})") from error
     with client:
         yield client
 
 
-def _joined(words) -> list[str]:
-    """The words of a command line, with ``--angles -60:60`` as ``--angles=-60:60``: argparse takes -60:60 for an option; --theta likewise."""
-    found: list[str] = []
+def _joined(words: Sequence[str]) -> list[str]:
+    """A command line with ``--angles=-60:60`` for ``--angles -60:60``; --theta likewise.
+
+    argparse takes the word -60:60 for an option.
+    """
+    joined: list[str] = []
     for word in words:
-        if found and found[-1] in ("--angles", "--theta") and word[:2] != "--":
-            found[-1] += f"={word}"
+        if joined and joined[-1] in ("--angles", "--theta") and word[:2] != "--":
+            joined[-1] += f"={word}"
         else:
-            found.append(word)
-    return found
+            joined.append(word)
+    return joined
 
 
-def _one_line(message, *_) -> str:
+def _one_line(message: Warning | str, *_: Any, **__: Any) -> str:
     """A warning as the command line shows it."""
     return f"tomopy-ganrec: warning: {message}\n"
 
 
-def main(arguments=None) -> int:
-    """Run the command line; returns the exit status."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: those of this process.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1 after an error that was reported in one line, 130 after an interrupt.
+    """
     words = _joined(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to fail
-    usual, warnings.formatwarning = warnings.formatwarning, _one_line
+            stream.reconfigure(errors="replace")  # so that no character makes a terminal fail
+    previous_format = warnings.formatwarning
+    warnings.formatwarning = _one_line
     try:
         if words[:1] == ["benchmark"]:
             return _benchmark(words[1:])
-        arguments = _parser().parse_args(words)
-        if arguments.command == "recon":
-            _recon(arguments)
+        parsed = _parser().parse_args(words)
+        if parsed.command == "recon":
+            _recon(parsed)
         else:
             from .benchmark.demo import demo
 
-            demo(arguments.out, arguments.size, arguments.wedge, arguments.photons)
+            demo(parsed.out, parsed.size, parsed.angular_range, parsed.photons)
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         print(f"tomopy-ganrec: {error}", file=sys.stderr)
         return 1
@@ -224,5 +308,5 @@ def main(arguments=None) -> int:
         print("tomopy-ganrec: interrupted", file=sys.stderr)
         return 130
     finally:
-        warnings.formatwarning = usual
+        warnings.formatwarning = previous_format
     return 0

@@ -1,63 +1,78 @@
 """Chunks of one call of tomopy.recon, and the environment variable by which TomoPy sets its threads.
 
-``tomopy.recon`` cuts a volume into chunks and calls the algorithm for each, in several threads, without saying which belong together. They write
-into one array: that is how they are told.
+``tomopy.recon`` cuts a volume into chunks and calls the algorithm for each, in several threads, without saying which
+belong together. They write into one array: by that they are recognised.
 """
+
+from __future__ import annotations
 
 import os
 import sys
 import weakref
+from types import FrameType, TracebackType
 
 import numpy as np
 
-from .volume.progress import Call, call_lock
+from .volume.progress import Progress, progress_lock
 
-__all__ = ["give_back_threads", "joined"]
+__all__ = ["give_back_threads", "shared_progress"]
 
 THREADS = "TOMOPY_PYTHON_THREADS"
 
-_calls: "dict[int, Call]" = {}  # by the array they write into
-_threads_of_the_user = os.environ.get(THREADS)  # as it was before any reconstruction
+_progress_of: dict[int, Progress] = {}  # by the id of the array that the chunks write into
+_users_threads = os.environ.get(THREADS)  # as it was before any reconstruction
 
-os.register_at_fork(after_in_child=_calls.clear)
+os.register_at_fork(after_in_child=_progress_of.clear)
 
 
-def _whole(image: np.ndarray) -> np.ndarray:
+def _base_array(image: np.ndarray) -> np.ndarray:
     """The array that `image` is a view of."""
     while isinstance(image.base, np.ndarray):
         image = image.base
     return image
 
 
-class joined:
-    """``with joined(image, progress) as call:`` for a chunk that writes into `image` (slices, rows, cols): the `Call` it belongs to."""
+class shared_progress:  # noqa: N801  # used as a function
+    """The `Progress` that all chunks of a call have in common: ``with shared_progress(image, show) as progress:``.
 
-    def __init__(self, image: np.ndarray, progress: bool):
-        self._whole, self._slices, self._progress = _whole(image), image.shape[0], progress
-        self._total = max(self._slices, self._whole.nbytes // max(1, image[:1].nbytes))
+    Parameters
+    ----------
+    image : (slices, rows, cols) array
+        That the chunk writes into.
+    show : bool
+        Whether to draw a progress bar.
+    """
 
-    def __enter__(self) -> Call:
-        key = id(self._whole)
-        with call_lock():
-            call = _calls.get(key)
-            if call is None or call.over:
-                call = _calls[key] = Call(self._total, self._progress)
-                weakref.finalize(self._whole, _calls.pop, key, None)
-            call.enter()
-        self.call = call
-        return call
+    def __init__(self, image: np.ndarray, show: bool):
+        self._base = _base_array(image)
+        self._show = show
+        self._total = max(image.shape[0], self._base.nbytes // max(1, image[:1].nbytes))
 
-    def __exit__(self, kind, error, trace):
-        with call_lock():
-            self.call.leave(kind is not None)
-            alone = self.call.active == 0
-        if alone and _frame_of_tomopy() is None:  # it was interrupted while its threads went on
+    def __enter__(self) -> Progress:
+        key = id(self._base)
+        with progress_lock():
+            progress = _progress_of.get(key)
+            if progress is None or progress.over:
+                progress = _progress_of[key] = Progress(self._total, self._show)
+                weakref.finalize(self._base, _progress_of.pop, key, None)
+            progress.enter()
+        self._progress = progress
+        return progress
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with progress_lock():
+            self._progress.leave(kind is not None)
+            last = self._progress.active == 0
+        if last and _tomopys_frame() is None:  # tomopy.recon was interrupted while its threads went on
             give_back_threads()
 
 
-def _frame_of_tomopy():
-    """Where some thread of this process is in the function of TomoPy that sets the variable and takes it back, or None."""
-    for frame in sys._current_frames().values():
+def _tomopys_frame() -> FrameType | None:
+    """The frame of TomoPy's function that sets the variable and resets it, in any thread of this process, or None."""
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
         while frame is not None:
             if frame.f_globals.get("__name__") == "tomopy.recon.algorithm" and "pythreads" in frame.f_locals:
                 return frame
@@ -66,12 +81,14 @@ def _frame_of_tomopy():
 
 
 def give_back_threads() -> None:
-    """Undo what TomoPy (1.15) leaves behind after an exception or an interrupt: TOMOPY_PYTHON_THREADS, with which every later call would run on as
-    few threads."""
+    """Reset TOMOPY_PYTHON_THREADS, which TomoPy (1.15) leaves changed after an exception or an interrupt.
+
+    Every later call would run on as few threads.
+    """
     if "tomopy.recon.algorithm" not in sys.modules:
         return
-    frame = _frame_of_tomopy()
-    before = _threads_of_the_user if frame is None else frame.f_locals["pythreads"]
+    frame = _tomopys_frame()
+    before = _users_threads if frame is None else frame.f_locals["pythreads"]
     if before is None:
         os.environ.pop(THREADS, None)
     else:

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .options import real_numbers
-from .scan_angles import check_range, fold
+from .angle_units import check_range
+from .option_values import real_numbers
+from .scan_angles import fold
 
 __all__ = [
     "check_array",

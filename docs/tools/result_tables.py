@@ -1,9 +1,10 @@
-"""Draws the tables of README.rst and docs/quality.rst from ``docs/results``, between the lines ``.. begin NAME`` and ``.. end NAME``.
+"""Draws the tables of README.rst and docs/quality.rst from ``docs/results``.
 
     python docs/tools/result_tables.py            # rewrites them
-    python docs/tools/result_tables.py --check    # only says whether they are up to date
+    python docs/tools/result_tables.py --check    # exits with a message if they are not up to date
 
-The results were made by the commands that each table names; ``tomopy-ganrec benchmark`` writes them as ``results.csv``.
+They stand between the lines ``.. begin NAME`` and ``.. end NAME``. The results were made by the commands that each
+table names; ``tomopy-ganrec benchmark`` writes them as ``results.csv``.
 """
 
 import argparse
@@ -12,93 +13,103 @@ import sys
 from pathlib import Path
 
 from tomopy_ganrec.benchmark.methods import methods
-from tomopy_ganrec.benchmark.report.tables import case_parts, escape, markup_table, method_order, read_csv, summarize
+from tomopy_ganrec.benchmark.report.case_names import case_parts, method_order
+from tomopy_ganrec.benchmark.report.csv_file import read_csv
+from tomopy_ganrec.benchmark.report.markup import escape, markup_table
+from tomopy_ganrec.benchmark.report.summaries import summarize
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
 NOISE = ("noise-free", "1e5 photons", "1e4 photons")
 WHEN = ("gridrec-padded", "mlem", "astra-sirt", "tv", "ganrec")
 PARTS = (
-    "tv", "tv-oracle", "ganrec-start", "ganrec-no-network", "ganrec-no-discriminator", "ganrec", "ganrec-best-unlearned", "ganrec-best"
-)  # fmt: skip
+    "tv",
+    "tv-oracle",
+    "ganrec-start",
+    "ganrec-no-network",
+    "ganrec-no-discriminator",
+    "ganrec",
+    "ganrec-best-unlearned",
+    "ganrec-best",
+)
 
 
 def _short(value: float, digits: int) -> str:
     return f"{value:.{digits}f}".removeprefix("0") if value < 1 else f"{value:.{digits - 1}f}"
 
 
+def _mean(summary: dict | None) -> str:
+    """MSSIM ± standard deviation over slices; '' for None."""
+    if summary is None:
+        return ""
+    deviation = summary["mssim_std"]
+    return _short(summary["mssim"], 4) + ("" if deviation is None else f" ± {_short(deviation, 4)}")
+
+
 def angles() -> str:
-    """MSSIM of each method against the wedge: mean ± standard deviation over slices."""
-    rows = [
-        row for row in read_csv(RESULTS / "shale_256_pixel.csv") if row["method"] != "mlem"
-    ]  # the same as ASTRA's, for times only
+    """MSSIM of each method against the angular range: mean ± standard deviation over slices."""
+    rows = read_csv(RESULTS / "shale_256_pixel.csv")
+    rows = [row for row in rows if row["method"] != "mlem"]  # the same as ASTRA's, for times only
     summaries = summarize(rows)
-    wedges = sorted({s["wedge"] for s in summaries}, key=int, reverse=True)
+    ranges = sorted({s["angular_range"] for s in summaries}, key=int, reverse=True)
     body = []
     for method in method_order(rows, methods()):
-        of = {s["wedge"]: s for s in summaries if s["method"] == method}
-        cells = []
-        for wedge in wedges:
-            s = of.get(wedge)
-            if s is None:
-                cells.append("")
-            else:
-                cells.append(
-                    _short(s["mssim"], 4) + (f" ± {_short(s['mssim_std'], 4)}" if s["mssim_std"] is not None else "")
-                )
-        body.append([escape(next(iter(of.values()))["label"], "rst"), *cells])
+        of_method = {s["angular_range"]: s for s in summaries if s["method"] == method}
+        label = next(iter(of_method.values()))["label"]
+        body.append([escape(label, "rst"), *(_mean(of_method.get(degrees)) for degrees in ranges)])
     slices = max(s["slices"] for s in summaries)
-    return (
-        markup_table(["method", *(f"{w}°" for w in wedges)], body, "rst")
-        + f"\n{slices} slices; ``preset='paper'`` on one.\n"
-    )
+    table = markup_table(["method", *(f"{degrees}°" for degrees in ranges)], body, "rst")
+    return f"{table}\n{slices} slices; ``preset='paper'`` on one.\n"
 
 
-def _objects(rows, columns, bold=True) -> tuple[str, float]:
-    """MSSIM of each method over object and wedge, for three kinds of noise in one cell, the best of each bold; and the largest standard deviation
-    over objects of TV and GANrec."""
+def _cell(summaries: dict, case: tuple, method: str, best: dict) -> str:
+    """MSSIM for the three kinds of noise, the best of each bold; '' where the method has none."""
+    texts = []
+    for noise in NOISE:
+        s = summaries.get((*case, noise, method))
+        if s is None:
+            texts.append("–")
+            continue
+        text = _short(s["mssim"], 3)
+        texts.append(f"**{text}**" if round(s["mssim"], 3) == best.get(noise) else text)
+    return " / ".join(texts) if set(texts) != {"–"} else ""
+
+
+def _objects(rows, columns, bold=True) -> str:
+    """MSSIM of each method by object and angular range, for three kinds of noise in one cell."""
     summaries = summarize(rows)
     labels = {s["method"]: s["label"] for s in summaries}
     columns = [name for name in columns if name in labels]
-    found, rank = {}, {}
     objects = list(dict.fromkeys(s["object"] for s in summaries))
+    of_case, rank = {}, {}
     for s in summaries:
         parts = case_parts(s)
-        found[parts["object"], parts["wedge"], parts["noise"], s["method"]] = s
-        rank[parts["object"], parts["wedge"]] = (objects.index(s["object"]), "/" in s["wedge"], -s["degrees"])
-    body, largest = [], 0.0
-    for key in sorted(rank, key=rank.get):
-        cells = []
-        best = {
-            n: max((round(found[(*key, n, m)]["mssim"], 3) for m in columns if (*key, n, m) in found), default=None)
-            for n in NOISE
-        }
-        for method in columns:
-            texts = []
-            for noise in NOISE:
-                s = found.get((*key, noise, method))
-                if s is None:
-                    texts.append("–")
-                    continue
-                if method in ("tv", "ganrec"):
-                    largest = max(largest, s["mssim_std"] or 0.0)
-                text = _short(s["mssim"], 3)
-                texts.append(f"**{text}**" if bold and round(s["mssim"], 3) == best[noise] else text)
-            cells.append(" / ".join(texts) if set(texts) != {"–"} else "")
-        body.append([*key, *cells])
-    return markup_table(["object", "wedge", *(escape(labels[m], "rst") for m in columns)], body, "rst"), largest
+        case = parts["object"], parts["angular range"]
+        of_case[(*case, parts["noise"], s["method"])] = s
+        rank[case] = objects.index(s["object"]), "/" in s["angular_range"], -s["degrees"]
+    body = []
+    for case in sorted(rank, key=rank.get):
+        best = {}
+        for noise in NOISE if bold else ():
+            scores = [of_case[(*case, noise, m)]["mssim"] for m in columns if (*case, noise, m) in of_case]
+            best[noise] = max((round(score, 3) for score in scores), default=None)
+        body.append([*case, *(_cell(of_case, case, method, best) for method in columns)])
+    header = ["object", "angular range", *(escape(labels[method], "rst") for method in columns)]
+    return markup_table(header, body, "rst")
 
 
 def when() -> str:
     """Methods that a user has, mean over objects."""
-    table, largest = _objects(read_csv(RESULTS / "objects_128_subpixel.csv"), WHEN)
-    return table + f"\nStandard deviation over the objects: at most {_short(largest, 3)} for TV and GANrec.\n"
+    rows = read_csv(RESULTS / "objects_128_subpixel.csv")
+    largest = max(s["mssim_std"] or 0.0 for s in summarize(rows) if s["method"] in ("tv", "ganrec"))
+    deviation = f"Standard deviation over the objects: at most {_short(largest, 3)} for TV and GANrec.\n"
+    return f"{_objects(rows, WHEN)}\n{deviation}"
 
 
 def ablation() -> str:
     """GANrec part by part, on one object of each kind."""
     rows = [row for row in read_csv(RESULTS / "objects_128_subpixel.csv") if row["object_seed"] == 1000]
-    return _objects(rows, PARTS, bold=False)[0]
+    return _objects(rows, PARTS, bold=False)
 
 
 DOCUMENTS = {"README.rst": {"angles": angles, "when": when}, "docs/quality.rst": {"ablation": ablation}}
@@ -107,11 +118,9 @@ DOCUMENTS = {"README.rst": {"angles": angles, "when": when}, "docs/quality.rst":
 def drawn(text: str, tables: dict) -> str:
     """A document with its tables drawn anew."""
     for name, table in tables.items():
-        text, count = re.subn(
-            rf"(?ms)^\.\. begin {name}\n.*?^\.\. end {name}\n",
-            lambda m, t=table, n=name: f".. begin {n}\n\n{t()}\n.. end {n}\n",
-            text,
-        )
+        pattern = rf"(?ms)^\.\. begin {name}\n.*?^\.\. end {name}\n"
+        new = f".. begin {name}\n\n{table()}\n.. end {name}\n"
+        text, count = re.subn(pattern, lambda _, new=new: new, text)
         if count != 1:
             raise SystemExit(
                 f"the lines '.. begin {name}' and '.. end {name}' are needed once; they were found {count} times"
@@ -120,6 +129,7 @@ def drawn(text: str, tables: dict) -> str:
 
 
 def main():
+    """Rewrite or check the documents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()

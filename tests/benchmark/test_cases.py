@@ -1,43 +1,48 @@
-"""Cases by name: angles, noise and objects."""
+"""Cases of a benchmark with phantoms: angular ranges, noise and phantoms by name."""
 
 import numpy as np
 import pytest
 
 pytest.importorskip("astra")
 from tomopy_ganrec import phantoms
-from tomopy_ganrec.benchmark.cases import PAPER_WEDGES, Case, Wedge, cases
+from tomopy_ganrec.benchmark.cases import PAPER_RANGES, AngularRange, Case, cases
 
 
 @pytest.mark.parametrize("degrees", [180, 120, 60])
 def test_one_projection_a_degree(degrees):
-    np.testing.assert_allclose(np.rad2deg(Wedge(str(degrees)).theta), np.arange(degrees), atol=1e-12)
+    np.testing.assert_allclose(np.rad2deg(AngularRange(str(degrees)).theta), np.arange(degrees), atol=1e-12)
 
 
-def test_the_in_situ_wedge():
-    theta = np.rad2deg(Wedge("51/70").theta)
+def test_the_in_situ_range():
+    theta = np.rad2deg(AngularRange("51/70").theta)
     assert len(theta) == 51 and theta[0] == -35 and theta[-1] == 35
     np.testing.assert_allclose(np.diff(theta), 1.4, atol=1e-12)
-    assert Wedge("51/70").degrees == 70
+    assert AngularRange("51/70").degrees == 70
 
 
-def test_the_papers_wedges():
-    assert [Wedge(name).degrees for name in PAPER_WEDGES] == [180, 170, 160, 150, 140, 130, 120]
+def test_the_papers_ranges():
+    assert [AngularRange(name).degrees for name in PAPER_RANGES] == [180, 170, 160, 150, 140, 130, 120]
 
 
 @pytest.mark.parametrize("name", ["", "x", "0", "1", "181", "-120", "120.5", "1/70", "51/", "51/181", "51/70/2"])
-def test_wedges_that_are_not(name):
+def test_ranges_that_are_not(name):
     with pytest.raises(ValueError, match=r"not known; give degrees .*180, 170.*51/70"):
-        Wedge(name)
+        AngularRange(name)
 
 
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        (dict(object="shael"), r"did you mean 'shale'.*shale, foam, zeolite, textured"), (dict(object="x"), "choose from shale"),
-        (dict(wedge="200"), "not known"), (dict(protocol="voxel"), "'pixel' or 'subpixel'"), (dict(size=8), "at least 16"),
-        (dict(photons=0), "above 0"), (dict(photons=float("inf")), "at most 1e15"), (dict(oversample=0), "at least 1"),
+        (dict(phantom="shael"), r"did you mean 'shale'.*shale, foam, zeolite, textured"),
+        (dict(phantom="x"), "choose from shale"),
+        (dict(angular_range="200"), "not known"),
+        (dict(protocol="voxel"), "'pixel' or 'subpixel'"),
+        (dict(size=8), "at least 16"),
+        (dict(photons=0), "above 0"),
+        (dict(photons=float("inf")), "at most 1e15"),
+        (dict(oversample=0), "at least 1"),
     ],
-)  # fmt: skip
+)
 def test_bad_cases_say_what_is_known(wrong, message):
     with pytest.raises(ValueError, match=message):
         Case(**wrong)
@@ -48,8 +53,8 @@ def test_names(photons, name):
     assert Case("foam", 64, "51/70", photons).name == f"foam-64-subpixel-51over70-{name}"
 
 
-def test_a_wedge_has_one_name():
-    assert Case(wedge="0120") == Case(wedge="120") and Wedge("051/70").name == "51/70"
+def test_an_angular_range_has_one_name():
+    assert Case(angular_range="0120") == Case(angular_range="120") and AngularRange("051/70").name == "51/70"
     assert len(cases(["shale"], 64, ["120", "0120"], [1e5, 100000.0])) == 1
 
 
@@ -77,7 +82,7 @@ def test_truth_and_sinogram(protocol, oversample):
 def test_128_slices_of_256_are_neighbours():
     k = 5
     np.testing.assert_array_equal(
-        Case(size=256, protocol="pixel", wedge="2").slice(k, 128)[0], phantoms.shale(256, k + 1)[k]
+        Case(size=256, protocol="pixel", angular_range="2").slice(k, 128)[0], phantoms.shale(256, k + 1)[k]
     )
 
 

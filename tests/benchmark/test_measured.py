@@ -1,4 +1,4 @@
-"""A scan without a truth: what is used, what is held out, what it is compared with."""
+"""Measured scans in a benchmark: projections used and held out, and the full range for comparison."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tomopy_ganrec.benchmark.measured import measured
 from tomopy_ganrec.benchmark.methods import chosen
 from tomopy_ganrec.benchmark.runner import pending, run
 from tomopy_ganrec.benchmark.store import Results
-from tomopy_ganrec.benchmark.tasks import cells
+from tomopy_ganrec.benchmark.tasks import runs_of
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
 
@@ -32,11 +32,14 @@ def scan(tmp_path_factory):
     return write(tmp_path_factory.mktemp("scan") / "rock.h5", np.arange(0, 180, 4.0))
 
 
-def test_a_wedge_of_a_full_scan(scan):
+def test_a_part_of_a_full_scan(scan):
     tasks = measured(scan, "0:120", CENTER, slices=(1, 3), reader="h5py")
     assert [(t.columns["case"], t.columns["slice"]) for t in tasks] == [
-        ("rock-32-full", 1), ("rock-32-0to120", 1), ("rock-32-full", 2), ("rock-32-0to120", 2)
-    ]  # fmt: skip
+        ("rock-32-full", 1),
+        ("rock-32-0to120", 1),
+        ("rock-32-full", 2),
+        ("rock-32-0to120", 2),
+    ]
     full, part = (task.load() for task in tasks[:2])
     assert full.projector.range_shape == (45, 32) and part.projector.range_shape == (30, 32) and full.held_out is None
     np.testing.assert_allclose(np.rad2deg(part.held_out[0].theta), np.arange(120, 180, 4.0))
@@ -63,7 +66,7 @@ def test_a_whole_scan_holds_every_tenth_projection_out(scan):
     np.testing.assert_allclose(np.rad2deg(m.held_out[0].theta), [20, 60, 100, 140])
 
 
-def test_a_scan_of_a_wedge_has_no_full_range(tmp_path):
+def test_a_scan_with_a_missing_wedge_has_no_full_range(tmp_path):
     tasks = measured(
         write(tmp_path / "wedge.h5", np.arange(0, 130, 5.0)), "0:100", CENTER, slices=(0, 1), reader="h5py"
     )
@@ -87,9 +90,9 @@ def test_half_a_turn_on_is_the_same_projection(tmp_path):
 
 def test_another_axis_is_other_data(scan, tmp_path):
     results = Results(tmp_path)
-    run(results, cells(measured(scan, None, CENTER, slices=(0, 1), reader="h5py"), chosen(["fbp"])), progress=False)
+    run(results, runs_of(measured(scan, None, CENTER, slices=(0, 1), reader="h5py"), chosen(["fbp"])), progress=False)
     with pytest.raises(ValueError, match="axis at 17.5 columns.*axis at 16 columns"):
-        pending(results, cells(measured(scan, None, 16, slices=(0, 1), reader="h5py"), chosen(["fbp"])))
+        pending(results, runs_of(measured(scan, None, 16, slices=(0, 1), reader="h5py"), chosen(["fbp"])))
 
 
 def test_angles_that_cannot_be_degrees(tmp_path):
@@ -100,16 +103,16 @@ def test_angles_that_cannot_be_degrees(tmp_path):
         measured((projections, theta))
 
 
-def test_methods_are_judged(scan, tmp_path):
+def test_methods_are_compared(scan, tmp_path):
     results = Results(tmp_path)
     tasks = measured(scan, "0:120", CENTER, slices=(0, 2), reader="h5py")
-    assert run(results, cells(tasks, chosen(["fbp", "tv", "tv-oracle"])), progress=False) == 0
+    assert run(results, runs_of(tasks, chosen(["fbp", "tv", "tv-oracle"])), progress=False) == 0
     assert len(results.rows()) == 8 and all(
-        row["distance"] for row in results.rows() if row["wedge"] != "full"
+        row["distance"] for row in results.rows() if row["angular_range"] != "full"
     )  # of every slice
-    rows = {(row["wedge"], row["method"]): row for row in results.rows() if row["slice"] == 0}
+    rows = {(row["angular_range"], row["method"]): row for row in results.rows() if row["slice"] == 0}
     assert set(rows) == {
-        (wedge, name) for wedge in ("full", "0:120") for name in ("fbp", "tv")
+        (angular_range, name) for angular_range in ("full", "0:120") for name in ("fbp", "tv")
     }  # no oracle without a truth
     tv, fbp = rows["0:120", "tv"], rows["0:120", "fbp"]
     assert tv["residual_heldout"] < 0.5 * fbp["residual_heldout"] and tv["distance"] < 0.5 * fbp["distance"]

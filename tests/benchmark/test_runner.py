@@ -1,4 +1,4 @@
-"""Cells one after the other: what runs, what fails, what is kept."""
+"""Reconstructions of a benchmark one after the other: which run, which fail, which are kept."""
 
 from types import SimpleNamespace
 
@@ -8,12 +8,13 @@ import torch
 
 pytest.importorskip("astra")
 from tomopy_ganrec import ParallelBeamProjector, metrics
-from tomopy_ganrec.benchmark import runner as harness
+from tomopy_ganrec.benchmark import runner
 from tomopy_ganrec.benchmark.cases import Case
 from tomopy_ganrec.benchmark.methods import Method, chosen
+from tomopy_ganrec.benchmark.rows import COLUMNS
 from tomopy_ganrec.benchmark.runner import estimate, pending, run
-from tomopy_ganrec.benchmark.store import COLUMNS, Results
-from tomopy_ganrec.benchmark.tasks import Measurement, Task, cells, simulated
+from tomopy_ganrec.benchmark.store import Results
+from tomopy_ganrec.benchmark.tasks import SliceCase, SliceData, runs_of, simulated
 
 CASE = Case("shale", 32, "60")
 CALLS = []
@@ -34,7 +35,7 @@ def forget():
 
 def test_a_row_has_what_was_measured(tmp_path):
     results = Results(tmp_path)
-    assert run(results, cells(simulated([CASE], 2), [method()]), progress=False) == 0
+    assert run(results, runs_of(simulated([CASE], 2), [method()]), progress=False) == 0
     rows = results.rows()
     assert [set(row) for row in rows] == [set(COLUMNS)] * 2
     for k, row in enumerate(rows):
@@ -70,7 +71,7 @@ def test_a_row_has_what_was_measured(tmp_path):
             assert row["image"] == row["reference"] == ""
 
 
-def test_which_cells_make_sense():
+def test_which_runs_make_sense():
     noisy = Case("shale", 32, "60", 1e4)
     several = [
         method("plain"),
@@ -78,13 +79,14 @@ def test_which_cells_make_sense():
         method("stop", oracle=True, noisy_only=True),
         method("gone", unavailable="not here"),
     ]
-    found = [(c.task.columns["case"], c.method.name, c.seed) for c in cells(simulated([CASE, noisy]), several, (0, 7))]
-    clean_cells = [(CASE.name, "plain", None), (CASE.name, "random", 0), (CASE.name, "random", 7)]
-    assert found == clean_cells + [(noisy.name, *c[1:]) for c in clean_cells] + [(noisy.name, "stop", None)]
+    runs = runs_of(simulated([CASE, noisy]), several, (0, 7))
+    found = [(run.slice_case.columns["case"], run.method.name, run.seed) for run in runs]
+    clean_runs = [(CASE.name, "plain", None), (CASE.name, "random", 0), (CASE.name, "random", 7)]
+    assert found == clean_runs + [(noisy.name, *run[1:]) for run in clean_runs] + [(noisy.name, "stop", None)]
 
 
 def test_seeds_reach_the_method(tmp_path):
-    run(Results(tmp_path), cells(simulated([CASE]), [method(seeded=True)], (3, 5)), progress=False)
+    run(Results(tmp_path), runs_of(simulated([CASE]), [method(seeded=True)], (3, 5)), progress=False)
     assert CALLS == [("flat", 3), ("flat", 5)]
 
 
@@ -95,13 +97,15 @@ def raising(problem):
 @pytest.mark.parametrize(
     "give, message",
     [
-        (raising, "ValueError: λ <too> large"), (lambda problem: np.full((32, 32), np.nan), "1024 values that are not finite"),
-        (lambda problem: np.zeros((3, 3)), "shape"), (lambda problem: None, ""),
+        (raising, "ValueError: λ <too> large"),
+        (lambda problem: np.full((32, 32), np.nan), "1024 values that are not finite"),
+        (lambda problem: np.zeros((3, 3)), "shape"),
+        (lambda problem: None, ""),
     ],
-)  # fmt: skip
+)
 def test_a_method_that_fails_is_reported_and_the_others_go_on(tmp_path, give, message):
     results = Results(tmp_path)
-    assert run(results, cells(simulated([CASE], 2), [method("bad", give), method("good")]), progress=False) == 2
+    assert run(results, runs_of(simulated([CASE], 2), [method("bad", give), method("good")]), progress=False) == 2
     rows = {(row["method"], row["slice"]): row for row in results.rows()}
     assert {rows["good", k]["status"] for k in (0, 1)} == {"ok"}
     assert (
@@ -109,19 +113,19 @@ def test_a_method_that_fails_is_reported_and_the_others_go_on(tmp_path, give, me
     )
     # Tried again when the run is repeated; what is finished is not.
     CALLS.clear()
-    todo = pending(results, cells(simulated([CASE], 2), [method("bad"), method("good")]))
+    todo = pending(results, runs_of(simulated([CASE], 2), [method("bad"), method("good")]))
     assert run(results, todo, progress=False) == 0
     assert CALLS == [("bad", 0), ("bad", 0)] and {row["status"] for row in results.rows()} == {"ok"}
 
 
-def test_a_task_that_cannot_be_loaded_fails_alone(tmp_path):
+def test_a_slice_that_cannot_be_loaded_fails_alone(tmp_path):
     def load():
         raise MemoryError("no room")
 
     good = simulated([CASE])
-    broken = Task(good[0].columns | {"slice": 5}, load)
+    broken = SliceCase(good[0].columns | {"slice": 5}, load)
     results = Results(tmp_path)
-    assert run(results, cells([broken, *good], [method("a"), method("b")]), progress=False) == 2
+    assert run(results, runs_of([broken, *good], [method("a"), method("b")]), progress=False) == 2
     assert [row["error"] for row in results.rows() if row["slice"] == 5] == ["MemoryError: no room"] * 2
 
 
@@ -132,7 +136,7 @@ def test_warnings_of_a_method_do_not_stop_it(tmp_path):
         warnings.warn("careful", RuntimeWarning, stacklevel=1)
         return np.zeros((32, 32))
 
-    assert run(Results(tmp_path), cells(simulated([CASE]), [method(give=warn)]), progress=False) == 0
+    assert run(Results(tmp_path), runs_of(simulated([CASE]), [method(give=warn)]), progress=False) == 0
 
 
 def test_an_interrupted_run_keeps_what_is_finished(tmp_path):
@@ -143,10 +147,10 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path):
 
     results, several = Results(tmp_path), [method(name, interrupted) for name in "abcd"]
     with pytest.raises(KeyboardInterrupt):
-        run(results, cells(simulated([CASE]), several), progress=False)
+        run(results, runs_of(simulated([CASE]), several), progress=False)
     assert [row["method"] for row in results.rows()] == ["a", "b"]
     CALLS.clear()
-    run(results, pending(results, cells(simulated([CASE]), [method(name) for name in "abcd"])), progress=False)
+    run(results, pending(results, runs_of(simulated([CASE]), [method(name) for name in "abcd"])), progress=False)
     assert [name for name, _ in CALLS] == ["c", "d"]
 
 
@@ -154,7 +158,7 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path):
     "images, kept", [("first", [True, False, False, False]), ("all", [True] * 4), ("none", [False] * 4)]
 )
 def test_which_images_are_kept(images, kept):
-    assert [task.keep_images for task in simulated([CASE], 2, (0, 1), images)] == kept
+    assert [slice_case.keep_images for slice_case in simulated([CASE], 2, (0, 1), images)] == kept
 
 
 def test_the_estimate_grows_with_the_work(monkeypatch):
@@ -165,9 +169,11 @@ def test_the_estimate_grows_with_the_work(monkeypatch):
         clock[0] += 1e-6 * iterations * sinogram.numel() * projector.domain_shape[0]
         return sinogram
 
-    monkeypatch.setattr(harness, "mlem", mlem)
-    monkeypatch.setattr(harness, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    small, large = (cells(simulated([Case("shale", size, "60")]), chosen(["fbp", "tv", "ganrec"])) for size in (32, 64))
+    monkeypatch.setattr(runner, "mlem", mlem)
+    monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    small, large = (
+        runs_of(simulated([Case("shale", size, "60")]), chosen(["fbp", "tv", "ganrec"])) for size in (32, 64)
+    )
     assert estimate([]) == 0
     assert estimate(small) > 0 and estimate(large) == pytest.approx(
         4 * estimate(small)
@@ -179,16 +185,16 @@ def test_distance_to_the_full_range(tmp_path):
     base = simulated([CASE])[0]
     levels = iter([2.0, 1.0])
 
-    def task(case, full):
+    def slice_case(case, full):
         def load():
             m = base.load()
-            return Measurement(m.projector, m.sinogram, None, (m.projector, 2 * m.sinogram))
+            return SliceData(m.projector, m.sinogram, None, (m.projector, 2 * m.sinogram))
 
-        return Task(base.columns | dict(case=case, protocol="measured"), load, True, full)
+        return SliceCase(base.columns | dict(case=case, protocol="measured"), load, True, full)
 
     results = Results(tmp_path)
     flat = method(give=lambda problem: np.full((32, 32), next(levels)))
-    run(results, cells([task("full", ""), task("part", "full")], [flat]), progress=False)
+    run(results, runs_of([slice_case("full", ""), slice_case("part", "full")], [flat]), progress=False)
     full, part = results.rows()
     assert part["distance"] == 0.5 and full["distance"] is None and part["mssim"] is None
     assert part["reference"] == full["image"]

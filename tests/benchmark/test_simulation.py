@@ -32,7 +32,8 @@ def test_shapes_and_mass(protocol, oversample):
     objects = object_of(oversample, slices=2)
     sinograms = simulate(objects, THETA, protocol, oversample)
     assert sinograms.shape == (2, len(THETA), SIZE) and sinograms.dtype == np.float32
-    # Strip integrals lose nothing: every projection adds up to the object, in units of the detector's columns. Float32 leaves 1e-6.
+    # Strip integrals lose nothing: every projection adds up to the object, in units of the detector's columns.
+    # Float32 leaves 1e-6.
     np.testing.assert_allclose(
         sinograms.sum(2), np.tile(objects.sum((1, 2))[:, None] / oversample**2, len(THETA)), rtol=1e-3
     )
@@ -44,7 +45,8 @@ def test_the_projector_sees_the_same_object(protocol, oversample):
     sinogram = simulate(objects, THETA, protocol, oversample)
     projector = ParallelBeamProjector(SIZE, THETA, SIZE, backend="matrix")
     ours = projector.forward_project(torch.from_numpy(area_mean(objects, oversample))).numpy()
-    # Strips against lines, and (finer) structure within a pixel: 1 to 2 %. Another orientation or half a column would be 5 % and more.
+    # Strips against lines, and (finer) structure within a pixel: 1 to 2 %.
+    # Another orientation or half a column would be 5 % and more.
     assert np.linalg.norm(sinogram - ours) <= 0.03 * np.linalg.norm(ours)
 
 
@@ -62,7 +64,8 @@ def test_disk_against_its_chords():
 def test_pixel_is_the_slice_itself():
     objects = object_of(1)
     difference = simulate(objects, THETA, "pixel") - simulate(objects, THETA, "subpixel")
-    # Repeated pixels are the same piecewise constant object, and two half-bins are one bin: only ASTRA's float32 weights differ.
+    # Repeated pixels are the same piecewise constant object, and two half-bins are one bin:
+    # only ASTRA's float32 weights differ.
     assert np.abs(difference).max() <= 1e-4 * SIZE
 
 
@@ -131,7 +134,8 @@ def test_simulate_adds_the_same_noise():
 
 
 def test_units_of_the_object_cancel():
-    # The scale is set by the largest line integral: the same counts. Float32 data may round one count in many the other way.
+    # The scale is set by the largest line integral: the same counts.
+    # Float32 data may round one count in many the other way.
     np.testing.assert_allclose(add_noise(steps(0.125), 1e4) * 8, add_noise(steps(), 1e4), rtol=1e-5)
 
 

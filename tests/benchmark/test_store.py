@@ -1,4 +1,4 @@
-"""A folder of finished cells: what is complete stays, what is not is done again."""
+"""A folder of finished reconstructions: what is complete stays, what is not is done again."""
 
 import json
 import math
@@ -8,14 +8,29 @@ import numpy as np
 import pytest
 
 pytest.importorskip("astra")
-from tomopy_ganrec.benchmark.store import COLUMNS, Results
+from tomopy_ganrec.benchmark.rows import COLUMNS, COLUMNS_OF_0_1
+from tomopy_ganrec.benchmark.store import ABANDONED, Results
 
 
 def row(method="tv", seed=None, **more):
     known = dict(
-        case="shale-32-pixel-120-clean", object="shale", slice=0, object_seed=0, setup="one", method=method, seed=seed, parameters="λ", status="ok",
-        protocol="pixel", size=32, wedge="120", degrees=119.0, projections=120, oracle=False, mssim=0.5,
-    )  # fmt: skip
+        case="shale-32-pixel-120-clean",
+        object="shale",
+        slice=0,
+        object_seed=0,
+        setup="one",
+        method=method,
+        seed=seed,
+        parameters="λ",
+        status="ok",
+        protocol="pixel",
+        size=32,
+        angular_range="120",
+        degrees=119.0,
+        projections=120,
+        oracle=False,
+        mssim=0.5,
+    )
     texts = dict.fromkeys(("error", "image", "reference"), "")
     return dict.fromkeys(COLUMNS) | texts | known | more
 
@@ -40,7 +55,7 @@ def test_an_image_comes_back(tmp_path):
     [dict(method="fbp"), dict(seed=1), dict(slice=1), dict(object_seed=1), dict(case="shale-32-pixel-90-clean")],
     ids=str,
 )
-def test_another_cell_is_not_finished(tmp_path, change):
+def test_another_reconstruction_is_not_finished(tmp_path, change):
     results = Results(tmp_path)
     results.save(row())
     assert results.finished(row(**change)) is None
@@ -110,17 +125,32 @@ def test_the_same_slice_from_other_data_is_refused(tmp_path, change, refused):
         results.check_setup([row(**change)])
 
 
-def test_drafts_of_a_killed_run_are_swept_and_those_of_a_living_one_are_not(tmp_path):
+@pytest.mark.parametrize("suffix", ["part", "1234.draft"], ids=["part", "of 0.1.0"])
+def test_unfinished_files_of_a_killed_run_are_removed_and_those_of_a_living_one_are_not(tmp_path, suffix):
     results = Results(tmp_path)
     results.save(row())
-    dead, living = (
-        tmp_path / "cells" / f".tv.json.{process}.draft" for process in (2**22 + 1, os.getpid())
-    )  # above the largest process number
-    dead.touch()
-    (tmp_path / ".notes.draft").touch()  # not ours
-    living.touch()
+    dead, living = (tmp_path / "cells" / f".tv.json.{token}.{suffix}" for token in ("0123abcd", "89ef0123"))
+    notes = tmp_path / f".notes.{suffix}"  # not ours: it has no eight hexadecimal digits
+    for path in (dead, living, notes):
+        path.touch()
+    for path in (dead, notes):
+        os.utime(path, (0, path.stat().st_mtime - 2 * ABANDONED))
     assert len(Results(tmp_path).rows()) == 1
-    assert not dead.exists() and living.exists()
+    assert not dead.exists() and living.exists() and notes.exists()
+
+
+def test_a_row_of_0_1_is_read(tmp_path):
+    """The angular range was in the column ``wedge``, and parameters were described in other words."""
+    results = Results(tmp_path)
+    now = row(parameters="120 iterations of TV for area-mean pixels; 8 rounds")
+    results.save(now)
+    path = next((tmp_path / "cells").rglob("tv.json"))
+    before = dict(zip(COLUMNS_OF_0_1, json.loads(path.read_text()).values(), strict=True))
+    path.write_text(json.dumps(before | {"parameters": "120 iterations of TV for pixels as means; 8 rounds"}))
+    assert results.rows() == [now] and results.finished(now) == now
+    results.check_setup([now])
+    results.save(results.rows()[0])
+    assert json.loads(path.read_text()) == now  # written anew it has the column of today
 
 
 def test_an_interrupted_write_leaves_the_old_row(tmp_path, monkeypatch):
@@ -130,7 +160,7 @@ def test_an_interrupted_write_leaves_the_old_row(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         results.save(row(mssim=0.75))
     assert results.finished(row())["mssim"] == 0.25
-    assert not list(tmp_path.rglob("*.draft"))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_folders_that_cannot_hold_results(tmp_path):
@@ -161,16 +191,35 @@ def test_rows_are_plain_json(tmp_path):
 
 
 WRONG = {
-    "texts": (("case", "object", "protocol", "wedge", "setup", "method", "label", "parameters", "error", "device", "versions", "image", "reference"),
-              (math.nan, 5, ["a"], {}, True, "\ud800")),
+    "texts": (
+        (
+            "case",
+            "object",
+            "protocol",
+            "angular_range",
+            "setup",
+            "method",
+            "label",
+            "parameters",
+            "error",
+            "device",
+            "versions",
+            "image",
+            "reference",
+        ),
+        (math.nan, 5, ["a"], {}, True, "\ud800"),
+    ),
     "counts": (("size", "projections", "slice", "object_seed", "seed"), ("5", 1.5, -1, True, [], math.nan, 10**400)),
-    "measures": (("mssim", "mssim_7x7", "rmse", "residual", "residual_heldout", "distance", "seconds"), ("0.5", True, [0.5], {}, 10**400, 1e300)),
+    "measures": (
+        ("mssim", "mssim_7x7", "rmse", "residual", "residual_heldout", "distance", "seconds"),
+        ("0.5", True, [0.5], {}, 10**400, 1e300),
+    ),
     "degrees": (("degrees",), (None, "9", math.nan, math.inf, 10**400)),
     "photons": (("photons",), (0, -1, math.nan, math.inf, 10**400, "1e5")),
     "switches": (("oracle",), (0, "True", [], 1.0)),
     "status": (("status",), (None, "fine", 1, [])),
-    "never empty": (("case", "object", "protocol", "size", "wedge", "degrees", "slice", "method"), (None,)),
-}  # fmt: skip
+    "never empty": (("case", "object", "protocol", "size", "angular_range", "degrees", "slice", "method"), (None,)),
+}
 
 
 @pytest.mark.parametrize("names, values", WRONG.values(), ids=WRONG)
@@ -234,14 +283,13 @@ def test_images_of_different_sizes_are_not_compared(tmp_path):
     assert results.rows()[0]["image"] and results.rows()[0]["reference"] == ""
 
 
-def test_a_link_at_the_name_of_a_draft_is_not_followed(tmp_path, monkeypatch):
+def test_a_link_at_the_name_of_an_unfinished_file_is_not_followed(tmp_path, monkeypatch):
     results, victim = Results(tmp_path / "out"), tmp_path / "victim"
     victim.write_text("mine")
     results.save(row())
     folder = next((tmp_path / "out" / "cells").rglob("tv.json")).parent
     monkeypatch.setattr("secrets.token_hex", lambda count: "00")
-    for name in (f".fbp.json.{os.getpid()}.draft", f".fbp.json.00.{os.getpid()}.draft"):
-        (folder / name).symlink_to(victim)
+    (folder / ".fbp.json.00.part").symlink_to(victim)
     with pytest.raises(FileExistsError):
         results.save(row(method="fbp"))
     assert victim.read_text() == "mine"

@@ -1,4 +1,4 @@
-"""Whether the result explains its data: sound scans pass, what goes wrong elsewhere is said once."""
+"""Comparison of a result with its data: sound scans are explained, faults are reported in one warning."""
 
 import functools
 import warnings
@@ -22,27 +22,26 @@ FAST = dict(trust_theta=True, quality="fast", sinogram_order=True, return_info=T
 def scan(name="shale", size=N, wedge=120, photons=None, seed=0):
     """(1, angles, size) line integrals of a phantom drawn four times finer than the detector, and the angles."""
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     case = Case(name, size, str(wedge), photons)
-    return case.slice(0, 1, seed)[1][None], Wedge(str(wedge)).theta
+    return case.slice(0, 1, seed)[1][None], AngularRange(str(wedge)).theta
 
 
-def told(*args, **kwargs):
+def record_and_warnings(*args, **kwargs):
     """The record of the worst slice, and the warnings of a reconstruction."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _, info = recon(*args, **{**FAST, **kwargs})
-    return max(info.slices, key=lambda record: record.get("misfit") or 0), [
-        str(w.message) for w in caught if w.category is UserWarning
-    ]
+    worst = max(info.slices, key=lambda record: record.get("misfit") or 0)
+    return worst, [str(w.message) for w in caught if w.category is UserWarning]
 
 
 @pytest.mark.parametrize("photons", (None, 1e4))
 @pytest.mark.parametrize("wedge", (150, "51/70"))
 @pytest.mark.parametrize("name", ("shale", "foam", "zeolite", "textured"))
 def test_sound_scans_are_explained(name, wedge, photons):
-    record, messages = told(*scan(name, N, wedge, photons))
+    record, messages = record_and_warnings(*scan(name, N, wedge, photons))
     assert record["explained"] is True and record["misfit"] < 0.005 and not messages  # .0026 at most measured
 
 
@@ -57,7 +56,7 @@ def test_sound_scans_are_explained(name, wedge, photons):
     ),
 )
 def test_sound_scans_are_explained_with_other_options(options):
-    record, messages = told(*scan("foam", 32, 120, 1e5), **options)
+    record, messages = record_and_warnings(*scan("foam", 32, 120, 1e5), **options)
     assert record["explained"] is True and not messages
 
 
@@ -69,9 +68,8 @@ def dead_column(data, theta):
 
 def gains(data, theta):
     """Transmission that was not divided by its flat field, whose columns differ by 30 %."""
-    return data - np.log(np.random.default_rng(0).uniform(0.7, 1.3, data.shape[2])).astype(
-        np.float32
-    ) * data.max() / 2, theta
+    gain = np.random.default_rng(0).uniform(0.7, 1.3, data.shape[2])
+    return data - np.log(gain).astype(np.float32) * data.max() / 2, theta
 
 
 FAULTS = {
@@ -86,16 +84,14 @@ FAULTS = {
 
 @pytest.mark.parametrize("photons", (None, 1e4))
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-def test_what_goes_wrong_is_said_once(fault, photons):
-    record, messages = told(*fault(*scan("shale", N, 100, photons)))
+def test_faults_are_reported_once(fault, photons):
+    record, messages = record_and_warnings(*fault(*scan("shale", N, 100, photons)))
     assert record["explained"] is False and len(messages) == 1
     assert "does not explain the data of 1 of 1 slices, slice 0 the least" in messages[0]
     for cause in ("rotation axis", "angles", "flat fields", "wider than the detector", "negative data"):
         assert cause in messages[0]
-    assert (
-        f"relative residual is {record['residual']:.2g}" in messages[0]
-        and f"leave {record['noise_residual']:.2g}" in messages[0]
-    )
+    assert f"relative residual is {record['residual']:.2g}" in messages[0]
+    assert f"leave {record['noise_residual']:.2g}" in messages[0]
 
 
 def test_the_worst_slice_is_named_among_those_that_are_sound():
@@ -118,17 +114,18 @@ def test_the_worst_slice_is_named_among_those_that_are_sound():
         dict(joint_slices=2),
     ),
 )
-def test_it_is_not_checked_where_the_user_decides_how_well_it_fits(options):
+def test_nothing_is_reported_where_options_decide_how_well_the_data_are_fitted(options):
     data, theta = scan(size=32)
-    record, messages = told(data, theta, 20.0, **{"num_iter": 2, **options})
+    record, messages = record_and_warnings(data, theta, 20.0, **{"num_iter": 2, **options})
     assert record["explained"] is None and not [m for m in messages if "explain" in m]
 
 
-def test_records_without_a_verdict_are_passed_over():
+def test_records_without_a_comparison_are_passed_over():
+    # As earlier versions wrote them.
     slices = [
         {"residual": 0.1, "seconds": {}},
         {"residual": 0.2, "explained": None, "seconds": {}},
-    ]  # as earlier versions wrote them
+    ]
     warn_unexplained(slices, GanrecOptions())
     assert "explained" not in str(ReconInfo(GanrecOptions(), "cpu", slices))
 
@@ -150,15 +147,15 @@ def test_numbers_of_the_comparison(shape, factor):
 def test_noise_alone_is_no_misfit():
     noise = torch.randn(3, 90, 64, generator=torch.Generator().manual_seed(0))
     model = ParallelBeamProjector(64, np.linspace(0, 3, 90), 64, backend="matrix")
-    assert all(found["explained"] for found in compare_with_data(model, torch.zeros(3, 64, 64), noise, [1.0] * 3))
+    assert all(record["explained"] for record in compare_with_data(model, torch.zeros(3, 64, 64), noise, [1.0] * 3))
 
 
 def test_no_signal_is_explained():
-    record, messages = told(np.zeros((1, 40, 32), np.float32), np.linspace(0, 3, 40))
+    record, messages = record_and_warnings(np.zeros((1, 40, 32), np.float32), np.linspace(0, 3, 40))
     assert record["explained"] is True and record["misfit"] == 0 and not messages
 
 
-def test_the_command_line_says_so(tmp_path, capsys):
+def test_the_command_line_reports_it(tmp_path, capsys):
     h5py = pytest.importorskip("h5py")
     data, theta = scan()
     path = tmp_path / "scan.h5"
@@ -180,7 +177,7 @@ def test_the_command_line_says_so(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ("many", "0", "5x-5", "3x4x5"))
-def test_a_grid_that_is_none(text, capsys):
+def test_a_grid_that_is_not_rows_by_columns(text, capsys):
     with pytest.raises(SystemExit) as caught:
         main(["recon", "scan.h5", "--out", "a.h5", "--grid", text])
     assert caught.value.code == 2 and "give ROWSxCOLS" in capsys.readouterr().err

@@ -1,7 +1,7 @@
-"""A slice is the same to 1e-4 whatever it is reconstructed with: other slices, threads, processors. Default options throughout.
+"""A slice is the same to 1e-4 with default options in any batch, with any number of threads, on any processor.
 
-Two processors round differently; so do one thread and two, a batch of one and of eight. What rounding does is also tried by itself: data that differ
-by 1e-7, the last bit of float32, have to give the same slice.
+Two processors round differently; so do one thread and two, a batch of one and of eight. The effect of rounding is also
+tested by itself: data that differ by 1e-7, the last bit of float32, have to give the same slice.
 """
 
 import functools
@@ -17,11 +17,12 @@ from tomopy_ganrec import recon
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
 
-PROMISE = 1e-4  # ‖difference‖ / ‖slice‖
+TOLERANCE = 1e-4  # ‖difference‖ / ‖slice‖
 SIZE, SLICES = 32, 8
-KINDS, WARM, EVERY = ("square pixels", "structure", "noise"), "close neighbours", 6
+KINDS = ("square pixels", "structure", "noise")
+WARM, EVERY = "close neighbours", 6
 THETA = np.deg2rad(np.arange(0, 120, 2.0))
-# Instruction sets of torch's own kernels and of MKL's; what a processor does not have falls back to what it has.
+# Instruction sets of torch's own kernels and of MKL's; a processor without one falls back to another.
 PROCESSORS = (
     dict(ATEN_CPU_CAPABILITY="default", MKL_CBWR="COMPATIBLE"),
     dict(ATEN_CPU_CAPABILITY="avx2", MKL_CBWR="AVX2", ONEDNN_MAX_CPU_ISA="AVX2"),
@@ -31,16 +32,18 @@ PROCESSORS = (
 
 @functools.cache
 def sinograms(kind: str) -> np.ndarray:
-    """Eight slices of shale, (slices, angles, columns): of square pixels, such slices close to each other, with structure below the pixel, and with
-    noise."""
-    fine, spacing = (1, 0.4) if kind == "square pixels" else (1, 0.05) if kind == "close neighbours" else (4, 1.6)
+    """Eight slices of shale, (slices, angles, columns).
+
+    They are made of square pixels, some of them close to each other, or have structure below the pixel, or noise too.
+    """
+    fine, spacing = {"square pixels": (1, 0.4), "close neighbours": (1, 0.05)}.get(kind, (4, 1.6))
     truth = np.ascontiguousarray(shale(SIZE * fine, SLICES, 0, spacing=spacing), np.float32)
     model = ParallelBeamProjector(SIZE * fine, THETA, SIZE, pixel_size=1 / fine)
-    found = model.forward_project(torch.from_numpy(truth)).numpy()
+    exact = model.forward_project(torch.from_numpy(truth)).numpy()
     if kind != "noise":
-        return found
-    unit = 2 / found.max()
-    counts = np.random.default_rng(0).poisson(1e5 * np.exp(-unit * found))
+        return exact
+    unit = 2 / exact.max()
+    counts = np.random.default_rng(0).poisson(1e5 * np.exp(-unit * exact))
     return (-np.log(counts / 1e5) / unit).astype(np.float32)
 
 
@@ -48,14 +51,14 @@ def reconstruct(tomo, **options) -> np.ndarray:
     return recon(tomo, THETA, sinogram_order=True, device="cpu", **options)
 
 
-def farthest(found, expected) -> float:
+def largest_difference(images, expected) -> float:
     """The largest ‖difference‖ / ‖slice‖."""
-    return max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(found, expected, strict=True))
+    return max(float(np.linalg.norm(a - b) / np.linalg.norm(b)) for a, b in zip(images, expected, strict=True))
 
 
 @functools.cache
 def expected(kind: str, warm_start: int) -> np.ndarray:
-    """All eight slices in one batch, or where some begin at their neighbours' in as large ones as there are."""
+    """All eight slices in one batch, or with warm starts in batches as large as there are."""
     return reconstruct(sinograms(kind), warm_start=warm_start, batch_size=SLICES)
 
 
@@ -64,23 +67,27 @@ def expected(kind: str, warm_start: int) -> np.ndarray:
 def test_in_any_batch(kind, batch):
     few = slice(3, 3 + max(2, batch))
     assert (
-        farthest(reconstruct(sinograms(kind)[few], warm_start=0, batch_size=batch), expected(kind, 0)[few]) <= PROMISE
+        largest_difference(reconstruct(sinograms(kind)[few], warm_start=0, batch_size=batch), expected(kind, 0)[few])
+        <= TOLERANCE
     )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_in_a_volume_cut_into_other_batches(kind):
-    assert farthest(reconstruct(sinograms(kind), warm_start=0, batch_size=3), expected(kind, 0)) <= PROMISE
+    assert largest_difference(reconstruct(sinograms(kind), warm_start=0, batch_size=3), expected(kind, 0)) <= TOLERANCE
 
 
-def test_some_slices_begin_at_their_neighbours():
+def test_some_slices_start_warm():
     _, info = recon(sinograms(WARM), THETA, sinogram_order=True, device="cpu", warm_start=EVERY, return_info=True)
     assert sum(record["warm"] for record in info.slices) >= 4
 
 
 @pytest.mark.parametrize("batch", (1, 3))
 def test_warm_in_any_batch(batch):
-    assert farthest(reconstruct(sinograms(WARM), warm_start=EVERY, batch_size=batch), expected(WARM, EVERY)) <= PROMISE
+    assert (
+        largest_difference(reconstruct(sinograms(WARM), warm_start=EVERY, batch_size=batch), expected(WARM, EVERY))
+        <= TOLERANCE
+    )
 
 
 @pytest.mark.parametrize(("kind", "warm_start"), (*((kind, 0) for kind in KINDS), (WARM, EVERY)))
@@ -89,7 +96,8 @@ def test_rounding_of_the_data_does_not_decide(kind, warm_start):
     rounded = (tomo * (1 + 1e-7 * np.random.default_rng(0).standard_normal(tomo.shape))).astype(np.float32)
     assert not np.array_equal(rounded, tomo)
     assert (
-        farthest(reconstruct(rounded, warm_start=warm_start, batch_size=SLICES), expected(kind, warm_start)) <= PROMISE
+        largest_difference(reconstruct(rounded, warm_start=warm_start, batch_size=SLICES), expected(kind, warm_start))
+        <= TOLERANCE
     )
 
 
@@ -98,10 +106,10 @@ def test_with_any_number_of_threads(kind):
     before, threads = torch.get_num_threads(), 2 if torch.get_num_threads() == 1 else 1
     torch.set_num_threads(threads)
     try:
-        found = reconstruct(sinograms(kind)[:2], warm_start=0, batch_size=2)
+        images = reconstruct(sinograms(kind)[:2], warm_start=0, batch_size=2)
     finally:
         torch.set_num_threads(before)
-    assert farthest(found, expected(kind, 0)[:2]) <= PROMISE
+    assert largest_difference(images, expected(kind, 0)[:2]) <= TOLERANCE
 
 
 def test_the_same_call_repeats_bit_for_bit():
@@ -115,7 +123,7 @@ def test_on_another_processor(processor, tmp_path):
     """All kinds in one process of other instruction sets."""
     cases = [(kind, 0) for kind in KINDS] + [(WARM, EVERY)]
     for k, (kind, _) in enumerate(cases):
-        np.save(tmp_path / f"{k}.npy", sinograms(kind))  # the same data: a projection rounds, too
+        np.save(tmp_path / f"{k}.npy", sinograms(kind))  # the same data, since a projection rounds, too
     program = (
         "import sys, numpy as np; sys.path[:0] = sys.argv[2:]; import test_reproducibility as t\n"
         f"for k, every in enumerate({[every for _, every in cases]}):\n"
@@ -130,4 +138,4 @@ def test_on_another_processor(processor, tmp_path):
         timeout=280,
     )
     for k, case in enumerate(cases):
-        assert farthest(np.load(tmp_path / f"found{k}.npy"), expected(*case)) <= PROMISE, case
+        assert largest_difference(np.load(tmp_path / f"found{k}.npy"), expected(*case)) <= TOLERANCE, case

@@ -1,15 +1,16 @@
-"""The spread: how much a reconstruction varies between scans that could as well have been measured."""
+"""Uncertainty: the standard deviation of reconstructions over scans that could as well have been measured."""
 
 from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
+from fit_cases import run
 
 from tomopy_ganrec import recon
 from tomopy_ganrec.fit import fit
-from tomopy_ganrec.fit.uncertainty import bootstrap_std as spread_of
-from tomopy_ganrec.fit.uncertainty import bootstrap_steps
+from tomopy_ganrec.fit.stage_progress import StageProgress
+from tomopy_ganrec.fit.uncertainty import Bootstrap
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.forward_model import field_of_view
@@ -17,15 +18,11 @@ from tomopy_ganrec.solvers.forward_model import field_of_view
 QUICK = dict(num_iter=0, reweight_rounds=1, uncertainty_samples=3)
 
 
-def run(case, callback=None, **options):
-    return fit(case.model, case.sinogram, GanrecOptions(**options), callback=callback)
-
-
 @pytest.fixture
 def brief(monkeypatch):
-    """Reconstructions that are told apart, if not good ones."""
+    """Reconstructions of few iterations, which still differ from sample to sample."""
     module = import_module("tomopy_ganrec.fit.uncertainty")
-    for name, value in dict(PLAIN=30, ROUNDS=1, ITERATIONS=10).items():
+    for name, value in dict(PLAIN_ITERATIONS=30, ROUNDS=1, ROUND_ITERATIONS=10).items():
         monkeypatch.setattr(module, name, value)
 
 
@@ -36,43 +33,44 @@ def noisy(shale_case):
 
 
 @pytest.mark.parametrize("pixels", ("area", "point"))
-def test_spread_is_positive_where_something_is(noisy, brief, pixels):
-    found = run(noisy, pixel_model=pixels, **QUICK).info[0]["uncertainty"]
-    assert (
-        isinstance(found, np.ndarray)
-        and found.shape == (32, 32)
-        and found.dtype == np.float32
-        and np.isfinite(found).all()
-    )
+def test_uncertainty_is_positive_where_something_is(noisy, brief, pixels):
+    deviation = run(noisy, pixel_model=pixels, **QUICK).info[0]["uncertainty"]
+    assert isinstance(deviation, np.ndarray)
+    assert deviation.shape == (32, 32)
+    assert deviation.dtype == np.float32
+    assert np.isfinite(deviation).all()
     inside = field_of_view(noisy.model).numpy() > 0
-    assert (found >= 0).all() and (found[~inside] == 0).all()  # the mask is certain
-    assert (found[inside] > 0).mean() > 0.5  # the rest is held at 0 by the constraint; .8 measured
-    assert found.max() < 1  # the grey range
+    assert (deviation >= 0).all() and (deviation[~inside] == 0).all()  # nothing lies outside the mask
+    assert (deviation[inside] > 0).mean() > 0.5  # the rest is held at 0 by the constraint; .8 measured
+    assert deviation.max() < 1  # the grey range
 
 
-def test_spread_is_larger_where_the_error_is():
-    """With 48² of shale from 90°, 1e4 photons; the error is partly common to all reconstructions, which does not show."""
+def test_uncertainty_is_larger_where_the_error_is():
+    """48² shale over 90° with 1e4 photons.
+
+    The part of the error that all reconstructions have in common does not show.
+    """
     pytest.importorskip("astra")
-    from tomopy_ganrec.benchmark.cases import Case, Wedge
+    from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
     truth, sinogram = Case("shale", 48, "90", 1e4).slice()
-    model = ParallelBeamProjector(48, Wedge("90").theta, 48)
+    model = ParallelBeamProjector(48, AngularRange("90").theta, 48)
     result = fit(
         model, torch.from_numpy(sinogram)[None], GanrecOptions(pixel_model="area", num_iter=0, uncertainty_samples=8)
     )
     inside = field_of_view(model).numpy() > 0
-    error, found = np.abs(result.image[0].numpy() - truth)[inside], result.info[0]["uncertainty"][inside]
-    assert np.corrcoef(error, found)[0, 1] > 0.14  # half of .28; chance is .024
-    sure = found < np.median(found)
+    error, deviation = np.abs(result.image[0].numpy() - truth)[inside], result.info[0]["uncertainty"][inside]
+    assert np.corrcoef(error, deviation)[0, 1] > 0.14  # half of .28; chance is .024
+    sure = deviation < np.median(deviation)
     assert error[~sure].mean() > 1.3 * error[sure].mean()
 
 
-def test_spread_grows_with_the_noise(shale_case, brief):
-    found = [
+def test_uncertainty_grows_with_the_noise(shale_case, brief):
+    means = [
         run(shale_case(size=32, step=2, photons=photons), pixel_model="point", **QUICK).info[0]["uncertainty"].mean()
         for photons in (1e5, 1e4, 1e3)
     ]
-    assert found[1] > 1.1 * found[0] and found[2] > 1.1 * found[1]
+    assert means[1] > 1.1 * means[0] and means[2] > 1.1 * means[1]
 
 
 @pytest.mark.parametrize("pixels", ("area", "point"))
@@ -83,13 +81,13 @@ def test_units_do_not_matter(noisy, brief, pixels):
     np.testing.assert_array_equal(eight.info[0]["uncertainty"], 8 * one.info[0]["uncertainty"])
 
 
-def test_spread_repeats_for_a_seed(noisy, brief):
+def test_uncertainty_repeats_for_a_seed(noisy, brief):
     first, again, other = (run(noisy, **QUICK, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first.info[0]["uncertainty"], again.info[0]["uncertainty"])
     assert not np.array_equal(first.info[0]["uncertainty"], other.info[0]["uncertainty"])
 
 
-def test_random_states_are_left_alone(noisy, brief):
+def test_random_states_are_not_changed(noisy, brief):
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     run(noisy, **QUICK)
     assert torch.equal(torch.get_rng_state(), before[0]) and np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
@@ -99,29 +97,28 @@ def test_the_image_does_not_depend_on_it(noisy, brief):
     assert torch.equal(run(noisy, **QUICK).image, run(noisy, **QUICK | dict(uncertainty_samples=0)).image)
 
 
-def test_one_reconstruction_has_no_spread(noisy, brief):
+def test_one_reconstruction_has_no_uncertainty(noisy, brief):
     assert np.isnan(run(noisy, **QUICK | dict(uncertainty_samples=1)).info[0]["uncertainty"]).all()
 
 
-def test_no_spread_unless_asked_for(noisy):
+def test_no_uncertainty_unless_asked_for(noisy):
     assert "uncertainty" not in run(noisy, **QUICK | dict(uncertainty_samples=0)).info[0]
 
 
 @pytest.mark.parametrize(
     "options", (dict(init="sirt"), dict(reweight_rounds=0), dict(nonnegative=False), dict(mask=False), dict(num_iter=3))
 )
-def test_spread_with_other_options(noisy, brief, options):
-    found = run(noisy, **QUICK | options).info[0]["uncertainty"]
-    assert np.isfinite(found).all() and found.max() > 0
+def test_uncertainty_with_other_options(noisy, brief, options):
+    deviation = run(noisy, **QUICK | options).info[0]["uncertainty"]
+    assert np.isfinite(deviation).all() and deviation.max() > 0
 
 
-def test_spread_arrives_through_the_door(noisy, brief):
+def test_recon_returns_the_uncertainty(noisy, brief):
     both = np.concatenate([noisy.sinogram.numpy(), 2 * noisy.sinogram.numpy()])
     image, info = recon(both, noisy.theta, sinogram_order=True, return_info=True, **QUICK)
     assert image.shape == (2, 32, 32) and [s["uncertainty"].shape for s in info.slices] == [(32, 32)] * 2
-    np.testing.assert_array_equal(
-        info.slices[1]["uncertainty"], 2 * info.slices[0]["uncertainty"]
-    )  # each slice's own, in its own units
+    # Each slice has its own, in its units.
+    np.testing.assert_array_equal(info.slices[1]["uncertainty"], 2 * info.slices[0]["uncertainty"])
 
 
 def test_slices_of_a_batch_have_their_own(shale_case, brief):
@@ -131,18 +128,17 @@ def test_slices_of_a_batch_have_their_own(shale_case, brief):
     )
     for k, case in enumerate(cases):
         alone = run(case, pixel_model="area", noise=0.05, **QUICK).info[0]["uncertainty"]
-        np.testing.assert_allclose(
-            together.info[k]["uncertainty"], alone, atol=0.05 * alone.max()
-        )  # sums in another order
+        # Sums in another order.
+        np.testing.assert_allclose(together.info[k]["uncertainty"], alone, atol=0.05 * alone.max())
     assert np.abs(together.info[0]["uncertainty"] - together.info[1]["uncertainty"]).max() > 0.3 * alone.max()
 
 
 def test_callback_sees_each_iteration(noisy, brief):
     seen = []
     run(noisy, callback=seen.append, **QUICK)
-    spreads = [s for s in seen if s.stage == "uncertainty"]
-    assert seen[-len(spreads) :] == spreads and bootstrap_steps() == 40
-    assert [s.iteration for s in spreads] == list(range(1, 41)) and {s.total for s in spreads} == {40}
+    samples = [s for s in seen if s.stage == "uncertainty"]
+    assert seen[-len(samples) :] == samples and len(samples) == 40
+    assert [s.iteration for s in samples] == list(range(1, 41)) and {s.total for s in samples} == {40}
 
 
 @pytest.mark.parametrize("stop", (1, 35))
@@ -160,28 +156,28 @@ def test_stopping_at_the_second_slice_keeps_the_first(noisy, brief):
     assert "uncertainty" in result.info[0] and "uncertainty" not in result.info[1]
 
 
-def test_no_signal_has_no_spread(noisy, brief):
-    found = run(noisy._replace(sinogram=torch.zeros_like(noisy.sinogram)), **QUICK).info[0]["uncertainty"]
-    np.testing.assert_array_equal(found, np.zeros((32, 32)))
+def test_no_signal_has_no_uncertainty(noisy, brief):
+    deviation = run(noisy._replace(sinogram=torch.zeros_like(noisy.sinogram)), **QUICK).info[0]["uncertainty"]
+    np.testing.assert_array_equal(deviation, np.zeros((32, 32)))
 
 
-def test_spread_of_a_measurement(noisy, begun, brief):
-    measurement, _, options, mask = begun(noisy, pixel_model="area", **QUICK)
+def test_bootstrap_of_a_measurement(noisy, measured_start, brief):
+    measurement, _, options = measured_start(noisy, pixel_model="area", **QUICK)
     with torch.no_grad():
         calls = []
-        found = spread_of(measurement, 0, options, mask, 4, lambda: calls.append(1))
-    assert tuple(found.shape) == (32, 32) and len(calls) == bootstrap_steps()
+        stage = Bootstrap(measurement, 4, options.seed)
+        deviation = stage.run(0, StageProgress("uncertainty", calls.append))
+    assert tuple(deviation.shape) == (32, 32) and len(calls) == stage.steps
 
 
 def test_the_default_dtype_does_not_matter(noisy, brief):
-    """The same random numbers are drawn: what remains are filters computed more exactly."""
+    """The same random numbers are drawn: and filters are computed more exactly."""
     expected = run(noisy, **QUICK).info[0]["uncertainty"]
     torch.set_default_dtype(torch.float64)
     try:
-        found = run(noisy, **QUICK).info[0]["uncertainty"]
+        deviation = run(noisy, **QUICK).info[0]["uncertainty"]
     finally:
         torch.set_default_dtype(torch.float32)
-    assert found.dtype == np.float32
-    assert np.linalg.norm(found - expected) < 0.05 * np.linalg.norm(
-        expected
-    )  # other numbers would change it by tens of percent
+    assert deviation.dtype == np.float32
+    # Other random numbers would change it by tens of percent.
+    assert np.linalg.norm(deviation - expected) < 0.05 * np.linalg.norm(expected)

@@ -1,4 +1,4 @@
-"""Slices that begin at their neighbours' images: as good, sooner done, and not where they are something else."""
+"""Warm starts from the images of neighbours: as good, in fewer iterations, and only where these explain the data."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tomopy_ganrec.io.sources import source_of
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.volume.planning import warm_every
+from tomopy_ganrec.volume.planning import choose_warm_interval
 
 THETA = np.deg2rad(np.arange(0, 120, 2.0))
 SIZE, SMALL = 64, 32
@@ -33,33 +33,36 @@ def volume_of(size, slices, spacing):
 
 @pytest.fixture(scope="module")
 def rock():
-    """Nine 64² slices of shale, half a pixel of a 256² slice apart, of square pixels: truth and sinograms."""
+    """Nine 64² slices of shale of square pixels, half a pixel of a 256² slice apart: truth and sinograms."""
     return volume_of(SIZE, 9, 0.125)
 
 
 @pytest.fixture(scope="module")
 def small():
-    """Nine 32² slices: for behaviour, not quality."""
+    """Nine 32² slices of shale: for behaviour, not quality."""
     return volume_of(SMALL, 9, 0.05)
 
 
 @pytest.fixture(scope="module")
 def cold_and_warm(rock):
-    """Default options but for the kind of pixels, which 60 angles of 64 columns do not always show."""
-    found = {}
+    """Default options but for the pixel model, which 60 angles of 64 columns do not always show.
+
+    Images and records, by the interval of the slices that start from scratch.
+    """
+    results = {}
     for every in (0, 4):
         image, info = recon(
             rock[1], THETA, sinogram_order=True, device="cpu", pixel_model="point", warm_start=every, return_info=True
         )
-        found[every] = image, info.slices
-    return found
+        results[every] = image, info.slices
+    return results
 
 
 def relative(a, b):
     return float(np.linalg.norm(np.asarray(a) - np.asarray(b)) / np.linalg.norm(np.asarray(b)))
 
 
-# As good, and sooner
+# Quality and cost
 
 
 def test_warm_is_not_worse_than_cold(rock, cold_and_warm):
@@ -81,19 +84,19 @@ def test_warm_takes_half_the_iterations(rock, cold_and_warm):
         result = fit(model, sinogram, GanrecOptions(pixel_model="point"), callback=count.append, **near)
         assert [info["warm"] for info in result.info] == [kind == "warm"] * 2
         steps[kind] = {stage: sum(s.stage == stage for s in count) for stage in ("start", "fit")}
-    # By the book: 170 and up to 8 rounds of 28, then up to 50; 6 to 8 rounds of 28, then up to 25.
+    # 170 and up to 8 rounds of 28, then up to 50; 6 to 8 rounds of 28, then up to 25.
     assert 170 + 5 * 28 <= steps["cold"]["start"] <= 170 + 8 * 28 and (steps["cold"]["start"] - 170) % 28 == 0
     assert 6 * 28 <= steps["warm"]["start"] <= 8 * 28 and steps["warm"]["start"] % 28 == 0
     assert 25 <= steps["cold"]["fit"] <= 50 and steps["warm"]["fit"] <= 25
     assert max(s["warm_rounds"] for s in records) <= 8 and min(s["warm_rounds"] for s in records if s["warm"]) == 6
 
 
-# Not where it is something else
+# Neighbours that do not explain the data
 
 
 @pytest.fixture(scope="module")
-def surprises(rock):
-    """The rock with slice 2 empty, slice 3 another object, slice 5 with ten times the noise; a little everywhere."""
+def unlike_slices(rock):
+    """The rock with a little noise, slice 2 empty, slice 3 another object, and slice 5 with ten times the noise."""
     rng = np.random.default_rng(0)
     tomo = rock[1].copy()
     tomo[3] = project(np.ascontiguousarray(rock[0][:1, ::-1, ::-1].swapaxes(1, 2)))[0]
@@ -105,68 +108,64 @@ def surprises(rock):
 
 
 @pytest.mark.parametrize("pixels", ("point", "area"))
-def test_what_the_neighbours_do_not_explain_is_noticed_and_started_cold(surprises, pixels):
+def test_slices_that_their_neighbours_do_not_explain_start_from_scratch(unlike_slices, pixels):
     options = dict(
         sinogram_order=True, device="cpu", pixel_model=pixels, num_iter=10, reweight_rounds=3, return_info=True
     )
-    found, info = recon(surprises, THETA, warm_start=8, **options)
-    alone, _ = recon(surprises[[2, 3, 5]], THETA, warm_start=0, **options)
+    images, info = recon(unlike_slices, THETA, warm_start=8, **options)
+    alone, _ = recon(unlike_slices[[2, 3, 5]], THETA, warm_start=0, **options)
     warm = [s["warm"] for s in info.slices]
     assert not warm[2] and not warm[3] and not warm[5] and not warm[0] and not warm[8]
-    assert (found[2] == 0).all()
+    assert (images[2] == 0).all()
     for k, image in ((3, alone[1]), (5, alone[2])):
-        assert relative(found[k], image) <= 1e-4  # the requirement, between a batch of one and of three
-    assert any(warm)  # others go on as if nothing had happened
+        assert relative(images[k], image) <= 1e-4  # the requirement, between a batch of one and of three
+    assert any(warm)  # others are not affected
 
 
-def test_a_volume_of_noise_only_and_of_nothing():
+def test_volumes_of_noise_and_of_zeros():
     noise = np.random.default_rng(0).standard_normal((5, len(THETA), SMALL)).astype(np.float32)
     for tomo in (noise, np.zeros_like(noise)):
         image = recon(tomo, THETA, warm_start=4, nonnegative=False, **QUICK)
         assert np.isfinite(image).all()
 
 
-# How far apart
+# Interval of the slices that start from scratch
 
 
-def every(tomo, default="auto", **options):
-    return warm_every(GanrecOptions(**options), source_of(tomo, True), default)
+def interval(tomo, default="auto", **options):
+    return choose_warm_interval(GanrecOptions(**options), source_of(tomo, True), default)
 
 
-def test_every_of_alike_and_unlike_slices(rock):
+def test_interval_for_alike_and_unlike_slices(rock):
     alike = np.repeat(rock[1][:1], 40, 0)
     unlike = np.random.default_rng(0).random((40, 20, 32), np.float32) * np.random.default_rng(1).random(
         (40, 1, 32), np.float32
     )
-    assert every(alike) == 16 and every(unlike) == 1
-    assert (
-        every(alike[:17]) == 16
-        and every(alike[:9]) == 8
-        and every(alike[:3]) == 2
-        and every(alike[:2]) == every(alike[:1]) == 1
-    )
-    assert every(np.zeros_like(alike)) == 16
-    # The noise of neighbours is no difference: 0.5 % of the values of a sinogram, averaged over 4 × 4.
+    assert interval(alike) == 16 and interval(unlike) == 1
+    assert interval(alike[:17]) == 16
+    assert interval(alike[:9]) == 8
+    assert interval(alike[:3]) == 2
+    assert interval(alike[:2]) == interval(alike[:1]) == 1
+    assert interval(np.zeros_like(alike)) == 16
+    # Noise does not count as a difference between neighbours: 0.5 % of the values of a sinogram, averaged over 4 × 4.
     noisy = alike + 0.05 * alike.mean() * np.random.default_rng(0).standard_normal(alike.shape).astype(np.float32)
-    assert every(noisy) == 16
+    assert interval(noisy) == 16
 
 
 @pytest.mark.slow
-def test_every_falls_as_slices_move_apart():
-    found = [every(volume_of(SMALL, 17, spacing)[1]) for spacing in (0.02, 0.3, 8.0)]
-    assert found == sorted(found, reverse=True) and found[0] > 4 and found[-1] == 1
+def test_interval_falls_as_slices_move_apart():
+    intervals = [interval(volume_of(SMALL, 17, spacing)[1]) for spacing in (0.02, 0.3, 8.0)]
+    assert intervals == sorted(intervals, reverse=True) and intervals[0] > 4 and intervals[-1] == 1
 
 
-def test_every_as_given(rock):
+def test_interval_as_given(rock):
     tomo = rock[1]
-    assert [every(tomo, warm_start=k) for k in (0, 1, 4, 100)] == [1, 1, 4, 100]
-    assert every(tomo, joint_slices=3) == every(tomo, joint_slices=3, warm_start=4) == 1
-    assert every(tomo, default=0) == 1 and every(tomo, default=0, warm_start="auto") == every(tomo)
-    assert (
-        every(tomo, preset="paper") == 32
-        and every(tomo, preset="paper", warm_start=5) == 5
-        and every(tomo, default=0, preset="paper") == 1
-    )
+    assert [interval(tomo, warm_start=k) for k in (0, 1, 4, 100)] == [1, 1, 4, 100]
+    assert interval(tomo, joint_slices=3) == interval(tomo, joint_slices=3, warm_start=4) == 1
+    assert interval(tomo, default=0) == 1 and interval(tomo, default=0, warm_start="auto") == interval(tomo)
+    assert interval(tomo, preset="paper") == 32
+    assert interval(tomo, preset="paper", warm_start=5) == 5
+    assert interval(tomo, default=0, preset="paper") == 1
 
 
 # Other options
@@ -175,19 +174,18 @@ def test_every_as_given(rock):
 def test_a_callback_ends_a_warm_start(small):
     tomo, seen = small[1], []
 
-    def in_the_second_batch(status):
+    def stop_in_the_second_batch(status):
         seen.append(status)
         fits = [k for k, s in enumerate(seen) if s.stage == "fit"]
         return bool(fits) and status.stage == "start" and len(seen) - fits[-1] > 42
 
-    image, info = recon(tomo, THETA, warm_start=8, return_info=True, callback=in_the_second_batch, **QUICK)
+    image, info = recon(tomo, THETA, warm_start=8, return_info=True, callback=stop_in_the_second_batch, **QUICK)
     middle = info.slices[4]
-    assert (
-        middle["warm"] and middle["stopped"] == "callback" and middle["warm_rounds"] == 2
-    )  # in the second round of 28
-    assert (
-        info.slices[0]["stopped"] == "finished" and np.isfinite(image).all() and relative(image[4], small[0][4]) < 0.5
-    )
+    # In the second round of 28.
+    assert middle["warm"] and middle["stopped"] == "callback" and middle["warm_rounds"] == 2
+    assert info.slices[0]["stopped"] == "finished"
+    assert np.isfinite(image).all()
+    assert relative(image[4], small[0][4]) < 0.5
 
 
 @pytest.mark.filterwarnings("ignore:levels='auto'.*no discrete grey levels:RuntimeWarning")
@@ -202,7 +200,7 @@ def test_a_callback_ends_a_warm_start(small):
     ),
     ids=str,
 )
-def test_other_options_start_warm_and_stay_as_near_to_the_data(small, options):
+def test_warm_starts_with_other_options_fit_the_data_as_well(small, options):
     options = QUICK | dict(num_iter=20) | options
     cold, before = recon(small[1], THETA, warm_start=0, return_info=True, **options)
     warm, after = recon(small[1], THETA, warm_start=4, return_info=True, **options)
@@ -225,4 +223,4 @@ def test_the_papers_weights_go_from_slice_to_slice(small):
         np.testing.assert_array_equal(result.image[0].numpy(), image[k])
         state = result.states
     fresh = fit(model, torch.from_numpy(small[1][2:3]), GanrecOptions(**options).replace(num_iter=3))
-    assert info.slices[2]["objective"] < fresh.info[0]["objective"]  # it carries what was learned
+    assert info.slices[2]["objective"] < fresh.info[0]["objective"]  # it begins with weights that have been trained

@@ -8,7 +8,8 @@ import torch
 
 from tomopy_ganrec import recon
 from tomopy_ganrec.io.journal import Journal
-from tomopy_ganrec.options import GanrecOptions, renamed_options
+from tomopy_ganrec.option_names import renamed_options
+from tomopy_ganrec.options import GanrecOptions
 
 h5py = pytest.importorskip("h5py")
 

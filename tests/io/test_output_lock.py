@@ -15,9 +15,10 @@ import pytest
 import torch
 
 from tomopy_ganrec import io, recon
-from tomopy_ganrec.io import output_lock
+from tomopy_ganrec.io import array_lock, output_lock
+from tomopy_ganrec.io.array_lock import ArrayLock
 from tomopy_ganrec.io.mapped_file import file_behind
-from tomopy_ganrec.io.output_lock import ArrayLock, FileLock, RangeLock
+from tomopy_ganrec.io.output_lock import FileLock, RangeLock
 from tomopy_ganrec.io.outputs import output_of
 
 h5py = pytest.importorskip("h5py")
@@ -387,4 +388,4 @@ def test_a_view_that_is_hard_to_compare_counts_as_shared():
         ArrayLock(other).acquire()
     lock.release()
     ArrayLock(other).acquire()
-    output_lock._arrays.clear()
+    array_lock._arrays.clear()

@@ -1,4 +1,4 @@
-"""The Fourier slice backend: an exact adjoint pair that stands for Joseph's matrix."""
+"""The Fourier slice backend: an exact adjoint pair that approximates Joseph's matrix."""
 
 import logging
 import math
@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_projector import GEOMETRIES, blob_image, blob_sinogram, difference, images, sinograms
+from projector_cases import GEOMETRIES, blob_image, blob_sinogram, difference, images, sinograms
 
 from tomopy_ganrec.phantoms import shale
 from tomopy_ganrec.projector import Geometry, ParallelBeamProjector, fourier
@@ -45,34 +45,33 @@ def test_smooth_objects_are_projected_as_by_the_matrix_and_by_analysis(geometry)
     projector, matrix = both(geometry)
     x = blob_image(projector.domain_shape, projector.pixel_size).float()
     y = projector.forward_project(x)
-    # The interpolation's own error, 4e-4 to 6e-4 measured. Joseph's method widens a blob of 3.5 columns by 6e-3; a flip or half a column would be
-    # 0.1 and more.
+    # The interpolation's own error, 4e-4 to 6e-4 measured. Joseph's method widens a blob of 3.5 columns by 6e-3; a flip
+    # or half a column would be 0.1 and more.
     assert difference(y, matrix.forward_project(x)) <= 7e-4
     assert difference(y[0], blob_sinogram(projector.theta, projector.columns, projector.center)) <= 7e-3
     back = projector.back_project(y)
-    assert (
-        difference(back, matrix.back_project(y)) <= 1e-2
-    )  # rays at the ends of the detector act as all others; .003 to .008
+    # Rays at the ends of the detector act as all others; .003 to .008.
+    assert difference(back, matrix.back_project(y)) <= 1e-2
 
 
 @pytest.mark.parametrize("rays", (1, 2))
 def test_edges_are_projected_as_by_the_matrix(rays):
     projector, matrix = both(dict(size=128, theta=THETA, columns=128, rays_per_bin=rays))
     x = torch.from_numpy(shale(128, 2, seed=1))
-    # What folds back from beyond the frequencies that are followed; half and a third of what is measured without following them, 2e-3 and 1.1e-3.
+    # What folds back from beyond the frequencies that are followed; half and a third of what is measured without
+    # following them, 2e-3 and 1.1e-3.
     assert difference(projector.forward_project(x), matrix.forward_project(x)) <= (1e-3 if rays == 1 else 4e-4)
 
 
-def test_what_lies_beside_the_detector_does_not_come_back_on_it():
-    """A blob in the corner of a grid that is wider than the detector is seen where its shadow falls, and nowhere else."""
+def test_objects_beside_the_detector_are_not_folded_onto_it():
+    """A blob in the corner of a grid wider than the detector is seen where its shadow falls, and nowhere else."""
     geometry = dict(size=96, theta=THETA, columns=40, center=13.7)
     projector, matrix = both(geometry)
     y, x = (torch.arange(96) - 47.5 for _ in range(2))
     corner = torch.exp(-((y[:, None] + 36) ** 2 + (x - 37) ** 2) / (2 * 3.0**2))[None]
     y, expected = projector.forward_project(corner), matrix.forward_project(corner)
-    assert float((y - expected).abs().max()) <= 2e-3 * float(
-        expected.max()
-    )  # the interpolation's error, 1.6e-3 measured at the worst ray
+    # The interpolation's error, 1.6e-3 measured at the worst ray.
+    assert float((y - expected).abs().max()) <= 2e-3 * float(expected.max())
 
 
 def test_derivatives():
@@ -89,7 +88,7 @@ def test_a_slice_is_the_same_in_any_batch_to_the_last_bit():
         (projector.forward_project, images(projector, 3)),
         (projector.back_project, sinograms(projector, 3)),
     ):
-        assert torch.equal(apply(data), torch.cat([apply(one[None]) for one in data]))
+        assert torch.equal(apply(data), torch.cat([apply(single[None]) for single in data]))
         assert apply(data[:0]).shape == apply(data)[:0].shape
 
 
@@ -116,7 +115,7 @@ def test_float32_follows_float64(geometry):
     "geometry",
     (ROOMY["square"], ROOMY["wide"], ROOMY["fine"], dict(size=300, theta=THETA[::3], columns=300, rays_per_bin=2)),
 )
-def test_memory_is_less_than_foretold_and_much_less_than_the_matrix(geometry):
+def test_memory_is_within_its_estimate_and_much_less_than_the_matrix(geometry):
     projector, matrix = (p._backends[0].nbytes for p in both(geometry))
     own = Geometry(
         **{**dict(center=geometry["columns"] / 2), **geometry, "size": np.broadcast_to(geometry["size"], 2).tolist()}
@@ -126,7 +125,7 @@ def test_memory_is_less_than_foretold_and_much_less_than_the_matrix(geometry):
 
 
 def test_interpolation_is_as_good_as_it_says():
-    """The worst relative error of a single frequency, over the pixels of an axis: 1.1e-3 with 5 points (2e-4 in the mean)."""
+    """The worst relative error of a frequency, over the pixels of an axis: 1.1e-3 with 5 points (2e-4 in the mean)."""
     count, padded, width = 64, 96, 5
     frequency = np.random.default_rng(0).uniform(-0.5, 0.5, 50)
     point, weight = fourier._points(frequency, count, padded, width)
@@ -142,7 +141,7 @@ def test_interpolation_is_as_good_as_it_says():
 # 'auto'
 
 
-def test_auto_takes_it_for_large_grids_on_a_cpu(caplog):
+def test_auto_chooses_it_for_large_grids_on_a_cpu(caplog):
     large, small = (dict(size=size, theta=[0.1, 1.0], columns=size, backend="auto") for size in (128, 127))
     with caplog.at_level(logging.INFO, "tomopy_ganrec"):
         projector = ParallelBeamProjector(**large)
@@ -151,15 +150,14 @@ def test_auto_takes_it_for_large_grids_on_a_cpu(caplog):
     assert projector.resampled(rays_per_bin=2).backend == "fourier" and projector.to(torch.float64).backend == "fourier"
 
 
-def test_auto_takes_astra_where_it_does_not_fit(caplog):
+def test_auto_chooses_astra_where_it_does_not_fit(caplog):
     pytest.importorskip("astra")
     given = dict(size=128, theta=[0.1, 1.0], columns=128)
     with caplog.at_level(logging.INFO, "tomopy_ganrec"):
         assert ParallelBeamProjector(**given, memory_limit=1e3).backend == "astra"
     assert "'fourier' needs up to" in caplog.text
-    assert (
-        ParallelBeamProjector(**given, memory_limit=1e3, dtype=torch.float64).backend == "fourier"
-    )  # ASTRA has no float64
+    # ASTRA has no float64.
+    assert ParallelBeamProjector(**given, memory_limit=1e3, dtype=torch.float64).backend == "fourier"
 
 
 def test_it_reconstructs_as_the_matrix_does(shale_case):
@@ -168,7 +166,7 @@ def test_it_reconstructs_as_the_matrix_does(shale_case):
     from tomopy_ganrec.options import GanrecOptions
 
     case = shale_case(size=64, oversample=4)
-    found = [
+    similarity = [
         mssim(
             case.truth[0],
             fit(
@@ -177,4 +175,6 @@ def test_it_reconstructs_as_the_matrix_does(shale_case):
         )
         for backend in ("fourier", "matrix")
     ]
-    assert found[0] == pytest.approx(found[1], abs=2e-3)  # the requirement; at 128² .000 to .001 in most cases
+    assert similarity[0] == pytest.approx(
+        similarity[1], abs=2e-3
+    )  # the requirement; at 128² .000 to .001 in most cases

@@ -1,4 +1,4 @@
-"""Steps that are recorded and replayed, with a graph that only counts: tests/test_gpu.py has the real ones."""
+"""CUDA-graph capture and replay, with a graph that only counts: tests/gpu/test_gpu_cuda_graph.py has real ones."""
 
 import contextlib
 from types import SimpleNamespace
@@ -24,7 +24,10 @@ class Steps:
 
 @pytest.fixture
 def recorder(monkeypatch):
-    """In place of torch.cuda: recording runs the step and puts its state back, replaying runs it into the same result."""
+    """A stand-in for torch.cuda.
+
+    Recording runs the step and restores its state; replaying runs the step into the same result.
+    """
     log = SimpleNamespace(recorded=0, replayed=0, fail=False, steps=None)
 
     class Graph:
@@ -77,7 +80,7 @@ def test_on_a_cpu_every_step_is_run():
     run = CudaGraphStep(steps, torch.device("cpu"), SimpleNamespace(recordable=True))
     results = [run() for _ in range(5)]
     assert steps.calls == 5 and [float(r[0]) for r in results] == [10, 20, 30, 40, 50]
-    assert run.own(results[-1]) is results[-1]  # nothing is written again
+    assert run.own_copy(results[-1]) is results[-1]  # nothing is overwritten
 
 
 def test_first_steps_run_then_one_is_recorded_and_the_others_replayed(recorder):
@@ -87,16 +90,16 @@ def test_first_steps_run_then_one_is_recorded_and_the_others_replayed(recorder):
     assert recorder.recorded == 1 and recorder.replayed == 6 - WARM_UP
 
 
-def test_own_results_are_not_written_again(recorder):
+def test_own_copies_are_not_overwritten(recorder):
     run = on_a_gpu(recorder)
     for _ in range(4):
         last = run()
-    kept = run.own(last)
+    kept = run.own_copy(last)
     run()
     assert float(kept[0]) == 40 and float(last[0]) == 50
 
 
-def test_what_cannot_be_recorded_goes_on_as_it_is(recorder, caplog):
+def test_a_step_that_cannot_be_recorded_runs_as_it_is(recorder, caplog):
     run = on_a_gpu(recorder)
     recorder.fail = True
     with caplog.at_level("INFO", "tomopy_ganrec"):

@@ -1,6 +1,7 @@
 """Names and numbers of devices, and the lock of each."""
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from tomopy_ganrec import recon
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.volume.devices import check_ncore, cpu_threads, lock_of, resolve_device, resolve_devices
+from tomopy_ganrec.volume.devices import DeviceLock, check_ncore, cpu_threads, lock_of, resolve_device, resolve_devices
 
 
 @pytest.fixture
@@ -97,3 +98,62 @@ def test_names_that_nothing_has(gpus, name):
     gpus(2)
     with pytest.raises((ValueError, RuntimeError), match="device="):
         resolve_device(name)
+
+
+# The lock of a device
+
+
+def queueing(lock, owner):
+    """A thread that wants the device, an event that says when it has it, and one that makes it release it."""
+    has, leave = threading.Event(), threading.Event()
+
+    def work():
+        with lock.held(owner):
+            has.set()
+            leave.wait()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread, has, leave
+
+
+@pytest.mark.parametrize("lent", [False, True])
+def test_chunks_of_one_call_queue(lent, monkeypatch):
+    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND_AFTER", 0.01)
+    lock, owner = DeviceLock(), object()
+    with lock.held(owner):
+        thread, has, leave = queueing(lock, owner)
+        if lent:
+            with lock.lent():
+                assert not has.wait(0.3)
+        else:
+            assert not has.wait(0.3)
+    assert has.wait(30)
+    leave.set()
+    thread.join()
+
+
+def test_another_call_has_the_device_only_while_a_callback_runs(monkeypatch):
+    monkeypatch.setattr("tomopy_ganrec.volume.devices.LEND_AFTER", 0.01)
+    lock = DeviceLock()
+    with lock.held("one"):
+        thread, has, leave = queueing(lock, "another")
+        assert not has.wait(0.3)
+        returned = []
+        with lock.lent():
+            assert has.wait(30)
+            with pytest.raises(ZeroDivisionError), lock.lent():
+                threading.Timer(0.1, lambda: (returned.append(lock._holders[-1].owner), leave.set())).start()
+                raise ZeroDivisionError
+        assert returned == ["another"] and len(lock._holders) == 1  # the callback's end waited for the other
+        thread.join()
+    assert not lock._holders
+
+
+def test_without_the_device_nothing_is_lent():
+    lock = DeviceLock()
+    with lock.lent():
+        assert not lock._holders
+    with lock.held(), lock.lent(), lock.held(), lock.lent(), lock.held():
+        assert len(lock._holders) == 3
+    assert not lock._holders

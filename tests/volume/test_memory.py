@@ -1,4 +1,4 @@
-"""What a reconstruction takes of the memory, measured against what was foretold."""
+"""Memory of a reconstruction: measured, against the estimate."""
 
 import subprocess
 import sys
@@ -10,13 +10,13 @@ import torch
 
 from tomopy_ganrec import GanrecOptions, estimate_memory
 from tomopy_ganrec.volume import memory
-from tomopy_ganrec.volume.memory import MOST_ON_CPU, MOST_ON_GPU, batch_size
+from tomopy_ganrec.volume.memory import MAX_BATCH_ON_CPU, MAX_BATCH_ON_GPU, batch_size
 
 CPU = torch.device("cpu")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc for the peak")
 
-# Prints the bytes that a run takes at most above what was there before it. A tiny run has loaded the libraries; the solver is shortened, and its
-# peak is there from the first iterations on.
+# Prints the bytes that a run takes at most above what was there before it. A tiny run has loaded the libraries; the
+# solver is shortened, and its peak is there from the first iterations on.
 MEASURE = textwrap.dedent(
     """
     import json, sys
@@ -39,10 +39,10 @@ MEASURE = textwrap.dedent(
     def theta(angles):
         return np.deg2rad(np.arange(angles) * 120 / angles)
 
-    same = {name: options[name] for name in ("preset", "pixels") if name in options}
+    same = {name: options[name] for name in ("preset", "pixel_model") if name in options}
     out = {"out": folder + "/small.h5"} if folder else {}
     recon(data(32, 20, 2), theta(20), sinogram_order=True, num_iter=1, batch_size=2, warm_start=0, **same, **out)
-    start.TV_ITERATIONS = start.MEAN_ITERATIONS = 6
+    start.TV_ITERATIONS = start.NOISE_ITERATIONS = 6
     start.TRIAL_ITERATIONS, start.ROUND_ITERATIONS = 4, 2
     if folder:
         name, shape = folder + "/data.raw", (slices, angles, size)
@@ -87,9 +87,8 @@ def test_estimate_is_what_is_measured(size, angles, options):
     shape = (options["batch_size"], angles, size)
     estimate = estimate_memory(shape, options, sinogram_order=True)
     assert estimate.batch_size == options["batch_size"]
-    assert measured(size, angles, shape[0], **options) == pytest.approx(
-        estimate.total, rel=0.25
-    )  # as its docstring promises
+    # As its docstring promises.
+    assert measured(size, angles, shape[0], **options) == pytest.approx(estimate.total, rel=0.25)
 
 
 @pytest.mark.slow
@@ -101,8 +100,9 @@ def test_the_peak_does_not_grow_with_the_slices_from_disk_to_disk(tmp_path):
         folder = tmp_path / str(slices)
         folder.mkdir()
         peaks.append(measured(64, 60, slices, str(folder), **options))
-    # 48 slices more would be .8 MB of result and .7 MB of data in float32, and the pages of a mapped file stay in memory as long as nobody wants it,
-    # so that what is read counts; records and histories are a few kB a slice. The allocator's own peak varies by a megabyte or two.
+    # 48 slices more would be .8 MB of result and .7 MB of data in float32; the pages of a mapped file stay in memory as
+    # long as nobody else needs it, so that what is read counts; records and histories are a few kB a slice. The
+    # allocator's own peak varies by a megabyte or two.
     assert peaks[1] - peaks[0] < 4e6
     assert peaks[0] > 4e6  # and there was something to see
 
@@ -129,14 +129,13 @@ def test_what_takes_more():
         and total(grid_factor=2) > 1.4 * total()
     )
     assert estimate_memory((90, 8, 64), dict(device="cpu", backend="astra")).projector == 0
-    assert (
-        estimate_memory((90, 8, 64), dict(device="cpu", projector_memory=1e3)).projector == 0
-    )  # 'auto' turns to ASTRA
+    # 'auto' turns to ASTRA.
+    assert estimate_memory((90, 8, 64), dict(device="cpu", projector_memory=1e3)).projector == 0
 
 
 def test_estimate_as_text():
     text = str(memory.MemoryEstimate(projector=1.5e9, slices_at_work=2.25e9, volume=0.5e9, batch_size=8))
-    whole = 4.25 + memory.BASE / 1e9  # with what is always there
+    whole = 4.25 + memory.BASE_BYTES / 1e9  # with what is always there
     assert text == f"{whole:.2f} GB (1.50 GB projector, 0.50 GB volume, 2.25 GB for 8 slices at once)"
 
 
@@ -148,12 +147,16 @@ def test_shapes_that_are_none_are_refused(shape):
         estimate_memory(shape)
 
 
-@pytest.mark.parametrize(("room", "expected"), ((-100, 1), (0.5, 1), (1.5, 1), (2.5, 2), (7.5, 7), (100, MOST_ON_CPU)))
-def test_auto_takes_what_fits_and_never_none(monkeypatch, room, expected):
-    """`room`: for how many slices there is some, beside the projector."""
+@pytest.mark.parametrize(
+    ("fits", "expected"), ((-100, 1), (0.5, 1), (1.5, 1), (2.5, 2), (7.5, 7), (100, MAX_BATCH_ON_CPU))
+)
+def test_auto_takes_what_fits_and_never_none(monkeypatch, fits, expected):
+    """`fits`: the number of slices for which there is memory, beside the projector."""
     one = estimate_memory((180, 64, 512), dict(device="cpu", batch_size=1), out="x.h5")
     monkeypatch.setattr(
-        memory, "_free", lambda device: max(0.0, one.total + (room - 1) * one.slices_at_work) / memory.SHARE
+        memory,
+        "_free_bytes",
+        lambda device: max(0.0, one.total + (fits - 1) * one.slices_at_work) / memory.FREE_MEMORY_SHARE,
     )
     options = GanrecOptions(device="cpu")
     assert batch_size(options, CPU, (180, 512), (512, 512)) == expected
@@ -161,12 +164,12 @@ def test_auto_takes_what_fits_and_never_none(monkeypatch, room, expected):
 
 
 def test_auto_on_a_gpu_goes_further(monkeypatch):
-    monkeypatch.setattr(memory, "_free", lambda device: 1e12)
-    assert batch_size(GanrecOptions(), torch.device("cuda"), (90, 64), (64, 64)) == MOST_ON_GPU > MOST_ON_CPU
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: 1e12)
+    assert batch_size(GanrecOptions(), torch.device("cuda"), (90, 64), (64, 64)) == MAX_BATCH_ON_GPU > MAX_BATCH_ON_CPU
 
 
 def test_what_is_given_stands(monkeypatch):
-    monkeypatch.setattr(memory, "_free", lambda device: 0.0)
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: 0.0)
     assert batch_size(GanrecOptions(batch_size=5), CPU, (90, 64), (64, 64)) == 5
     assert batch_size(GanrecOptions(batch_size=5, joint_slices=3), CPU, (90, 64), (64, 64)) == 3
 
@@ -190,7 +193,9 @@ def test_little_memory_makes_small_batches(monkeypatch):
     one = estimate_memory(tomo.shape, dict(device="cpu", batch_size=1), sinogram_order=True, out="x.h5")
     for fits, batches in ((0, [1] * 6), (2, [2] * 3), (100, [6])):
         monkeypatch.setattr(
-            memory, "_free", lambda device, n=fits: (one.total + (n - 0.5) * one.slices_at_work) / memory.SHARE
+            memory,
+            "_free_bytes",
+            lambda device, n=fits: (one.total + (n - 0.5) * one.slices_at_work) / memory.FREE_MEMORY_SHARE,
         )
         seen.clear()
         recon(tomo, np.linspace(0, 3, 20), sinogram_order=True, device="cpu", warm_start=0)

@@ -1,4 +1,4 @@
-"""The order of a volume: every slice once, each after those it begins from, and next to them."""
+"""Order of a volume: every slice once, each after the neighbours that it is initialised from."""
 
 import itertools
 
@@ -16,15 +16,15 @@ def slices_of(tasks):
     return [k for task in tasks for k in task.slices]
 
 
-def begins_from(tasks):
+def neighbours_of(tasks):
     """{slice: its neighbours}, for slices that have any."""
-    return {k: near for task in tasks for k, near in zip(task.slices, task.near, strict=False)}
+    return {k: near for task in tasks for k, near in zip(task.slices, task.neighbours, strict=False)}
 
 
 def assert_order(tasks):
     done = set()
     for task in tasks:
-        assert all(k in done for near in task.near for k in near)
+        assert all(k in done for near in task.neighbours for k in near)
         done.update(task.slices)
 
 
@@ -37,36 +37,35 @@ def test_every_slice_once_after_its_neighbours_and_near_them(every, batch, cente
         tasks = plan(chosen, batch, every)
         assert sorted(slices_of(tasks)) == list(range(count))
         assert_order(tasks)
-        assert all(1 <= len(task.slices) <= batch and len(task.near) in (0, len(task.slices)) for task in tasks)
+        assert all(1 <= len(task.slices) <= batch and len(task.neighbours) in (0, len(task.slices)) for task in tasks)
         assert all(chosen[k] == task.center for task in tasks for k in task.slices)
-        for k, (first, second) in begins_from(tasks).items():
+        for k, (first, second) in neighbours_of(tasks).items():
             assert min(first, second) < k < max(first, second)  # one on either side
-            assert (
-                abs(k - first) <= every / 2 and abs(k - second) <= (every + 1) // 2
-            )  # the middle of an odd gap is half a slice off
+            # The middle of an odd gap is half a slice off.
+            assert abs(k - first) <= every / 2 and abs(k - second) <= (every + 1) // 2
             assert abs(k - first) <= abs(k - second)  # the nearer one first
 
 
 @pytest.mark.parametrize("every", EVERY)
-def test_as_few_as_promised_begin_from_nothing(every):
+def test_as_few_as_promised_are_cold_started(every):
     for count in COUNTS:
         tasks = plan(np.full(count, 16.0), 4, every)
-        cold = set(range(count)) - set(begins_from(tasks))
+        cold = set(range(count)) - set(neighbours_of(tasks))
         assert cold == {*range(0, count, every), count - 1}
 
 
 def test_cold_slices_come_first():
-    kinds = [bool(task.near) for task in plan(np.full(40, 16.0), 4, 8)]
+    kinds = [bool(task.neighbours) for task in plan(np.full(40, 16.0), 4, 8)]
     assert kinds == sorted(kinds) and kinds[0] is False and kinds[-1] is True
 
 
 def levels_of(tasks):
     """Slices by how many halvings separate them from the cold ones, and by centre: what may share a task."""
     depth, levels = {}, {}
-    near = begins_from(tasks)
+    neighbours = neighbours_of(tasks)
     for task in tasks:
         for k in task.slices:
-            depth[k] = 1 + max(depth[j] for j in near[k]) if k in near else 0
+            depth[k] = 1 + max(depth[j] for j in neighbours[k]) if k in neighbours else 0
             levels.setdefault((depth[k], task.center), []).append(k)
     return levels
 
@@ -89,7 +88,7 @@ def test_tasks_of_a_level_are_of_about_equal_length():
 
 
 @pytest.mark.parametrize("every", (1, 4))
-def test_stacks_are_runs_of_neighbours_from_nothing(every):
+def test_joint_slices_are_runs_of_neighbours_all_cold_started(every):
     centers = [16.0, 16.0, 15.0, 16.0, 16.0, 16.0, 16.0, 15.0]
     tasks = plan(centers, 8, every, joint_slices=3)
     assert [(task.center, task.slices) for task in tasks] == [
@@ -99,13 +98,20 @@ def test_stacks_are_runs_of_neighbours_from_nothing(every):
         (16.0, (3, 4, 5)),
         (16.0, (6,)),
     ]
-    assert not any(task.near for task in tasks)
+    assert not any(task.neighbours for task in tasks)
 
 
 def test_chains():
-    tasks = plan(np.full(10, 16.0), 2, 4, chain=True)
+    tasks = plan(np.full(10, 16.0), 2, 4, chains=True)
     assert [task.slices for task in tasks] == [(0, 4), (1, 5), (2, 6), (3, 7), (8,), (9,)]
-    assert [task.near for task in tasks] == [(), ((0, 0), (4, 4)), ((1, 1), (5, 5)), ((2, 2), (6, 6)), (), ((8, 8),)]
+    assert [task.neighbours for task in tasks] == [
+        (),
+        ((0, 0), (4, 4)),
+        ((1, 1), (5, 5)),
+        ((2, 2), (6, 6)),
+        (),
+        ((8, 8),),
+    ]
 
 
 @pytest.mark.parametrize("batch", (1, 2, 5))
@@ -114,18 +120,18 @@ def test_chains():
 def test_chains_link_each_slice_to_the_one_before(every, batch, centers):
     for count in COUNTS:
         chosen = TWO_CENTERS[:count] if centers == "two" else np.full(count, 16.0)
-        tasks = plan(chosen, batch, every, chain=True)
+        tasks = plan(chosen, batch, every, chains=True)
         assert sorted(slices_of(tasks)) == list(range(count))
         assert_order(tasks)
-        assert begins_from(tasks) == {k: (k - 1, k - 1) for k in range(count) if k % every}
+        assert neighbours_of(tasks) == {k: (k - 1, k - 1) for k in range(count) if k % every}
         assert all(len(task.slices) <= batch and {chosen[k] for k in task.slices} == {task.center} for task in tasks)
 
 
 @pytest.mark.parametrize(("count", "parts"), ((2, (1, 1)), (3, (2, 1)), (8, (4, 4))))
 def test_halves(count, parts):
-    near = tuple((k - 1, k + 1) for k in range(count))
-    first, second = Task(tuple(range(count)), 15.0, near).halves()
+    neighbours = tuple((k - 1, k + 1) for k in range(count))
+    first, second = Task(tuple(range(count)), 15.0, neighbours).halves()
     assert (len(first.slices), len(second.slices)) == parts
-    assert first.slices + second.slices == tuple(range(count)) and first.near + second.near == near
+    assert first.slices + second.slices == tuple(range(count)) and first.neighbours + second.neighbours == neighbours
     assert first.center == second.center == 15.0
-    assert all(half.near == () for half in Task(tuple(range(count)), 15.0).halves())
+    assert all(half.neighbours == () for half in Task(tuple(range(count)), 15.0).halves())

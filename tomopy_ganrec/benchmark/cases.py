@@ -1,42 +1,49 @@
-"""What is measured: an object, a grid, a wedge and its noise, by name."""
+"""Cases of a benchmark with phantoms: a phantom, a grid, an angular range and its noise, by name."""
 
 import difflib
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .. import phantoms
-from ..phantoms._grid import area_mean
+from tomopy_ganrec import phantoms
+from tomopy_ganrec.phantoms._grid import area_mean
+
 from .simulation import simulate
 
-__all__ = ["INSITU", "KNOWN_WEDGES", "PAPER_WEDGES", "Case", "Wedge", "cases", "near"]
+__all__ = ["INSITU", "KNOWN_RANGES", "PAPER_RANGES", "AngularRange", "Case", "cases", "did_you_mean"]
 
-PAPER_WEDGES = ("180", "170", "160", "150", "140", "130", "120")
+PAPER_RANGES = ("180", "170", "160", "150", "140", "130", "120")
 INSITU = "51/70"
-KNOWN_WEDGES = (
-    f"degrees with one projection each (2 to 180; the paper's are {', '.join(PAPER_WEDGES)}; 90 and 60 go beyond), "
+KNOWN_RANGES = (
+    f"degrees with one projection each (2 to 180; the paper's are {', '.join(PAPER_RANGES)}; 90 and 60 go beyond), "
     f"or projections/degrees: '{INSITU}' is 51 projections over 70 degrees"
 )
 
 
 @dataclass(frozen=True)
-class Wedge:
-    """The projections of a measurement.
+class AngularRange:
+    """The angles at which projections are measured; the missing wedge is the rest of 180°.
 
-    ``'120'``: one projection a degree, 0 ≤ θ < 120. ``'51/70'``: 51 projections over 70°, evenly from −35 to 35° with both ends, as in an
-    in-situ cell.
+    ``'120'``: one projection a degree, 0 ≤ θ < 120. ``'51/70'``: 51 projections over 70°, evenly from −35 to 35° with
+    both ends, as in an in-situ cell.
+
+    Raises
+    ------
+    ValueError
+        For a name that is neither.
     """
 
     name: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         name = str(self.name).strip()
-        object.__setattr__(self, "name", name)
-        found = re.fullmatch(r"(?:(\d+)/)?(\d+)", name)
-        if not found or not 2 <= int(found[2]) <= 180 or (found[1] and int(found[1]) < 2):
-            raise ValueError(f"wedge {name!r} is not known; give {KNOWN_WEDGES}")
+        parts = re.fullmatch(r"(?:(\d+)/)?(\d+)", name)
+        if not parts or not 2 <= int(parts[2]) <= 180 or (parts[1] and int(parts[1]) < 2):
+            raise ValueError(f"angular range {name!r} is not known; give {KNOWN_RANGES}")
         object.__setattr__(self, "name", "/".join(str(int(part)) for part in name.split("/")))
 
     @property
@@ -46,7 +53,7 @@ class Wedge:
 
     @property
     def theta(self) -> np.ndarray:
-        """(projections,) angles in radians."""
+        """(projections,) float64 angles in radians."""
         if "/" in self.name:
             return np.deg2rad(np.linspace(-self.degrees / 2, self.degrees / 2, int(self.name.split("/")[0])))
         return np.deg2rad(np.arange(self.degrees))
@@ -54,35 +61,41 @@ class Wedge:
 
 @dataclass(frozen=True)
 class Case:
-    """One object on one grid, seen through one wedge with one noise.
+    """One phantom on one grid, measured over one angular range with one noise level.
 
     Parameters
     ----------
-    object : str
+    phantom : str
         A name of `phantoms.OBJECTS`.
     size : int
         Rows, columns, and detector columns.
-    wedge : str
-        See `Wedge`.
+    angular_range : str
+        See `AngularRange`.
     photons : float, optional
-        Incident photons a detector column; None: noise-free.
+        Incident photons per detector pixel; None: noise-free.
     protocol : {'pixel', 'subpixel'}
-        See `protocol`.
+        See `simulation`.
     oversample : int
         For ``subpixel``: how much finer than the detector the simulated object is.
+
+    Raises
+    ------
+    ValueError
+        For a phantom, an angular range or a protocol that is not known, and for numbers out of range.
     """
 
-    object: str = "shale"
+    phantom: str = "shale"
     size: int = 256
-    wedge: str = "120"
+    angular_range: str = "120"
     photons: float | None = None
     protocol: str = "subpixel"
     oversample: int = 4
 
-    def __post_init__(self):
-        if self.object not in phantoms.OBJECTS:
+    def __post_init__(self) -> None:
+        if self.phantom not in phantoms.OBJECTS:
             raise ValueError(
-                f"phantom {self.object!r} is not known{near(self.object, phantoms.OBJECTS)}; choose from {', '.join(phantoms.OBJECTS)}"
+                f"phantom {self.phantom!r} is not known{did_you_mean(self.phantom, phantoms.OBJECTS)}; "
+                f"choose from {', '.join(phantoms.OBJECTS)}"
             )
         if self.protocol not in ("pixel", "subpixel"):
             raise ValueError(f"protocol {self.protocol!r} is not known; choose 'pixel' or 'subpixel'")
@@ -92,7 +105,7 @@ class Case:
             raise ValueError(f"oversample={self.oversample} must be at least 1")
         if self.photons is not None and not 0 < self.photons <= 1e15:
             raise ValueError(f"photons={self.photons} must be above 0 and at most 1e15, or 'none' for no noise")
-        object.__setattr__(self, "wedge", Wedge(self.wedge).name)
+        object.__setattr__(self, "angular_range", AngularRange(self.angular_range).name)
 
     @property
     def noise(self) -> str:
@@ -104,17 +117,23 @@ class Case:
 
     @property
     def name(self) -> str:
-        """All of it in one name that a file may have."""
-        return f"{self.object}-{self.size}-{self.protocol}-{self.wedge.replace('/', 'over')}-{self.noise}"
+        """Phantom, size, protocol, angular range and noise in one word that is also the name of a file."""
+        return f"{self.phantom}-{self.size}-{self.protocol}-{self.angular_range.replace('/', 'over')}-{self.noise}"
 
     @property
-    def columns(self) -> dict:
-        """What a row of the results says of the case."""
-        wedge = Wedge(self.wedge)
-        return dict(
-            case=self.name, object=self.object, protocol=self.protocol, size=self.size, wedge=wedge.name, degrees=wedge.degrees,
-            projections=len(wedge.theta), photons=self.photons,
-        )  # fmt: skip
+    def columns(self) -> dict[str, Any]:
+        """The columns of `rows.COLUMNS` that describe the case."""
+        angular_range = AngularRange(self.angular_range)
+        return {
+            "case": self.name,
+            "object": self.phantom,
+            "protocol": self.protocol,
+            "size": self.size,
+            "angular_range": angular_range.name,
+            "degrees": angular_range.degrees,
+            "projections": len(angular_range.theta),
+            "photons": self.photons,
+        }
 
     def slice(self, k: int = 0, count: int = 1, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Slice `k` of `count` that are spread evenly over half the object's width along its axis, and its sinogram.
@@ -135,10 +154,9 @@ class Case:
             Line integrals.
         """
         fine = self.oversample if self.protocol == "subpixel" else 1
-        one = _objects(self.object, self.size * fine, count, seed, fine * self.size / 2 / count)[k]
-        return area_mean(one, fine), simulate(
-            one[None], Wedge(self.wedge).theta, self.protocol, fine, self.photons, (seed, k)
-        )[0]
+        image = _objects(self.phantom, self.size * fine, count, seed, fine * self.size / 2 / count)[k]
+        theta = AngularRange(self.angular_range).theta
+        return area_mean(image, fine), simulate(image[None], theta, self.protocol, fine, self.photons, (seed, k))[0]
 
 
 @functools.lru_cache(maxsize=4)
@@ -148,14 +166,27 @@ def _objects(name: str, size: int, count: int, seed: int, spacing: float) -> np.
     return objects
 
 
-def near(name: str, known) -> str:
-    """' (did you mean …?)' with the known name that is nearest to one that is not, or nothing."""
-    close = difflib.get_close_matches(name, known, 1)
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """' (did you mean …?)' with the one of `names` that is nearest to an unknown `name`; '' where none is near."""
+    close = difflib.get_close_matches(name, names, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def cases(objects, size, wedges, photons, protocol="subpixel", oversample=4) -> list[Case]:
-    """All combinations."""
+def cases(
+    names: Iterable[str],
+    size: int,
+    ranges: Iterable[str],
+    photons: Iterable[float | None],
+    protocol: str = "subpixel",
+    oversample: int = 4,
+) -> list[Case]:
+    """All combinations of phantoms (by name), noise levels and angular ranges, each once."""
+    ranges, photons = list(ranges), list(photons)
     return list(
-        dict.fromkeys(Case(o, size, w, p, protocol, oversample) for o in objects for p in photons for w in wedges)
+        dict.fromkeys(
+            Case(name, size, angular_range, count, protocol, oversample)
+            for name in names
+            for count in photons
+            for angular_range in ranges
+        )
     )

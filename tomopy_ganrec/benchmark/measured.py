@@ -1,7 +1,9 @@
-"""A measured scan: no truth, so methods are judged by projections they were not given, and by their own slice from the full range."""
+"""Measured scans in a benchmark: no truth, but held-out projections and each method's own slice from the full range."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,18 +13,19 @@ from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.validation import check_centers, check_theta
 
 from .implementations import MEMORY_LIMIT
-from .tasks import Measurement, Task
+from .tasks import Projections, SliceCase, SliceData
 
 __all__ = ["measured"]
 
 FULL_RANGE = 165.0  # degrees from which on a scan serves as its own reference
-HELD_OUT = 10  # of a scan without projections outside the wedge, one in so many is kept back
+HELD_OUT = 10  # of a scan without projections outside the angular range, one in so many is held out
 
 
-def _split(degrees: np.ndarray, angles) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Indices of the projections used and of those held out: what lies outside the wedge (true), or, where nothing does, every tenth of it.
+def _split(degrees: np.ndarray, angles: str | None) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Indices of the projections used and of those held out, and whether these lie outside the angular range.
 
-    A projection and the one half a turn on are mirror images, so that angles count modulo 180°.
+    Held out are the projections outside of it, or, where there are none, every tenth of those within. A projection
+    and the one half a turn on are mirror images, so that angles count modulo 180°.
     """
     used = io.select_angles(degrees, angles)
     near = np.sort(degrees[used] % 180)
@@ -36,31 +39,120 @@ def _split(degrees: np.ndarray, angles) -> tuple[np.ndarray, np.ndarray, bool]:
         used = np.setdiff1d(used, rest)
     if used.size < 2 or rest.size == 0:
         raise ValueError(
-            f"angles={angles!r}: of {len(degrees)} projections {used.size} would be used and {rest.size} held out; both are needed"
+            f"angles={angles!r}: of {len(degrees)} projections {used.size} would be used and {rest.size} held out; "
+            "both are needed"
         )
     return used, rest, outside
 
 
-def measured(
-    scan,
-    angles=None,
-    center=None,
-    center_convention="edge",
-    slices=None,
-    reader="auto",
-    images="first",
-    device="cpu",
-    name=None,
-) -> list[Task]:
-    """Tasks for a measured scan.
+@dataclass(frozen=True)
+class _Scan:
+    """Line integrals (angles, slices, columns), angles in radians, axis in columns, and number of the first slice."""
 
-    Held out are the projections outside of `angles` (modulo 180°), or every tenth where there are none outside. Where the whole scan spans
-    165° and more, and `angles` leaves some of it out, each method also reconstructs the full range first, and is compared with that.
+    name: str
+    projections: np.ndarray
+    theta: np.ndarray
+    center: float
+    first: int
+    device: str
+
+    @property
+    def columns(self) -> int:
+        return int(self.projections.shape[2])
+
+    def part(self, indices: np.ndarray, k: int) -> Projections:
+        """Some projections of slice `k`."""
+        sinogram = np.ascontiguousarray(self.projections[indices, k][None], np.float32)
+        projector = ParallelBeamProjector(
+            self.columns, self.theta[indices], self.columns, self.center, device=self.device, memory_limit=MEMORY_LIMIT
+        )
+        return projector, torch.from_numpy(sinogram).to(self.device)
+
+    def case_name(self, angular_range: str) -> str:
+        return f"{self.name}-{self.columns}-{angular_range.replace(':', 'to')}"
+
+    def slice_case(
+        self,
+        k: int,
+        angular_range: str,
+        used: np.ndarray,
+        held_out: np.ndarray | None = None,
+        keep_images: bool = True,
+        full_range: str = "",
+    ) -> SliceCase:
+        """Slice `k` from the projections `used`."""
+
+        def load() -> SliceData:
+            return SliceData(*self.part(used, k), held_out=None if held_out is None else self.part(held_out, k))
+
+        data = np.ascontiguousarray(self.projections[:, k], np.float32).tobytes()
+        columns = {
+            "case": self.case_name(angular_range),
+            "object": self.name,
+            "protocol": "measured",
+            "size": self.columns,
+            "angular_range": angular_range,
+            "degrees": round(float(np.ptp(np.rad2deg(self.theta)[used])), 6),
+            "projections": len(used),
+            "photons": None,
+            "slice": self.first + k,
+            "object_seed": None,
+            "setup": f"axis at {self.center:g} columns, data {hashlib.sha1(data).hexdigest()[:10]}",
+        }
+        return SliceCase(columns, load, keep_images, full_range)
+
+
+Scan = str | Path | tuple[np.ndarray, np.ndarray]
+
+
+def _read(
+    scan: Scan, slices: tuple[int, int] | None, reader: Literal["auto", "dxchange", "h5py"], name: str | None
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Line integrals, angles in radians and name of a scan.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, and for values that are not finite.
+    """
+    if isinstance(scan, (str, Path)):
+        projections, theta = io.read_projections(scan, slices, reader=reader)
+        name = name or Path(scan).stem
+    else:
+        projections, theta = (np.asarray(array) for array in scan)
+        if projections.ndim != 3 or theta.shape != projections.shape[:1]:
+            raise ValueError(
+                f"projections {projections.shape} and theta {theta.shape}: give (angles, slices, columns) and one "
+                "angle for each projection"
+            )
+        projections, name = projections[:, slice(*slices) if slices else slice(None)], name or "scan"
+    if not np.isfinite(projections).all():
+        raise ValueError(f"{name}: {np.count_nonzero(~np.isfinite(projections))} of its line integrals are not finite")
+    return projections, theta, name
+
+
+def measured(
+    scan: Scan,
+    angles: str | None = None,
+    center: float | None = None,
+    center_convention: Literal["edge", "index"] = "edge",
+    slices: tuple[int, int] | None = None,
+    reader: Literal["auto", "dxchange", "h5py"] = "auto",
+    images: str = "first",
+    device: str = "cpu",
+    name: str | None = None,
+) -> list[SliceCase]:
+    """Slices of a measured scan.
+
+    Held out are the projections outside of `angles` (modulo 180°), or every tenth where there are none outside. Where
+    the whole scan spans 165° and more, and `angles` leaves some of it out, each method also reconstructs the full range
+    first, and is compared with that.
 
     Parameters
     ----------
     scan : str or Path, or (array_like, array_like)
-        A Data Exchange file, see `io.read_projections`; or line integrals (angles, slices, columns) and angles in radians.
+        A Data Exchange file, see `io.read_projections`; or line integrals (angles, slices, columns) and angles in
+        radians.
     angles : str, optional
         ``'first:last'`` in degrees; None: the whole scan.
     center : float, optional
@@ -72,56 +164,34 @@ def measured(
     reader : {'auto', 'dxchange', 'h5py'}
         Of a file.
     images : {'first', 'all', 'none'}
-        Of which slices to keep reconstructions; those of the full range are always kept, to be compared with.
+        Slices whose reconstructions are kept; those of the full range are always kept, to be compared with.
     device : str
+        A torch device.
     name : str, optional
         In tables; None: the file's, or 'scan'.
+
+    Raises
+    ------
+    ValueError
+        For arrays that do not fit together or are not finite, a centre off the detector, and angles that leave no
+        projection to use or none to hold out.
     """
-    if isinstance(scan, (str, Path)):
-        projections, theta = io.read_projections(scan, slices, reader=reader)
-        name = name or Path(scan).stem
-    else:
-        projections, theta = (np.asarray(array) for array in scan)
-        if projections.ndim != 3 or theta.shape != projections.shape[:1]:
-            raise ValueError(
-                f"projections {projections.shape} and theta {theta.shape}: give (angles, slices, columns) and one angle for each projection"
-            )
-        projections, name = projections[:, slice(*slices) if slices else slice(None)], name or "scan"
-    if not np.isfinite(projections).all():
-        raise ValueError(f"{name}: {np.count_nonzero(~np.isfinite(projections))} of its line integrals are not finite")
-    columns, degrees, first = projections.shape[2], np.rad2deg(theta), slices[0] if slices else 0
-    center = float(check_centers(center, 1, columns, center_convention)[0])
+    projections, theta, name = _read(scan, slices, reader, name)
+    columns, degrees = projections.shape[2], np.rad2deg(theta)
+    axis = float(check_centers(center, 1, columns, center_convention)[0])
     if not np.isfinite(degrees).all():
         raise ValueError(f"{name}: theta of projection {np.flatnonzero(~np.isfinite(degrees))[0]} is not finite")
     if not isinstance(scan, (str, Path)):
         theta = check_theta(theta, len(theta))
         degrees = np.rad2deg(theta)
-    used, rest, outside = _split(degrees, angles)
-    with_full = outside and np.ptp(degrees) >= FULL_RANGE
-
-    def task(k: int, digest: str, wedge: str, keep: np.ndarray, held_out: np.ndarray | None) -> Task:
-        def part(indices):
-            sinogram = np.ascontiguousarray(projections[indices, k][None], np.float32)
-            model = ParallelBeamProjector(
-                columns, theta[indices], columns, center, device=device, memory_limit=MEMORY_LIMIT
-            )
-            return model, torch.from_numpy(sinogram).to(device)
-
-        def load():
-            return Measurement(*part(keep), held_out=None if held_out is None else part(held_out))
-
-        known = dict(
-            case=f"{name}-{columns}-{wedge.replace(':', 'to')}", object=name, protocol="measured", size=columns, wedge=wedge,
-            degrees=round(float(np.ptp(degrees[keep])), 6), projections=len(keep), photons=None, slice=first + k, object_seed=None,
-            setup=f"axis at {center:g} columns, data {digest}",
-        )  # fmt: skip
-        keep_images = images == "all" or images == "first" and k == 0 or wedge == "full"
-        return Task(known, load, keep_images, f"{name}-{columns}-full" if held_out is not None and with_full else "")
-
-    tasks = []
+    used, held_out, outside = _split(degrees, angles)
+    with_full_range = bool(outside and np.ptp(degrees) >= FULL_RANGE)
+    opened = _Scan(name, projections, theta, axis, slices[0] if slices else 0, device)
+    full_range = opened.case_name("full") if with_full_range else ""
+    slice_cases = []
     for k in range(projections.shape[1]):
-        digest = hashlib.sha1(np.ascontiguousarray(projections[:, k], np.float32).tobytes()).hexdigest()[:10]
-        if with_full:
-            tasks.append(task(k, digest, "full", np.arange(len(degrees)), None))
-        tasks.append(task(k, digest, angles or "all", used, rest))
-    return tasks
+        if with_full_range:
+            slice_cases.append(opened.slice_case(k, "full", np.arange(len(degrees))))
+        keep = images == "all" or (images == "first" and k == 0)
+        slice_cases.append(opened.slice_case(k, angles or "all", used, held_out, keep, full_range))
+    return slice_cases

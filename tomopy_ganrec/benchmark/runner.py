@@ -1,4 +1,4 @@
-"""Runs methods on slices, cell by cell, and keeps what is finished."""
+"""Runs the reconstructions of a benchmark one after the other, and stores each as it ends."""
 
 import functools
 import logging
@@ -16,151 +16,175 @@ import torch
 from tqdm.auto import tqdm
 
 from tomopy_ganrec import metrics
+from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.classical import fbp, mlem
 
 from .implementations import matrix_projector
 from .methods import Problem, reconstruct
+from .rows import Row
 from .store import Results
-from .tasks import Cell, Measurement
+from .tasks import BenchmarkRun, SliceCase, SliceData
 
 __all__ = ["device_name", "estimate", "pending", "run"]
 
 logger = logging.getLogger(__name__)
 
+_BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 
-def pending(results: Results, everything: Sequence[Cell]) -> list[Cell]:
-    """The cells that are not finished; failed ones are tried again.
+
+def pending(results: Results, runs: Sequence[BenchmarkRun]) -> list[BenchmarkRun]:
+    """The runs that are not finished; failed ones are tried again.
 
     Raises
     ------
     ValueError
         Where the folder holds the same slices from other data.
     """
-    results.check_setup(cell.row for cell in everything)
-    return [cell for cell in everything if results.finished(cell.row, cell.task.keep_images) is None]
+    results.check_setup(run.row for run in runs)
+    return [run for run in runs if results.finished(run.row, run.slice_case.keep_images) is None]
 
 
-def estimate(todo: Sequence[Cell], device="cpu") -> float:
-    """Seconds that cells will take, from the time of MLEM iterations on the largest of them; the order of magnitude."""
-    if not todo:
+def estimate(runs: Sequence[BenchmarkRun], device: str = "cpu") -> float:
+    """Seconds that runs will take, an order of magnitude, from the time of MLEM iterations on the largest slice."""
+    if not runs:
         return 0.0
-    task = max((cell.task for cell in todo), key=lambda task: task.weight)
-    size, angles = task.columns["size"], task.columns["projections"]
-    theta = np.linspace(0, np.pi * task.columns["degrees"] / 180, angles)
-
-    def unit(device) -> float:
-        """Seconds of 200 MLEM iterations, for each sample that a projection touches."""
-        projector = matrix_projector(size, theta, size, device=device)
-        sinogram = torch.ones(1, *projector.range_shape, device=device)
-        float(mlem(projector, sinogram, 1).sum())
-        began = time.perf_counter()
-        float(mlem(projector, sinogram, 4).sum())
-        return (time.perf_counter() - began) * 50 / task.weight
-
-    units = {False: unit(device)}
-    units[True] = (
-        units[False] if torch.device(device).type == "cpu" or not any(c.method.cpu_only for c in todo) else unit("cpu")
-    )
-    return sum(cost * units[cell.method.cpu_only] for cell, cost in zip(todo, _costs(todo), strict=True))
+    largest = max((run.slice_case for run in runs), key=lambda slice_case: slice_case.weight)
+    unit = cpu_unit = _mlem_seconds(largest, device)
+    if torch.device(device).type != "cpu" and any(run.method.cpu_only for run in runs):
+        cpu_unit = _mlem_seconds(largest, "cpu")
+    costs = zip(runs, _costs(runs), strict=True)
+    return sum(cost * (cpu_unit if run.method.cpu_only else unit) for run, cost in costs)
 
 
-def _costs(todo: Sequence[Cell]) -> list[float]:
-    """The time of each cell in units of a sample in 200 MLEM iterations; the start of GANrec comes with its fit."""
-    fitted = {id(cell.task) for cell in todo if cell.method.name == "ganrec"}
+def _mlem_seconds(slice_case: SliceCase, device: str) -> float:
+    """Seconds of 200 MLEM iterations, for each sample that a projection touches."""
+    size, angles = slice_case.columns["size"], slice_case.columns["projections"]
+    theta = np.linspace(0, np.pi * slice_case.columns["degrees"] / 180, angles)
+    projector = matrix_projector(size, theta, size, device=device)
+    sinogram = torch.ones(1, *projector.range_shape, device=device)
+    float(mlem(projector, sinogram, 1).sum())
+    began = time.perf_counter()
+    float(mlem(projector, sinogram, 4).sum())
+    return (time.perf_counter() - began) * 50 / slice_case.weight
+
+
+def _costs(runs: Sequence[BenchmarkRun]) -> list[float]:
+    """The time of each run in units of a sample in 200 MLEM iterations; the start of GANrec comes with its fit."""
+    fitted = {id(run.slice_case) for run in runs if run.method.name == "ganrec"}
     return [
-        0.0 if c.method.name == "ganrec-start" and id(c.task) in fitted else c.method.cost * c.task.weight for c in todo
+        0.0
+        if run.method.name == "ganrec-start" and id(run.slice_case) in fitted
+        else run.method.cost * run.slice_case.weight
+        for run in runs
     ]
 
 
-def run(results: Results, todo: Sequence[Cell], progress=True) -> int:
-    """Run cells and keep each as it ends; returns how many failed.
+class _LoadedSlice:
+    """A slice, loaded once for all of its methods; an exception on the way is kept and raised for each of them."""
 
-    A method that fails is reported in its row, and the others go on. What is finished stays when the run is interrupted.
+    def __init__(self, slice_case: SliceCase):
+        self.slice_case = slice_case
+        self._problem: Problem | None = None
+        self._data: SliceData | None = None
+        self._error: Exception | None = None
+        try:
+            self._data = slice_case.load()
+            self._problem = Problem(self._data.projector, self._data.sinogram, truth=self._data.truth)
+            # What is done once is not counted for the first method.
+            fbp(self._problem.projector, self._problem.sinogram, self._problem.projector.theta)
+        except Exception as error:  # whatever it is, it is reported in the rows of this slice
+            self._error = error
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device that its data are on; None where it could not be loaded."""
+        return None if self._problem is None else self._problem.sinogram.device
+
+    def loaded(self) -> tuple[Problem, SliceData]:
+        if self._error is not None:
+            raise self._error
+        assert self._problem is not None and self._data is not None
+        return self._problem, self._data
+
+
+def run(results: Results, runs: Sequence[BenchmarkRun], progress: bool = True) -> int:
+    """Reconstruct, and store each result as it ends; returns how many failed.
+
+    A method that fails is reported in its row, and the others go on. What is finished stays when this is interrupted.
+
+    Parameters
+    ----------
+    results : Results
+    runs : sequence of BenchmarkRun
+    progress : bool
+        Whether to show a bar.
     """
-    failures, task, problem, measurement, broken = 0, None, None, None, None
-    costs = [cost + 1 for cost in _costs(todo)]
-    with tqdm(
-        total=sum(costs),
-        disable=not progress,
-        mininterval=1,
-        bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-    ) as bar:
-        for cell, cost in zip(todo, costs, strict=True):
-            bar.set_postfix_str(
-                f"{cell.task.columns['case']}, slice {cell.task.columns['slice']}, {cell.method.name}", refresh=False
-            )
-            if cell.task is not task:
-                task, problem, broken = cell.task, None, None
-                try:
-                    measurement = task.load()
-                    problem = Problem(measurement.projector, measurement.sinogram, truth=measurement.truth)
-                    fbp(
-                        problem.projector, problem.sinogram, problem.projector.theta
-                    )  # what is done once is not counted for the first method
-                except Exception as error:  # whatever it is, it is reported in this task's rows
-                    broken = error
-            row = _run_cell(results, cell, problem, measurement, broken)
+    failures, loaded = 0, None
+    costs = [cost + 1 for cost in _costs(runs)]
+    with tqdm(total=sum(costs), disable=not progress, mininterval=1, bar_format=_BAR) as bar:
+        for benchmark_run, cost in zip(runs, costs, strict=True):
+            columns = benchmark_run.slice_case.columns
+            name = f"{columns['case']}, slice {columns['slice']}, {benchmark_run.method.name}"
+            bar.set_postfix_str(name, refresh=False)
+            if loaded is None or loaded.slice_case is not benchmark_run.slice_case:
+                loaded = _LoadedSlice(benchmark_run.slice_case)
+            row = _run(results, benchmark_run, loaded)
             results.save(row)
             failures += row["status"] == "failed"
             bar.update(cost)
     return failures
 
 
-def _run_cell(
-    results: Results, cell: Cell, problem: Problem | None, measurement: Measurement, broken: Exception | None
-) -> dict:
-    row, task = cell.row, cell.task
-    row["versions"], row["device"] = versions(), _device(cell, problem)
+def _run(results: Results, benchmark_run: BenchmarkRun, loaded: _LoadedSlice) -> Row:
+    """The row of a reconstruction; its images are stored."""
+    row, method, columns = benchmark_run.row, benchmark_run.method, benchmark_run.slice_case.columns
+    row["versions"], row["device"] = versions(), _device(benchmark_run, loaded)
     try:
-        if broken is not None:
-            raise broken
+        problem, data = loaded.loaded()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            image, row["seconds"] = reconstruct(cell.method, replace(problem, seed=cell.seed or 0))
-        for message in dict.fromkeys(str(w.message) for w in caught):
-            logger.warning(
-                "%s, slice %s, %s: %s", task.columns["case"], task.columns["slice"], cell.method.label, message
-            )
-        row |= _judged(results, cell, image, measurement)
-    except Exception as error:  # one method's failure is its own
-        logger.info("%s failed", cell.method.name, exc_info=True)
+            image, row["seconds"] = reconstruct(method, replace(problem, seed=benchmark_run.seed or 0))
+        for message in dict.fromkeys(str(warning.message) for warning in caught):
+            logger.warning("%s, slice %s, %s: %s", columns["case"], columns["slice"], method.label, message)
+        row |= _measures(results, benchmark_run, image, data)
+    except Exception as error:  # the other methods go on
+        logger.info("%s failed", method.name, exc_info=True)
         row["error"] = f"{type(error).__name__}: {error}"
     else:
         row["status"] = "ok"
     return row
 
 
-def _device(cell: Cell, problem: Problem | None) -> str:
-    if problem is None:
+def _device(benchmark_run: BenchmarkRun, loaded: _LoadedSlice) -> str:
+    if loaded.device is None:
         return ""
-    return device_name(torch.device("cpu"), 1) if cell.method.cpu_only else device_name(problem.sinogram.device)
+    return device_name(torch.device("cpu"), 1) if benchmark_run.method.cpu_only else device_name(loaded.device)
 
 
-def _judged(results: Results, cell: Cell, image: np.ndarray, measurement: Measurement) -> dict:
-    """The columns that depend on the image; keeps it where the task says so."""
-    row, found = cell.row, {"residual": _residual(measurement.projector, measurement.sinogram, image)}
-    if measurement.held_out is not None:
-        found["residual_heldout"] = _residual(*measurement.held_out, image)
-    if measurement.truth is not None:
-        truth = measurement.truth
-        found |= dict(
-            mssim=metrics.mssim(truth, image),
-            mssim_7x7=metrics.mssim(truth, image, gaussian=False),
-            rmse=metrics.rmse(truth, image),
-        )
-        if cell.task.keep_images:
-            found["reference"] = results.keep_image(row, "truth", truth)
-    full = results.finished(row | {"case": cell.task.full_range}) if cell.task.full_range else None
+def _measures(results: Results, benchmark_run: BenchmarkRun, image: np.ndarray, data: SliceData) -> Row:
+    """The columns that depend on the image, which is stored where the slice is to keep its images."""
+    row, slice_case = benchmark_run.row, benchmark_run.slice_case
+    measures: Row = {"residual": _residual(data.projector, data.sinogram, image)}
+    if data.held_out is not None:
+        measures["residual_heldout"] = _residual(*data.held_out, image)
+    if data.truth is not None:
+        measures["mssim"] = metrics.mssim(data.truth, image)
+        measures["mssim_7x7"] = metrics.mssim(data.truth, image, gaussian=False)
+        measures["rmse"] = metrics.rmse(data.truth, image)
+        if slice_case.keep_images:
+            measures["reference"] = results.keep_image(row, "truth", data.truth)
+    full = results.finished(row | {"case": slice_case.full_range}) if slice_case.full_range else None
     if full is not None and full["image"]:
         reference = results.image(full["image"])
-        found["distance"] = float(np.linalg.norm(image - reference) / np.linalg.norm(reference))
-        found["reference"] = full["image"]
-    if cell.task.keep_images:
-        found["image"] = results.keep_image(row, row["method"] + ("" if cell.seed is None else f"-{cell.seed}"), image)
-    return found
+        measures["distance"] = float(np.linalg.norm(image - reference) / np.linalg.norm(reference))
+        measures["reference"] = full["image"]
+    if slice_case.keep_images:
+        seed = "" if benchmark_run.seed is None else f"-{benchmark_run.seed}"
+        measures["image"] = results.keep_image(row, f"{row['method']}{seed}", image)
+    return measures
 
 
-def _residual(projector, sinogram, image) -> float:
+def _residual(projector: ParallelBeamProjector, sinogram: torch.Tensor, image: np.ndarray) -> float:
     """‖A x − b‖ / ‖b‖."""
     model = projector.forward_project(torch.from_numpy(image[None]).to(sinogram.device))
     return float((model - sinogram).norm() / sinogram.norm().clamp(min=torch.finfo(sinogram.dtype).tiny))
@@ -169,13 +193,13 @@ def _residual(projector, sinogram, image) -> float:
 @functools.cache
 def versions() -> str:
     """The packages that take part, in one line."""
-    found = []
+    names = []
     for name in ("tomopy_ganrec", "torch", "numpy", "scikit-image", "astra-toolbox", "tomopy", "midas-tomo"):
         try:
-            found.append(f"{name} {version(name)}")
+            names.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return ", ".join(names)
 
 
 @functools.cache
@@ -190,5 +214,5 @@ def _cpu_model() -> str:
 def device_name(device: torch.device, threads: int | None = None) -> str:
     """The device for reading; of a CPU with the threads that are used, torch's where they are not given."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return str(torch.cuda.get_device_name(device))
     return f"{_cpu_model()}, {threads or torch.get_num_threads()} of {os.cpu_count()} threads"

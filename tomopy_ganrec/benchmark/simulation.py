@@ -1,11 +1,13 @@
-"""How a measurement is simulated: never with the operator that reconstructs.
+"""Simulated projections of phantoms by exact strip integrals, with photon noise.
 
-Two protocols by name. ``pixel`` (the figures of the GANrec paper): the slice itself, each pixel repeated 2×2, is projected by exact strip
-integrals onto half-width bins that are averaged in pairs. ``subpixel``: an object several times finer than the grid is projected by exact
-strip integrals onto the detector's bins; the truth is its area mean.
+The operator is never the one that reconstructs. Two protocols by name. ``pixel`` (the figures of the GANrec paper): the
+slice itself, each pixel repeated 2×2, is projected by exact strip integrals onto half-width bins that are averaged in
+pairs. ``subpixel``: an object several times finer than the grid is projected by exact strip integrals onto the
+detector's bins; the truth is its area mean.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tomopy_ganrec.projector.astra_common import import_astra
 from tomopy_ganrec.projector.astra_cpu import astra_project
@@ -14,7 +16,7 @@ __all__ = ["add_noise", "simulate"]
 
 
 def _strip_integrals(image: np.ndarray, size: int, theta: np.ndarray, columns: int) -> np.ndarray:
-    """Exact strip integrals of `image`, which covers size × size detector columns: (angles, columns·k), mean over each bin."""
+    """Exact strip integrals of `image`, which covers size × size detector columns: (angles, columns), bin means."""
     astra = import_astra()
     bins = columns * (2 if image.shape[0] == 2 * size else 1)
     proj_geom = astra.create_proj_geom("parallel", columns / bins, bins, theta)
@@ -30,7 +32,14 @@ def _strip_integrals(image: np.ndarray, size: int, theta: np.ndarray, columns: i
     return sinogram.reshape(len(theta), columns, -1).mean(2)
 
 
-def simulate(objects, theta, protocol="pixel", oversample=1, photons=None, seed=0):
+def simulate(
+    objects: ArrayLike,
+    theta: ArrayLike,
+    protocol: str = "pixel",
+    oversample: int = 1,
+    photons: float | None = None,
+    seed: int | tuple[int, ...] = 0,
+) -> np.ndarray:
     """Sinograms of objects, with or without photon noise.
 
     Parameters
@@ -44,7 +53,7 @@ def simulate(objects, theta, protocol="pixel", oversample=1, photons=None, seed=
     oversample : int
         How much finer than the detector the objects are sampled.
     photons : float, optional
-        Incident photons a detector column; None for noise-free.
+        Incident photons per detector pixel; None for noise-free.
     seed : int or tuple of int
         Of the noise.
 
@@ -52,6 +61,11 @@ def simulate(objects, theta, protocol="pixel", oversample=1, photons=None, seed=
     -------
     (slices, angles, n) float32 array
         Line integrals.
+
+    Raises
+    ------
+    ValueError
+        For an unknown protocol, objects that are not square, or an `oversample` that does not divide them.
     """
     objects, theta = np.asarray(objects, np.float32), np.asarray(theta, np.float64)
     if protocol not in ("pixel", "subpixel"):
@@ -69,16 +83,34 @@ def simulate(objects, theta, protocol="pixel", oversample=1, photons=None, seed=
     return sinograms if photons is None else add_noise(sinograms, photons, seed)
 
 
-def add_noise(sinograms, photons, seed=0) -> np.ndarray:
-    """Poisson noise: the largest line integral of a slice is taken as an attenuation of 2, counts are Poisson with mean I₀·exp(−µ·s), and
-    the data are −log(max(count, 1)/I₀)/µ, back in the units given."""
+def add_noise(sinograms: np.ndarray, photons: float, seed: int | tuple[int, ...] = 0) -> np.ndarray:
+    """Poisson noise on line integrals, in the units they are given in.
+
+    The largest line integral of a slice is taken as an attenuation of 2. Counts are Poisson with mean I₀·exp(−µ·s),
+    and the data are −log(max(count, 1)/I₀)/µ.
+
+    Parameters
+    ----------
+    sinograms : (slices, angles, columns) float32 array
+    photons : float
+        I₀, the incident photons per detector pixel.
+    seed : int or tuple of int
+
+    Returns
+    -------
+    (slices, angles, columns) float32 array
+
+    Raises
+    ------
+    ValueError
+        For `photons` not above 0.
+    """
     if not photons > 0:
         raise ValueError(f"photons={photons} must be above 0, or None for no noise")
     rng = np.random.default_rng(seed)
     noisy = np.empty_like(sinograms)
     for k, sinogram in enumerate(sinograms):
-        mu = 2.0 / sinogram.max() if sinogram.max() > 0 else 1.0  # an empty slice has noise of its own
-        noisy[k] = (
-            -np.log(np.maximum(rng.poisson(photons * np.exp(-mu * sinogram.astype(np.float64))), 1) / photons) / mu
-        )
+        mu = 2.0 / sinogram.max() if sinogram.max() > 0 else 1.0  # an empty slice is taken in units of its own
+        counts = rng.poisson(photons * np.exp(-mu * sinogram.astype(np.float64)))
+        noisy[k] = -np.log(np.maximum(counts, 1) / photons) / mu
     return noisy

@@ -1,6 +1,6 @@
-"""What a benchmark runs: slices, methods and seeds."""
+"""Slices, methods and seeds of a benchmark, and their combinations to be run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,114 +8,148 @@ import torch
 
 from tomopy_ganrec.projector import ParallelBeamProjector
 
-from .cases import Case, Wedge
+from .cases import AngularRange, Case
 from .implementations import MEMORY_LIMIT
 from .methods import Method
-from .store import COLUMNS
+from .rows import COLUMNS, Row
 
-__all__ = ["Cell", "Measurement", "Task", "cells", "simulated"]
+__all__ = ["BenchmarkRun", "Projections", "SliceCase", "SliceData", "runs_of", "simulated"]
+
+Projections = tuple[ParallelBeamProjector, torch.Tensor]  # a geometry and its (1, angles, columns) sinogram
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """What a task's methods are given, and what they are judged by.
+class SliceData:
+    """Data of one slice for all methods, and what their results are compared with.
 
     Attributes
     ----------
     projector : ParallelBeamProjector
-    sinogram : (1, angles, columns) tensor
-    truth : (rows, cols) array, optional
+    sinogram : (1, angles, columns) float32 tensor
+        On the projector's device.
+    truth : (rows, cols) float32 array, optional
     held_out : (ParallelBeamProjector, (1, angles, columns) tensor), optional
-        Projections that are not used.
+        Projections that the methods are not given.
     """
 
     projector: ParallelBeamProjector
     sinogram: torch.Tensor
     truth: np.ndarray | None = None
-    held_out: tuple | None = None
+    held_out: Projections | None = None
 
 
 @dataclass(frozen=True)
-class Task:
+class SliceCase:
     """One slice of one case.
 
     Attributes
     ----------
     columns : dict
-        What its rows say of it: `results.COLUMNS` from ``case`` to ``setup``.
+        Values of `rows.COLUMNS` from ``case`` to ``setup``.
     load : callable
-        Gives its `Measurement`.
+        Returns its `SliceData`.
     keep_images : bool
+        Whether its reconstructions are stored.
     full_range : str
-        Name of the case with the full range of a scan's angles, for the distance to it.
+        Name of the case with the full range of a scan's angles, for the distance to it; '' for none.
     """
 
-    columns: dict
-    load: Callable[[], Measurement]
+    columns: Row
+    load: Callable[[], SliceData]
     keep_images: bool = True
     full_range: str = ""
 
     @property
     def weight(self) -> float:
-        """Samples that a projection touches: its time is in proportion."""
-        return self.columns["size"] ** 2 * self.columns["projections"]
+        """Pixels times projections, to which the time of a projection is proportional."""
+        return float(self.columns["size"] ** 2 * self.columns["projections"])
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One method, with one seed, on one task."""
+class BenchmarkRun:
+    """One reconstruction of a benchmark: one slice by one method with one seed."""
 
-    task: Task
+    slice_case: SliceCase
     method: Method
     seed: int | None
 
     @property
-    def row(self) -> dict:
-        """Its row before it ran."""
+    def row(self) -> Row:
+        """Its row of results before it has run."""
         method = self.method
-        known = dict(
-            method=method.name, label=method.label, parameters=method.parameters, oracle=method.oracle, seed=self.seed
+        chosen = {
+            "method": method.name,
+            "label": method.label,
+            "parameters": method.parameters,
+            "oracle": method.oracle,
+            "seed": self.seed,
+        }
+        outcome = {"status": "failed", "error": "", "image": "", "reference": ""}
+        return dict.fromkeys(COLUMNS) | self.slice_case.columns | chosen | outcome
+
+
+def simulated(
+    cases: Iterable[Case],
+    slices: int = 1,
+    object_seeds: Sequence[int] = (0,),
+    images: str = "first",
+    device: str = "cpu",
+) -> list[SliceCase]:
+    """Slices of phantoms.
+
+    Parameters
+    ----------
+    cases : iterable of Case
+    slices : int
+        Of each object, spread along its axis.
+    object_seeds : sequence of int
+    images : {'first', 'all', 'none'}
+        Slices whose images are kept; 'first': the first of each case.
+    device : str
+        A torch device.
+    """
+    return [
+        _simulated_slice(
+            case, k, slices, seed, images == "all" or (images == "first" and k == 0 and position == 0), device
         )
-        return (
-            dict.fromkeys(COLUMNS) | self.task.columns | known | dict(status="failed", error="", image="", reference="")
-        )
+        for case in cases
+        for position, seed in enumerate(object_seeds)
+        for k in range(slices)
+    ]
 
 
-def simulated(cases: Sequence[Case], slices=1, object_seeds=(0,), images="first", device="cpu") -> list[Task]:
-    """Tasks for cases of phantoms: `images` of which slices to keep, 'first' (of each case), 'all' or 'none'."""
-    tasks = []
-    for case in cases:
-        for seed in object_seeds:
-            for k in range(slices):
+def _simulated_slice(case: Case, k: int, slices: int, seed: int, keep_images: bool, device: str) -> SliceCase:
+    def load() -> SliceData:
+        truth, sinogram = case.slice(k, slices, seed)
+        theta = AngularRange(case.angular_range).theta
+        projector = ParallelBeamProjector(case.size, theta, case.size, device=device, memory_limit=MEMORY_LIMIT)
+        return SliceData(projector, torch.from_numpy(sinogram[None]).to(device), truth)
 
-                def load(case=case, k=k, seed=seed):
-                    truth, sinogram = case.slice(k, slices, seed)
-                    projector = ParallelBeamProjector(
-                        case.size, Wedge(case.wedge).theta, case.size, device=device, memory_limit=MEMORY_LIMIT
-                    )
-                    return Measurement(projector, torch.from_numpy(sinogram[None]).to(device), truth)
-
-                keep = images == "all" or images == "first" and k == 0 and seed == object_seeds[0]
-                sampling = "" if case.protocol == "pixel" else f", {case.oversample} times finer than the grid"
-                setup = f"one of {slices} slices{sampling}"
-                tasks.append(Task(case.columns | dict(slice=k, object_seed=seed, setup=setup), load, keep))
-    return tasks
+    sampling = "" if case.protocol == "pixel" else f", {case.oversample} times finer than the grid"
+    setup = f"one of {slices} slices{sampling}"
+    return SliceCase(case.columns | {"slice": k, "object_seed": seed, "setup": setup}, load, keep_images)
 
 
-def cells(tasks: Sequence[Task], methods: Sequence[Method], seeds=(0,)) -> list[Cell]:
-    """All cells that make sense: oracles where there is a truth, methods with a seed once a seed, the others once."""
-    found = []
-    for task in tasks:
-        measured = task.columns["protocol"] == "measured"
-        for method in methods:
-            if (
-                method.unavailable
-                or method.oracle
-                and measured
-                or method.noisy_only
-                and task.columns["photons"] is None
-                and not measured
-            ):
-                continue
-            found += [Cell(task, method, seed) for seed in (seeds if method.seeded else (None,))]
-    return found
+def runs_of(
+    slice_cases: Iterable[SliceCase], methods: Sequence[Method], seeds: Sequence[int] = (0,)
+) -> list[BenchmarkRun]:
+    """All runs that make sense, slice by slice.
+
+    Oracles run where there is a truth, methods for noise where there is noise; a method with a seed runs once for each
+    of `seeds`, the others once. Methods that are not available are left out.
+    """
+    return [
+        BenchmarkRun(slice_case, method, seed)
+        for slice_case in slice_cases
+        for method in methods
+        if _makes_sense(method, slice_case)
+        for seed in (seeds if method.seeded else (None,))
+    ]
+
+
+def _makes_sense(method: Method, slice_case: SliceCase) -> bool:
+    if method.unavailable:
+        return False
+    if slice_case.columns["protocol"] == "measured":
+        return not method.oracle
+    return not (method.noisy_only and slice_case.columns["photons"] is None)

@@ -1,104 +1,110 @@
-"""Total variation with weights that fall at edges, in rounds."""
+"""Total variation of a measurement: solver, rounds of edge reweighting, missing wedge filled from a prior image."""
+
+from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
 
-from tomopy_ganrec.fit.measurement.measurement import Measurement, per_slice
-from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.fit.measurement.measurement import Measurement
+from tomopy_ganrec.solvers.forward_model import required_angles
 from tomopy_ganrec.solvers.operators import edge_weights, upper_quantile
+from tomopy_ganrec.solvers.reweighting import linear_step, reweighted_rounds
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 from tomopy_ganrec.solvers.wedge import measured_frequencies
 
-__all__ = ["ROUND_ITERATIONS", "fill_missing_wedge", "linear_step", "tv_solver"]
+__all__ = ["ROUND_ITERATIONS", "WEDGE_ITERATIONS", "fill_missing_wedge", "reweighted_tv", "tv_solver"]
 
-TV_ITERATIONS, ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS = 170, 28, 30, 105
-# ‖change‖/‖image‖ in a round at and below which a slice has no more rounds, and from which on it has another one for certain. In between the image
-# is a mean of this round's and what follows, so that rounding decides nothing.
-SETTLED, MOVING = 2.5e-3, 3.5e-3
+ROUND_ITERATIONS = 28  # of total variation in a round of reweighting
+# ‖change‖/‖image‖ in a round at and below which a slice has no more rounds, and from which on it has another one for
+# certain. In between the image is a mean of this round's and what follows, so that rounding decides nothing.
+SETTLED_CHANGE = 2.5e-3, 3.5e-3
+WEDGE_ITERATIONS = 56  # of the solve that fills the missing wedge
+PRIOR_WEIGHT = 3.0  # of the image that fills the missing wedge, in units of λ
 
 
-def tv_solver(measurement: Measurement, options: GanrecOptions, mask, init) -> TotalVariation:
-    """Total variation of the data as the measurement explains them, at `init` or at zero."""
-    first = measurement.settings[0]
+def tv_solver(measurement: Measurement, init: torch.Tensor | None = None, across: float = 0.0) -> TotalVariation:
+    """Total variation of the data as a measurement explains them.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    init : (n, rows, cols) tensor, optional
+        Where it begins; default: zero.
+    across : float
+        Weight of the difference between neighbouring slices.
+    """
     solver = TotalVariation(
         measurement.model,
         measurement.data,
-        first.step_ratio,
-        options.nonnegative,
-        mask,
+        measurement.weights.step_ratio,
+        measurement.constraints.nonnegative,
+        measurement.constraints.support,
         measurement.spectrum,
-        first.wedge_tv_weight,
-        options.across,
+        measurement.weights.wedge_tv_weight,
+        across,
     )
     return solver if init is None else solver.start(init)
 
 
-def linear_step(value: torch.Tensor, low: float, high: float) -> torch.Tensor:
-    """0 up to `low`, 1 from `high` on, linear in between: a threshold at which rounding does not decide."""
-    return ((value - low) / (high - low)).clamp(0, 1)
-
-
 def reweighted_tv(
-    solver: TotalVariation, measurement: Measurement, tv_weight, edge_threshold, notify: Callable | None
+    solver: TotalVariation, measurement: Measurement, on_iteration: Callable[[], object] | None = None
 ) -> torch.Tensor:
-    """The images after the rounds of reweighting; a slice that has settled takes no more part. Neighbours of a stack stay together."""
-    rounds, open_ = measurement.settings[0].rounds, torch.arange(len(solver.x), device=solver.x.device)
-    if not rounds:
-        return solver.x
-    image, share = (
-        torch.zeros_like(solver.x),
-        torch.ones(len(open_)).to(solver.x),
-    )  # what of each image is still to come
-    edge_threshold, ended = edge_threshold * upper_quantile(solver.x) + torch.finfo(image.dtype).tiny, False
+    """The images (n, rows, cols) after the measurement's rounds of reweighting, from where a solver is.
 
-    def tell():
-        nonlocal ended
-        ended = ended or bool(notify and notify())
-        return ended
+    A slice whose image has settled takes no more part. Slices that are solved jointly go on together.
+    """
 
-    for done in range(1, rounds + 1):
-        before = solver.x
-        solver.run(tv_weight, ROUND_ITERATIONS, edge_weights(before, edge_threshold, across=solver.across), tell)
-        norm = solver.x.flatten(1).norm(dim=1) + torch.finfo(image.dtype).tiny
-        goes_on = linear_step((solver.x - before).flatten(1).norm(dim=1) / norm, SETTLED, MOVING)
-        if done == rounds or ended:
-            goes_on = torch.zeros_like(goes_on)
-        elif solver.across:
-            goes_on = goes_on.max().expand_as(goes_on)
-        image[open_] += (share * (1 - goes_on))[:, None, None] * solver.x
-        share = share * goes_on
-        stay = torch.nonzero(share)[:, 0]
-        if not len(stay):
-            break
-        if len(stay) < len(open_):
-            measurement, open_, share = measurement.take(stay), open_[stay], share[stay]
-            tv_weight, edge_threshold = tv_weight[stay], edge_threshold[stay]
-            solver = solver.take(stay, measurement.data, measurement.spectrum)
+    def goes_on(
+        number: int, last: bool, active: torch.Tensor, before: torch.Tensor, image: torch.Tensor
+    ) -> torch.Tensor:
+        norm = image.flatten(1).norm(dim=1) + torch.finfo(image.dtype).tiny
+        change = linear_step((image - before).flatten(1).norm(dim=1) / norm, *SETTLED_CHANGE)
+        return change.max().expand_as(change) if solver.across else change
+
+    weights, data = measurement.weights, measurement.data
+    image, _ = reweighted_rounds(
+        solver,
+        weights.tv_weight(data),
+        weights.edge_threshold(data),
+        weights.rounds,
+        ROUND_ITERATIONS,
+        goes_on,
+        on_iteration=on_iteration,
+    )
     return image
-
-
-SOLVE = 56  # iterations of the solve after each round
-PULL = 3.0  # of the network's image in the missing frequencies, in units of λ
 
 
 def fill_missing_wedge(
     measurement: Measurement,
-    answer: torch.Tensor,
+    prior_image: torch.Tensor,
     first: torch.Tensor,
-    options: GanrecOptions,
-    mask,
-    notify: Callable,
-    iterations=SOLVE,
-):
-    """The image nearest to a network's answer in the frequencies that nobody has measured, and to the data in the others: edge-reweighted total
-    variation with the edges of the answer."""
+    across: float = 0.0,
+    on_iteration: Callable[[], object] | None = None,
+) -> torch.Tensor:
+    """The image nearest to a prior image in the frequencies that were not measured, and to the data in the others.
+
+    It is a total variation weighted with the edges of the prior image.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    prior_image : (n, rows, cols) tensor
+        Such as a network's.
+    first : (n, rows, cols) tensor
+        The image to whose upper quantile ε is relative.
+    across : float
+        Weight of the difference between neighbouring slices.
+    on_iteration : callable, optional
+        Called after each of `WEDGE_ITERATIONS` iterations; a true answer ends them.
+    """
     tv_weight, edge_threshold = (
-        per_slice((getattr(s, n) for s in measurement.settings), answer) for n in ("tv_weight", "edge_threshold")
+        f(prior_image) for f in (measurement.weights.tv_weight, measurement.weights.edge_threshold)
     )
-    solver = tv_solver(measurement, options, mask, answer.clamp(min=0) if options.nonnegative else answer)
-    missing = 1 - measured_frequencies(measurement.model.theta, answer.shape[1:]).to(answer)
-    weight = edge_weights(
-        answer, edge_threshold * upper_quantile(first) + torch.finfo(answer.dtype).tiny, across=options.across
-    )
-    return solver.run(tv_weight, iterations, weight, notify, (PULL * tv_weight * missing, answer))
+    begin = prior_image.clamp(min=0) if measurement.constraints.nonnegative else prior_image
+    solver = tv_solver(measurement, begin, across)
+    missing = 1 - measured_frequencies(required_angles(measurement.model), prior_image.shape[1:]).to(prior_image)
+    scale = edge_threshold * upper_quantile(first) + torch.finfo(prior_image.dtype).tiny
+    weight = edge_weights(prior_image, scale, across=across)
+    prior = PRIOR_WEIGHT * tv_weight * missing, prior_image
+    return solver.run(tv_weight, WEDGE_ITERATIONS, weight, on_iteration, prior)

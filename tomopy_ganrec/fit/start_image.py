@@ -1,148 +1,213 @@
-"""The start image of a fit, by one of the classical reconstructions, and the data as the fit is to see them."""
+"""The start image of a fit from scratch: the choice of the pixel model, and one of the classical reconstructions."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 
-from tomopy_ganrec.fit.measurement.measurement import Measurement, constrained, learn_noise, per_slice
+from tomopy_ganrec.fit.measurement.constraints import Constraints
+from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.noise import HIGH, MIDDLE, residual_level
-from tomopy_ganrec.fit.measurement.pixel_response import compensate_response, pixel_response
 from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.classical import fbp, sirt
-from tomopy_ganrec.solvers.forward_model import ForwardModel
+from tomopy_ganrec.solvers.forward_model import ForwardModel, angles_of, can_resample
+from tomopy_ganrec.solvers.total_variation import TotalVariation
 
-from .grouping import Group
-from .reweighted_tv import ROUND_ITERATIONS, SIRT_ITERATIONS, TRIAL_ITERATIONS, TV_ITERATIONS, reweighted_tv, tv_solver
-from .stage_progress import _StartSteps
+from .grouping import Group, Start
+from .reweighted_tv import ROUND_ITERATIONS, reweighted_tv, tv_solver
+from .stage_progress import StageProgress
 
-__all__ = ["select_pixel_model", "start_image", "start_iterations", "trial_iterations"]
+__all__ = ["PixelModelTrial", "StartImage", "cold_starts"]
 
-MEAN_ITERATIONS = 120  # of total variation before the noise is read off its residual
-# Ratio of the residuals of 'area' and 'point' above which an object counts as made of square pixels: with little noise between 0.1 and 0.2 cycles per
-# column, where both have settled after the trial; with more, where the model error is largest.
-QUIET, BOX_QUIET, BOX = 3e-3, 0.98, 0.97
-
-
-def known_pixel_model(model: ForwardModel, options: GanrecOptions) -> str:
-    """'area', 'point', or 'auto' where a trial has to show it."""
-    known = hasattr(model, "resampled")
-    if options.pixel_model == "area" and not known:
-        raise ValueError(
-            "pixel_model='area' needs a projector whose response is known, such as ParallelBeamProjector; use pixel_model='auto' or 'point'"
-        )
-    return "point" if not known or options.pixel_model == "auto" and options.init != "tv" else options.pixel_model
+TV_ITERATIONS, SIRT_ITERATIONS = 170, 30
+TRIAL_ITERATIONS = 105  # of total variation with each pixel model before they are compared
+NOISE_ITERATIONS = 120  # of total variation before the noise is read off its residual
+# Ratio of the residuals, area means to point pixels, above which an object counts as made of square pixels: with a
+# relative noise below QUIET_NOISE between 0.1 and 0.2 cycles per column, where both have settled after the trial; with
+# more, where the model error is largest.
+QUIET_NOISE, POINT_RATIO_QUIET, POINT_RATIO = 3e-3, 0.98, 0.97
 
 
-def select_pixel_model(
-    model, sinogram, options: GanrecOptions, settings: list[RegularizationWeights], mask, init, notify
-) -> list[Measurement]:
-    """A batch whose settings share ρ, split by what its pixels are.
+class PixelModelTrial:
+    """Splits a batch by what its pixels are, area means or points.
 
-    For ``pixel_model='auto'`` both models have 105 iterations of total variation; the one that explains the data better is taken. On the phantoms,
-    noise-free, the ratio of the residuals, 'area' to 'point', is .55 to .945 for structure below the pixel and 1.02 to 1.6 for objects made of
-    square pixels (128² and 256², 60 to 180°). With 1e5 photons the two overlap, and with 1e4 they are alike: then 'area' is taken but for few.
+    With ``pixel_model='auto'`` each of the two has 105 iterations of total variation, and the one that explains the
+    data better is taken. On the phantoms, noise-free, the ratio of the residuals, area means to point pixels, is .55 to
+    .945 for structure below the pixel and 1.02 to 1.6 for objects made of square pixels (128² and 256², 60 to 180°).
+    With 1e5 photons the two overlap, and with 1e4 they are alike: then area means are taken but for few slices.
+
+    Parameters
+    ----------
+    model : ForwardModel
+    options : GanrecOptions
+
+    Attributes
+    ----------
+    kind : str
+        'area', 'point', or 'auto' where a trial has to show it.
+
+    Raises
+    ------
+    ValueError
+        For area means and a model whose response is not known.
     """
-    index = torch.arange(len(settings), device=sinogram.device)
-    plain = Measurement(
-        index,
-        model,
-        sinogram,
-        None,
-        None,
-        [replace(s, wedge_tv_weight=options.wedge_tv_weight or 1.0) for s in settings],
-    )
-    kind = known_pixel_model(model, options)
-    if kind == "point":
-        return [plain]
-    fine = model.resampled(rays_per_bin=2)
-    response = pixel_response(model.theta, sinogram.shape[2], model.pixel_size, 2).to(sinogram)
-    mean = Measurement(index, fine, compensate_response(sinogram, response), response, response[None], settings)
-    if kind == "area":
-        return [mean]
-    tv_weight, levels = per_slice((s.tv_weight for s in settings), sinogram), []
-    quiet = torch.tensor([s.relative_noise < QUIET for s in settings], device=sinogram.device)
-    tried = []
-    for one in (mean, plain):
-        solver = tv_solver(one, options, mask, init)
-        solver.run(tv_weight, TRIAL_ITERATIONS, on_iteration=notify)
-        residual = one.residual(one.model.forward_project(solver.x))
-        levels.append(torch.where(quiet, residual_level(residual, MIDDLE), residual_level(residual, HIGH)))
-        tried.append(replace(one, solver=solver))
-    ratio = torch.where(quiet, BOX_QUIET, BOX)
-    box = levels[0] > ratio * levels[1]
-    if options.joint_slices > 1:  # neighbours stay together
-        box[:] = levels[0].mean() > ratio[0] * levels[1].mean()
-    return [
-        one.take(torch.nonzero(chosen)[:, 0]) for one, chosen in zip(tried, (~box, box), strict=True) if chosen.any()
-    ]
 
-
-def start_image(
-    measurement: Measurement, options: GanrecOptions, mask, init=None, notify: Callable | None = None
-) -> tuple[torch.Tensor, Measurement]:
-    """The start image of slices whose settings share ρ and rounds, relative to the scale of the data, like `init`; and the measurement with what it
-    has taught of the noise."""
-    model, sinogram, settings = measurement.model, measurement.data, measurement.settings
-    if options.init == "none":
-        if (
-            init is None
-        ):  # the mean attenuation, in these units; from zero a non-negative generator would have no gradient to leave by
-            init = torch.full((sinogram.shape[0], *model.domain_shape), 0.5 if options.nonnegative else 0.0).to(
-                sinogram
+    def __init__(self, model: ForwardModel, options: GanrecOptions):
+        known = can_resample(model)
+        if options.pixel_model == "area" and not known:
+            raise ValueError(
+                "pixel_model='area' needs a projector whose response is known, such as ParallelBeamProjector; use "
+                "pixel_model='auto' or 'point'"
             )
-        return constrained(init, options, mask), measurement
-    if options.init == "sirt":
-        return sirt(model, sinogram, SIRT_ITERATIONS, options.nonnegative, mask, init, notify), measurement
-    if options.init == "fbp":
-        if not hasattr(model, "theta"):
-            raise ValueError("init='fbp' needs a forward model with projection angles `theta`; use init='sirt'")
-        return constrained(fbp(model, sinogram, model.theta), options, mask), measurement
-    learning = measurement.response is not None and settings[0].rounds > 0
-    solver, iterations = measurement.solver, MEAN_ITERATIONS if learning else TV_ITERATIONS
-    if solver is None:
-        solver = tv_solver(measurement, options, mask, init)
-    else:
-        iterations -= TRIAL_ITERATIONS
-    solver.run(per_slice((s.tv_weight for s in settings), sinogram), iterations, on_iteration=notify)
-    if learning:
-        measurement = learn_noise(measurement, solver.x, options)
-        settings = measurement.settings
-        solver.set_residual_weights(measurement.spectrum)
-    tv_weight, edge_threshold = (
-        per_slice((getattr(s, name) for s in settings), sinogram) for name in ("tv_weight", "edge_threshold")
-    )
-    measurement = replace(measurement, solver=None)
-    return reweighted_tv(solver, measurement, tv_weight, edge_threshold, notify), measurement
+        undecidable = options.pixel_model == "auto" and options.init != "tv"
+        self.kind = options.pixel_model if known and not undecidable else "point"
+        self._model, self._options = model, options
+
+    @property
+    def steps(self) -> int:
+        """Iterations of `run`."""
+        return 2 * TRIAL_ITERATIONS if self.kind == "auto" else 0
+
+    def run(
+        self,
+        data: torch.Tensor,
+        weights: RegularizationWeights,
+        constraints: Constraints,
+        init: torch.Tensor | None,
+        progress: StageProgress,
+    ) -> list[tuple[Measurement, TotalVariation | None]]:
+        """One or two measurements, with the solver of the trial where there was one.
+
+        Parameters
+        ----------
+        data : (n, angles, columns) tensor
+            Relative to their scale.
+        weights : RegularizationWeights
+        constraints : Constraints
+        init : (n, rows, cols) tensor or None
+            Where the trial begins.
+        progress : StageProgress
+        """
+        point_weights = weights.changed(wedge_tv_weight=self._options.wedge_tv_weight or 1.0)
+        point = Measurement.of_point_pixels(self._model, data, point_weights, constraints)
+        if self.kind == "point":
+            return [(point, None)]
+        area = Measurement.of_area_means(self._model, data, weights, constraints)
+        if self.kind == "area":
+            return [(area, None)]
+        relative_noise = [one.relative_noise for one in weights.slices]
+        quiet = torch.tensor([noise < QUIET_NOISE for noise in relative_noise], device=data.device)
+        across, solvers, levels = self._options.slice_tv_weight, [], []
+        for measurement in (area, point):
+            solver = tv_solver(measurement, init, across)
+            solver.run(weights.tv_weight(data), TRIAL_ITERATIONS, on_iteration=progress.step)
+            residual = measurement.residual(measurement.model.forward_project(solver.x))
+            levels.append(torch.where(quiet, residual_level(residual, MIDDLE), residual_level(residual, HIGH)))
+            solvers.append(solver)
+        ratio = torch.where(quiet, POINT_RATIO_QUIET, POINT_RATIO)
+        is_point = levels[0] > ratio * levels[1]
+        if self._options.joint_slices > 1:  # neighbours stay together
+            is_point[:] = levels[0].mean() > ratio[0] * levels[1].mean()
+        parts: list[tuple[Measurement, TotalVariation | None]] = []
+        for measurement, solver, chosen in zip((area, point), solvers, (~is_point, is_point), strict=True):
+            if chosen.any():
+                index = torch.nonzero(chosen)[:, 0]
+                parts.append((measurement.take(index), solver.take(index)))
+        return parts
 
 
-def start_iterations(measurement: Measurement, options: GanrecOptions) -> int:
-    """How many times `notify` is called by `start_image`."""
-    if options.init != "tv":
-        return SIRT_ITERATIONS if options.init == "sirt" else 0
-    rounds = measurement.settings[0].rounds
-    plain = MEAN_ITERATIONS if measurement.response is not None and rounds else TV_ITERATIONS
-    return plain - (TRIAL_ITERATIONS if measurement.solver is not None else 0) + rounds * ROUND_ITERATIONS
+class StartImage:
+    """The start image of slices that share a measurement, relative to the scale of their data.
+
+    Parameters
+    ----------
+    measurement : Measurement
+    options : GanrecOptions
+    solver : TotalVariation, optional
+        That has had the iterations of the trial.
+    """
+
+    def __init__(self, measurement: Measurement, options: GanrecOptions, solver: TotalVariation | None = None):
+        self._measurement, self._options, self._solver = measurement, options, solver
+
+    @property
+    def steps(self) -> int:
+        """Iterations of `run`, at most."""
+        if self._options.init != "tv":
+            return SIRT_ITERATIONS if self._options.init == "sirt" else 0
+        return self._plain_iterations + self._measurement.weights.rounds * ROUND_ITERATIONS
+
+    @property
+    def _learns_noise(self) -> bool:
+        return self._measurement.response is not None and self._measurement.weights.rounds > 0
+
+    @property
+    def _plain_iterations(self) -> int:
+        iterations = NOISE_ITERATIONS if self._learns_noise else TV_ITERATIONS
+        return iterations if self._solver is None else iterations - TRIAL_ITERATIONS
+
+    def run(self, init: torch.Tensor | None, progress: StageProgress) -> tuple[torch.Tensor, Measurement]:
+        """The start image (n, rows, cols), and the measurement with what the start image has shown of the noise.
+
+        Parameters
+        ----------
+        init : (n, rows, cols) tensor or None
+            Where it begins; with ``init='none'`` the start image itself.
+        progress : StageProgress
+
+        Raises
+        ------
+        ValueError
+            For ``init='fbp'`` and a model without angles.
+        """
+        measurement, constraints = self._measurement, self._measurement.constraints
+        model, data = measurement.model, measurement.data
+        kind = self._options.init
+        if kind == "none":
+            if init is None:
+                # The mean attenuation, in these units; at zero a non-negative generator would have no gradient.
+                middle = 0.5 if constraints.nonnegative else 0.0
+                init = torch.full((len(data), *model.domain_shape), middle).to(data)
+            return constraints.project(init), measurement
+        if kind == "sirt":
+            image = sirt(
+                model, data, SIRT_ITERATIONS, constraints.nonnegative, constraints.support, init, progress.step
+            )
+            return image, measurement
+        if kind == "fbp":
+            theta = angles_of(model)
+            if theta is None:
+                raise ValueError("init='fbp' needs a forward model with projection angles `theta`; use init='sirt'")
+            return constraints.project(fbp(model, data, theta)), measurement
+        return self._total_variation(init, progress)
+
+    def _total_variation(self, init: torch.Tensor | None, progress: StageProgress) -> tuple[torch.Tensor, Measurement]:
+        measurement, solver = self._measurement, self._solver
+        if solver is None:
+            solver = tv_solver(measurement, init, self._options.slice_tv_weight)
+        tv_weight = measurement.weights.tv_weight(measurement.data)
+        solver.run(tv_weight, self._plain_iterations, on_iteration=progress.step)
+        if self._learns_noise:
+            measurement = measurement.learn_noise(solver.x, self._options)
+            solver.set_residual_weights(measurement.spectrum)
+        return reweighted_tv(solver, measurement, progress.step), measurement
 
 
-def trial_iterations(model: ForwardModel, options: GanrecOptions) -> tuple[int, int]:
-    """How many times `notify` is called by `measurements`, and what `start_image` may add to it at most."""
-    if known_pixel_model(model, options) != "auto":
-        return 0, 0
-    return 2 * TRIAL_ITERATIONS, TV_ITERATIONS - TRIAL_ITERATIONS + options.rounds * ROUND_ITERATIONS
-
-
-def cold_starts(model, group: Group, options: GanrecOptions, mask, steps: "_StartSteps"):
-    """(slices of the batch, measurement, start image, None) of slices that begin at nothing or at the image given."""
-    trial, more = trial_iterations(model, options)
-    steps.total = steps.count + trial + more
+def cold_starts(
+    model: ForwardModel, group: Group, options: GanrecOptions, constraints: Constraints, progress: StageProgress
+) -> Iterator[Start]:
+    """The start images of a group, from scratch or from the image given, one measurement after the other."""
+    trial = PixelModelTrial(model, options)
+    later = TV_ITERATIONS - TRIAL_ITERATIONS + options.resolved.reweight_rounds * ROUND_ITERATIONS
+    progress.expect(trial.steps + (later if trial.steps else 0))
     with torch.no_grad():
-        parts = select_pixel_model(model, group.data, options, group.settings, mask, group.init, steps)
-    steps.total = steps.count + sum(start_iterations(part, options) for part in parts)
-    for part in parts:
+        parts = trial.run(group.data, group.weights, constraints, group.init, progress)
+    stages = [StartImage(measurement, options, solver) for measurement, solver in parts]
+    progress.expect(sum(stage.steps for stage in stages))
+    for (measurement, _), stage in zip(parts, stages, strict=True):
+        init = None if group.init is None else group.init[measurement.index]
         with torch.no_grad():
-            start, part = start_image(
-                part, options, mask, None if group.init is None else group.init[part.index], steps
-            )
-        yield group.index[part.index], part, start, None
+            image, measurement = stage.run(init, progress)
+        yield Start(group.index[measurement.index], measurement, image)

@@ -1,52 +1,71 @@
-"""How sure a reconstruction is of each pixel: by how much it varies between scans that could as well have been measured."""
+"""Per-pixel uncertainty of a reconstruction by a parametric bootstrap."""
+
+from __future__ import annotations
 
 import math
 
 import torch
 
-from tomopy_ganrec.fit.measurement.measurement import Measurement, per_slice
-from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.fit.measurement.measurement import Measurement
+from tomopy_ganrec.fit.measurement.regularization import per_slice
+from tomopy_ganrec.solvers.reweighting import reweighted_rounds
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 
-__all__ = ["bootstrap_std", "bootstrap_steps"]
+from .stage_progress import StageProgress
 
-PLAIN, ROUNDS, ITERATIONS = 84, 5, 21
+__all__ = ["Bootstrap"]
 
-
-def bootstrap_steps() -> int:
-    """How many times `spread` calls `notify` for a slice."""
-    return PLAIN + ROUNDS * ITERATIONS
+PLAIN_ITERATIONS, ROUNDS, ROUND_ITERATIONS = 84, 5, 21
 
 
-def bootstrap_std(measurement: Measurement, k: int, options: GanrecOptions, mask, count: int, notify) -> torch.Tensor:
-    """Standard deviation of slice `k` over `count` reconstructions of its data with fresh noise added, each with λ and ε of its own.
+class Bootstrap:
+    """Standard deviation of a slice over reconstructions of its data with fresh noise, each with its own λ and ε.
 
-    A bootstrap (B. Efron, Ann. Statist. 7, 1–26, 1979) over the noise and over what nobody knows: λ and ε are up to twice and down to half of
-    those chosen, uniformly in their logarithms. Where projections determine the slice, all agree; along edges that lie in the missing wedge the
-    regularisation decides, and they differ. What is wrong in all of them alike does not show.
+    A bootstrap (B. Efron, Ann. Statist. 7, 1–26, 1979) over the noise and over what is not known: λ and ε are up to
+    twice and down to half of those chosen, uniformly in their logarithms. Where projections determine the slice, all
+    agree; along edges that lie in the missing wedge the regularisation decides, and they differ. What is wrong in all
+    of them alike does not show.
 
-    Returns
-    -------
-    (rows, cols) tensor
-        In the measurement's units.
+    Parameters
+    ----------
+    measurement : Measurement
+    samples : int
+        Reconstructions of each slice.
+    seed : int
     """
-    generator = torch.Generator().manual_seed(options.seed + 7)
-    owner = torch.full((count,), k)
-    data = measurement.data[owner]
-    data = data + measurement.noise(owner, generator)
-    settings = measurement.settings[k]
-    jitter = 2 ** (2 * torch.rand(2, count, generator=generator, dtype=torch.float32) - 1)
-    tv_weight, edge_threshold = (
-        per_slice((value * factor).tolist(), data)
-        for value, factor in zip((settings.tv_weight, settings.edge_threshold), jitter, strict=True)
-    )
-    spectrum = measurement.spectrum
-    if spectrum is not None and len(spectrum) > 1:
-        spectrum = spectrum[k : k + 1]
-    solver = TotalVariation(
-        measurement.model, data, settings.step_ratio, options.nonnegative, mask, spectrum, settings.wedge_tv_weight
-    )
-    solver.run(tv_weight, PLAIN, on_iteration=notify)
-    if settings.rounds:
-        solver.reweight(tv_weight, edge_threshold, ROUNDS, ITERATIONS, notify)
-    return solver.x.std(0) if count > 1 else torch.full_like(solver.x[0], math.nan)
+
+    def __init__(self, measurement: Measurement, samples: int, seed: int):
+        self._measurement, self._samples, self._seed = measurement, samples, seed
+
+    @property
+    def steps(self) -> int:
+        """Iterations of `run`, for one slice."""
+        return PLAIN_ITERATIONS + ROUNDS * ROUND_ITERATIONS
+
+    @torch.no_grad()
+    def run(self, k: int, progress: StageProgress) -> torch.Tensor:
+        """The standard deviation of slice `k`, (rows, cols) in the measurement's units; NaN for one sample."""
+        measurement = self._measurement
+        rng = torch.Generator().manual_seed(self._seed + 7)
+        owner = torch.full((self._samples,), k)
+        data = measurement.data[owner]
+        data = data + measurement.noise(owner, rng)
+        weights = measurement.weights.slices[k]
+        factors = 2 ** (2 * torch.rand(2, self._samples, generator=rng, dtype=torch.float32) - 1)
+        tv_weight = per_slice((weights.tv_weight * factors[0]).tolist(), data)
+        edge_threshold = per_slice((weights.edge_threshold * factors[1]).tolist(), data)
+        solver = TotalVariation(
+            measurement.model,
+            data,
+            weights.step_ratio,
+            measurement.constraints.nonnegative,
+            measurement.constraints.support,
+            measurement.spectrum_of(torch.tensor([k])),
+            weights.wedge_tv_weight,
+        )
+        solver.run(tv_weight, PLAIN_ITERATIONS, on_iteration=progress.step)
+        rounds = ROUNDS if weights.rounds else 0
+        image, _ = reweighted_rounds(
+            solver, tv_weight, edge_threshold, rounds, ROUND_ITERATIONS, on_iteration=progress.step
+        )
+        return image.std(0) if self._samples > 1 else torch.full_like(image[0], math.nan)

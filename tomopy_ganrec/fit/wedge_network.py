@@ -1,6 +1,9 @@
-"""The network that fills the missing wedge of slices."""
+"""Network that fills the missing wedge of slices."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,18 +18,27 @@ def _conv(inputs: int, outputs: int, size: int) -> nn.Conv2d:
 
 
 class _Block(nn.Sequential):
+    """Two 3×3 convolutions, each followed by a leaky ReLU."""
+
     def __init__(self, inputs: int, outputs: int):
         super().__init__(_conv(inputs, outputs, 3), nn.LeakyReLU(0.1), _conv(outputs, outputs, 3), nn.LeakyReLU(0.1))
 
 
 class WedgeNetwork(nn.Module):
-    """Image and filtered back projection (n, 2, rows, cols) to repaired image (n, rows, cols): a U-Net whose output is added to the image, zero
-    before the first step.
+    """A U-Net from an image and its filtered back projection, (n, 2, rows, cols), to the repaired image.
 
-    On blocks of 2×2 pixels as `networks.UNet`, but one set of weights for all images, and without normalisation: grey values matter here.
+    Its output is added to the image, and zero before the first step. On blocks of 2×2 pixels as `networks.UNet`, but
+    one set of weights for all images, and without normalisation: grey values matter here.
+
+    Parameters
+    ----------
+    rng : torch.Generator
+        Source of the initial weights.
+    widths : sequence of int
+        Channels of each level.
     """
 
-    def __init__(self, generator: torch.Generator, widths=(16, 32, 64)):
+    def __init__(self, rng: torch.Generator, widths: Sequence[int] = (16, 32, 64)):
         super().__init__()
         self.down = nn.ModuleList(_Block(i, o) for i, o in zip((8, *widths[:-1]), widths, strict=True))
         self.up = nn.ModuleList(_Block(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))
@@ -35,12 +47,13 @@ class WedgeNetwork(nn.Module):
             if isinstance(module, nn.Conv2d):
                 bound = 0.0 if module is self.out else 1 / math.sqrt(module.weight[0].numel())
                 with torch.no_grad():
-                    module.weight.copy_(
-                        (torch.rand(module.weight.shape, generator=generator, dtype=torch.float32) * 2 - 1) * bound
-                    )
-                    module.bias.zero_()
+                    uniform = torch.rand(module.weight.shape, generator=rng, dtype=torch.float32) * 2 - 1
+                    module.weight.copy_(uniform * bound)
+                    if module.bias is not None:
+                        module.bias.zero_()
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The repaired image."""
         rows, cols = x.shape[-2:]
         skips, padded = [], F.pad(x, (0, cols % 2, 0, rows % 2), mode="replicate")
         h = F.pixel_unshuffle(padded, 2)
@@ -50,7 +63,6 @@ class WedgeNetwork(nn.Module):
         skips.pop()
         for block in self.up:
             skip = skips.pop()
-            h = block(
-                torch.cat([F.interpolate(h, size=skip.shape[-2:], mode="bilinear", align_corners=False), skip], 1)
-            )
+            h = F.interpolate(h, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            h = block(torch.cat([h, skip], 1))
         return x[:, 0] + F.pixel_shuffle(self.out(h), 2)[:, 0, :rows, :cols]

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tomopy_ganrec.options import renamed_options, shown
+from tomopy_ganrec.option_names import renamed_options
+from tomopy_ganrec.option_values import shown
 from tomopy_ganrec.slice_record import renamed_record
 
 from .atomic_files import replacing

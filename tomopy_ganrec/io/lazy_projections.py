@@ -14,7 +14,7 @@ from tomopy_ganrec.scan_angles import AngularRange
 from .hdf5_reading import open_hdf5
 from .scan_layout import Frames, read_frames
 from .scan_plan import ScanPlan, make_scan_plan
-from .sources import read_slices
+from .source_base import read_slices
 
 __all__ = ["Projections", "open_projections"]
 

@@ -16,12 +16,11 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import psutil
 
 from .mapped_file import MappedFile
 
-__all__ = ["ArrayLock", "FileLock", "Lock", "RangeLock"]
+__all__ = ["FileLock", "Lock", "RangeLock", "in_use_error", "own_process_text"]
 
 MAX_TRIES = 100  # lock files may vanish, as their owners end, between being opened and being locked: try so often
 OWNER_TIMEOUT = 1.0  # seconds for the owner of a lock to write its name into the file
@@ -32,7 +31,6 @@ _guard = threading.RLock()  # reentrant: garbage collection may release a lock i
 # Held locks by device and inode: on NFS, a lock would be lost by opening its file once more in this process.
 _held: set[tuple[int, int]] = set()
 _descriptors: set[int] = set()
-_arrays: list[np.ndarray] = []
 
 
 class Lock(Protocol):
@@ -47,7 +45,8 @@ class Lock(Protocol):
         ...
 
 
-def _in_use(what: str | Path, owner: str) -> BlockingIOError:
+def in_use_error(what: str | Path, owner: str) -> BlockingIOError:
+    """The error of a call whose output another one is writing to."""
     return BlockingIOError(
         f"{what} is being written by another reconstruction ({owner}), and two would mix: wait until it has ended, or "
         "choose another place for the output"
@@ -71,7 +70,7 @@ def _owner_text(owner: dict[str, Any] | None) -> str:
     return f"process {owner.get('pid')} on {owner.get('host')}, since {owner.get('since')}"
 
 
-def _own_process_text() -> str:
+def own_process_text() -> str:
     """The process that asks, as the owner of a lock, for messages."""
     return f"process {os.getpid()} on {socket.gethostname()}, this one"
 
@@ -84,7 +83,6 @@ def _forget_locks_of_parent() -> None:
         os.close(descriptor)
     _descriptors.clear()
     _held.clear()
-    _arrays.clear()
 
 
 os.register_at_fork(after_in_child=_forget_locks_of_parent)
@@ -131,7 +129,7 @@ class FileLock:
                         error.errno,
                         f"{self._output} cannot be written: {reason}; choose a place with space where you may write",
                     ) from error
-        raise _in_use(self._output, _owner_text(None))
+        raise in_use_error(self._output, _owner_text(None))
 
     def _try_once(self) -> bool:
         """Whether the lock could be taken; False: the file has changed meanwhile, try again."""
@@ -141,7 +139,7 @@ class FileLock:
             pass
         else:
             if (status.st_dev, status.st_ino) in _held:
-                raise _in_use(self._output, _own_process_text())
+                raise in_use_error(self._output, own_process_text())
             if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
                 raise self._foreign()
         opened = self._open()
@@ -172,7 +170,7 @@ class FileLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise _in_use(self._output, _owner_text(self._owner(descriptor))) from None
+                raise in_use_error(self._output, _owner_text(self._owner(descriptor))) from None
             if error.errno not in NO_LOCKS:
                 raise
             if not created:
@@ -227,7 +225,7 @@ class FileLock:
         """
         owner = self._owner(descriptor)
         if owner is None or owner.get("host") != socket.gethostname() or psutil.pid_exists(owner.get("pid")):
-            raise _in_use(self._output, f"{_owner_text(owner)}; if that has ended, delete {self.path}")
+            raise in_use_error(self._output, f"{_owner_text(owner)}; if that has ended, delete {self.path}")
         self.path.unlink(missing_ok=True)
 
     def release(self) -> None:
@@ -273,7 +271,7 @@ class RangeLock:
             self.release()
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
-            raise _in_use(self._mapped.filename, _holder_of_range(self._mapped.filename)) from None
+            raise in_use_error(self._mapped.filename, _holder_of_range(self._mapped.filename)) from None
 
     def release(self) -> None:
         """Release the lock, if it is held."""
@@ -298,33 +296,3 @@ def _holder_of_range(filename: str) -> str:
         except (psutil.Error, OSError):  # a process of another user, or one that has ended
             continue
     return _owner_text(None)
-
-
-class ArrayLock:
-    """A lock on the memory of an array, for the threads of this process."""
-
-    def __init__(self, array: np.ndarray):
-        self._array, self._locked = array, False
-
-    def acquire(self) -> None:
-        """As `FileLock.acquire`."""
-        with _guard:
-            if any(_overlap(self._array, other) for other in _arrays):
-                raise _in_use("the array given as out", _own_process_text())
-            _arrays.append(self._array)
-            self._locked = True
-
-    def release(self) -> None:
-        """Release the lock, if it is held."""
-        with _guard:
-            if self._locked:
-                _arrays[:] = [other for other in _arrays if other is not self._array]
-            self._locked = False
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether two arrays share memory; also True where that is too hard to decide."""
-    try:
-        return np.shares_memory(a, b, max_work=1000)  # type: ignore[arg-type]  # any number is allowed
-    except RuntimeError:  # numpy.exceptions.TooHardError
-        return True

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .array_lock import ArrayLock
 from .atomic_files import is_hdf5
 from .hdf5_output import DATASET, Hdf5Output, describe
 from .mapped_file import file_behind
 from .optional import import_h5py, import_tifffile
 from .output_base import Output
-from .output_lock import ArrayLock, Lock, RangeLock
+from .output_lock import Lock, RangeLock
 from .protocols import Indices
 from .tiff_output import TiffOutput, tiff_name
 

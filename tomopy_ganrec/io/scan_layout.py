@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import psutil
 
-from tomopy_ganrec.scan_angles import Unit, in_degrees, rotation_degrees, unit_of
+from tomopy_ganrec.angle_units import Unit, in_degrees, unit_of
+from tomopy_ganrec.scan_angles import rotation_degrees
 
 from .hdf5_reading import find_dataset, member_names, read_number, read_part
 

@@ -10,28 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tomopy_ganrec.scan_angles import (
-    AngularRange,
-    Unit,
-    check_range,
-    equal_angles,
-    fold,
-    given_degrees,
-    in_degrees,
-    select_angles,
-)
+from tomopy_ganrec.angle_units import Unit, check_range, in_degrees
+from tomopy_ganrec.scan_angles import AngularRange, fold, given_degrees, select_angles
 
 from .bad_pixels import bad_columns, repair
+from .frame_choice import angle_groups, frames_used, mean_angles
 from .hdf5_reading import open_hdf5, refusing_damage
-from .scan_frames import (
-    empty_projections,
-    first_numbers,
-    mean_field,
-    outlying_fields,
-    refuse_deeply_wrapped,
-    refuse_without_flat,
-    refuse_wrapped,
-)
+from .scan_frames import mean_field
 from .scan_layout import Frames, Layout, read_angles, read_frames, read_layout, sampled_rows
 
 __all__ = ["ScanPlan", "make_scan_plan"]
@@ -238,7 +223,7 @@ def make_scan_plan(
             return np.concatenate(row_parts, axis=1)
 
         try:
-            keep, flats, darks, notes = _frames_used(layout, sample, minus_log)
+            keep, flats, darks, notes = frames_used(layout, sample, minus_log)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     if layout.constants["flat"] is not None and not len(flats):
@@ -254,88 +239,14 @@ def make_scan_plan(
     degrees = fold(in_degrees(values[keep], unit), 360.0, what)
     chosen = select_angles(degrees, angles)
     keep, degrees = keep[chosen], degrees[chosen]
-    groups = _angle_groups(degrees, path)
+    groups = angle_groups(degrees, path)
     return ScanPlan(
         layout=layout,
         minus_log=bool(minus_log),
         keep=keep,
         degrees=degrees,
         groups=groups,
-        theta=np.deg2rad(_mean_angles(degrees, groups)),
+        theta=np.deg2rad(mean_angles(degrees, groups)),
         flats=flats,
         darks=darks,
     )
-
-
-def _angle_groups(degrees: np.ndarray, path: str | PathLike[str]) -> list[np.ndarray]:
-    """The projections that are averaged, for each angle; raises ValueError where there is one angle only."""
-    groups = equal_angles(degrees)
-    if len(groups) < 2:
-        raise ValueError(
-            f"{path}: the {len(degrees)} projections that are used were all taken at {degrees[0]:.6g} degrees; a "
-            "tomogram needs different directions"
-        )
-    if len(groups) == len(degrees):  # in the order of the file
-        return [np.array([k]) for k in range(len(degrees))]
-    logger.info(
-        "%s: %d projections at %d angles; those at the same angle are averaged", path, len(degrees), len(groups)
-    )
-    return groups
-
-
-def _mean_angles(degrees: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
-    """The mean angle of each group, also where it lies around 0 and 360 degrees."""
-    return np.array(
-        [degrees[group[0]] + np.mean((degrees[group] - degrees[group[0]] + 180) % 360 - 180) for group in groups]
-    )
-
-
-def _frames_used(
-    layout: Layout, sample: Callable[[Frames], np.ndarray], minus_log: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """The numbers of the projections, flat and dark fields that are used, and what is left out, in words.
-
-    `sample` gives some rows of all frames of a kind.
-    """
-    data = sample("data")
-    projections, none = np.arange(layout.shape[0]), np.arange(0)
-    has_flat = layout.fields["flat"] is not None or layout.constants["flat"] is not None
-    if not has_flat and not minus_log:
-        return projections, none, none, []
-    refuse_wrapped(data, "projections")
-    flat_frames = sample("flat") if layout.fields["flat"] is not None else None
-    dark_frames = sample("dark") if layout.fields["dark"] is not None else None
-    for name, frames in (("flat", flat_frames), ("dark", dark_frames)):
-        if frames is not None:
-            refuse_wrapped(frames, f"{name} fields")
-    if has_flat:
-        flats, darks, notes = outlying_fields(flat_frames, dark_frames, data)
-        flat = _field_or_constant(flat_frames, flats, layout.constants["flat"], data.shape[1:])
-        dark = _field_or_constant(dark_frames, darks, layout.constants["dark"], data.shape[1:])
-        if not len(flats) and not np.median(flat - dark) > 0:
-            raise ValueError(
-                f"the flat field ({np.median(flat):.4g}) is not brighter than the dark field ({np.median(dark):.4g})"
-            )
-        refuse_deeply_wrapped(data, flat)
-        empty = empty_projections(data, flat, dark)
-    else:
-        flats, darks, notes = none, none, []
-        empty = empty_projections(data)
-        refuse_without_flat(data[~empty])
-    if empty.any():
-        notes.append(
-            f"{int(empty.sum())} of {len(empty)} projections without beam "
-            f"(number {first_numbers(np.flatnonzero(empty))})"
-        )
-        if (~empty).sum() < 2:
-            raise ValueError(f"{int(empty.sum())} of its {len(empty)} projections hold no beam")
-    return projections[~empty], flats, darks, notes
-
-
-def _field_or_constant(
-    frames: np.ndarray | None, used: np.ndarray, constant: float | None, shape: tuple[int, ...]
-) -> np.ndarray:
-    """The mean of the frames that are used, or else the constant (0 without one) as an array of this shape."""
-    if frames is not None and len(used):
-        return mean_field(frames[used])
-    return np.full(shape, 0.0 if constant is None else constant)

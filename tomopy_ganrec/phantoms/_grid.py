@@ -1,4 +1,4 @@
-"""What all test objects share: the points they are sampled at, and the arguments that are refused."""
+"""Sampling points and area means of the test objects, and checks of their arguments."""
 
 import math
 import numbers
@@ -8,25 +8,32 @@ import numpy as np
 REFERENCE = 256  # objects are defined on a grid of this many pixels across, whatever the size asked for
 
 
-def whole(**counts) -> list[int]:
+def whole(**counts: object) -> list[int]:
+    """Named whole numbers of at least 1 as int; a ValueError for anything else."""
+    checked = []
     for name, value in counts.items():
-        if not isinstance(value, numbers.Integral) or value < 1:
+        if not isinstance(value, numbers.Integral) or int(value) < 1:
             raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
-    return [int(value) for value in counts.values()]
+        checked.append(int(value))
+    return checked
 
 
-def positive(**lengths) -> list[float]:
+def positive(**lengths: object) -> list[float]:
+    """Named finite numbers above 0 as float; a ValueError for anything else."""
+    checked = []
     for name, value in lengths.items():
-        if not isinstance(value, numbers.Real) or not math.isfinite(value) or value <= 0:
+        if not isinstance(value, numbers.Real) or not math.isfinite(value) or float(value) <= 0:
             raise ValueError(f"{name} is {value!r}; it must be a finite number above 0")
-    return [float(value) for value in lengths.values()]
+        checked.append(float(value))
+    return checked
 
 
 def points(fine: int) -> np.ndarray:
-    """`fine` places across, (fine,) float64 in reference pixels; the middle of the first reference pixel is at 0."""
+    """`fine` sampling points across the field, (fine,) float64, in reference pixels from the first one's centre."""
     return (np.arange(fine) + 0.5) / fine * REFERENCE - 0.5
 
 
 def area_mean(fine: np.ndarray, oversample: int) -> np.ndarray:
+    """Means over squares of `oversample`² points: (n·oversample, n·oversample) to (n, n)."""
     n = fine.shape[0] // oversample
     return fine.reshape(n, oversample, n, oversample).mean((1, 3))

@@ -1,26 +1,36 @@
 """ASTRA's CPU projector, for geometries whose matrix would not fit in memory."""
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 
 from .astra_common import fold_rays, import_astra, unfold_rays
 
+if TYPE_CHECKING:
+    from .geometry import ScanGeometry
 
-def astra_project(projector: int, image, sinogram, back: bool = False) -> None:
+__all__ = ["AstraBackend", "astra_project"]
+
+
+def astra_project(projector: int, image: np.ndarray, sinogram: np.ndarray, back: bool = False) -> None:
     """Project an image into a sinogram on the CPU, or with `back` the sinogram into the image.
 
-    By data objects and an algorithm, since ``astra.projector.direct_FP`` is younger than conda-forge's ASTRA (2.3.1).
+    It uses data objects and an algorithm, since ``astra.projector.direct_FP`` is younger than conda-forge's ASTRA
+    (2.3.1).
 
     Parameters
     ----------
     projector : int
-        ASTRA's number of a two-dimensional projector.
+        ASTRA's identifier of a two-dimensional projector.
     image : (rows, columns) float32 array, C-contiguous and writable
         Read, or overwritten with `back`.
     sinogram : (angles, columns) float32 array, C-contiguous and writable
         Overwritten, or read with `back`.
     """
     astra = import_astra()
-    data, algorithm = [], None
+    data: list[int] = []
+    algorithm = None
     try:
         data.append(astra.data2d.link("-vol", astra.projector.volume_geometry(projector), image))
         data.append(astra.data2d.link("-sino", astra.projector.projection_geometry(projector), sinogram))
@@ -43,12 +53,16 @@ def astra_project(projector: int, image, sinogram, back: bool = False) -> None:
 class AstraBackend:
     """ASTRA's ``linear`` (Joseph) projector on the CPU, slice by slice; back projection by its exact transpose.
 
-    The axis is placed by moving the detector, to any fraction of a column.
+    The rotation axis may lie at any fraction of a column: the detector is moved instead.
+
+    Parameters
+    ----------
+    geometry : ScanGeometry
     """
 
     name = "astra"
 
-    def __init__(self, geometry):
+    def __init__(self, geometry: "ScanGeometry"):
         astra = self._astra = import_astra()
         rows, cols = geometry.size
         rays, pixel = geometry.rays_per_bin, geometry.pixel_size
@@ -64,19 +78,21 @@ class AstraBackend:
         self.dtype, self.device = torch.float32, torch.device("cpu")
         self.nbytes = 0
 
-    def __del__(self):
+    def __del__(self) -> None:
         # At the interpreter's exit ASTRA's module may be gone before this object.
         if hasattr(self, "_projector") and getattr(self._astra, "projector", None) is not None:
             self._astra.projector.delete(self._projector)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, rows, cols) to (B, angles, columns), both contiguous."""
         angles, columns = self.range_shape
         fine = torch.empty((x.shape[0], angles, columns * self._rays))
         for image, sinogram in zip(x.numpy(), fine.numpy(), strict=True):
             astra_project(self._projector, image, sinogram)
         return fold_rays(fine, self._rays).contiguous()
 
-    def back(self, y):
+    def back(self, y: torch.Tensor) -> torch.Tensor:
+        """(B, angles, columns) to (B, rows, cols), both contiguous."""
         fine = unfold_rays(y, self._rays).contiguous()
         image = torch.empty((y.shape[0], *self.domain_shape))
         for sinogram, out in zip(fine.numpy(), image.numpy(), strict=True):

@@ -1,4 +1,4 @@
-"""Sparse matrices of scipy as tensors of torch, applied to batches."""
+"""SciPy's sparse matrices as torch tensors, and their products with batches of vectors."""
 
 import warnings
 
@@ -10,14 +10,17 @@ __all__ = ["applied", "nbytes", "torch_csr"]
 
 
 def torch_csr(matrix: scipy.sparse.csr_matrix) -> torch.Tensor:
-    parts = (torch.from_numpy(np.ascontiguousarray(a)) for a in (matrix.indptr, matrix.indices, matrix.data))
+    """A sparse tensor of the same rows, columns and values; it shares their memory where that is contiguous."""
+    pointers, indices, values = (
+        torch.from_numpy(np.ascontiguousarray(a)) for a in (matrix.indptr, matrix.indices, matrix.data)
+    )
     with warnings.catch_warnings():  # torch says once that its sparse tensors are in beta
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-        return torch.sparse_csr_tensor(*parts, size=matrix.shape, check_invariants=False)
+        return torch.sparse_csr_tensor(pointers, indices, values, size=matrix.shape, check_invariants=False)
 
 
 def applied(matrix: torch.Tensor, flat: torch.Tensor) -> torch.Tensor:
-    """(B, n) times the transposed (m, n) matrix: (B, m), contiguous."""
+    """An (m, n) matrix applied to each of the vectors (B, n): (B, m), contiguous."""
     if flat.shape[0] == 1:
         return (matrix @ flat[0])[None]
     return (matrix @ flat.T.contiguous()).T.contiguous()

@@ -1,26 +1,48 @@
 """The projection pair as torch operators, each the other's derivative.
 
-``forward_project`` and ``back_project`` are registered with `torch.library`, so that autograd (to any order), vmap, autocast and
-``torch.compile(fullgraph=True)`` all know them. A geometry is too large to travel through a graph; what travels is an integer handle into
-a table of backends. The table holds weak references: a geometry lives as long as the projector that owns it.
+``forward_project`` and ``back_project`` are registered with `torch.library`, so that autograd (to any order), vmap,
+autocast and ``torch.compile(fullgraph=True)`` all support them. A geometry is too large to travel through a graph; what
+travels is an integer handle into a table of backends. The table holds weak references: a geometry lives as long as the
+projector that owns it.
 """
 
 import itertools
 import os
 import threading
 import weakref
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
 
+__all__ = ["Backend", "back_project", "forward_project", "handle_of"]
+
 
 class Backend(Protocol):
-    """What computes the projections of one geometry; neither method records gradients."""
+    """An implementation of the projection pair for one geometry; neither method records gradients.
+
+    Attributes
+    ----------
+    domain_shape : (int, int)
+        Rows and columns of an image.
+    range_shape : (int, int)
+        Angles and columns of a sinogram.
+    dtype : torch.dtype
+        Of images and sinograms.
+    device : torch.device
+        Of images and sinograms.
+    nbytes : int
+        Memory held, in bytes.
+    """
 
     domain_shape: tuple[int, int]
     range_shape: tuple[int, int]
     dtype: torch.dtype
     device: torch.device
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held, in bytes."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, rows, cols) to (B, angles, columns), both contiguous."""
@@ -48,7 +70,8 @@ def handle_of(backend: Backend) -> int:
     with _register_lock:
         handle = getattr(backend, "_handle", None)
         if handle is None:
-            handle = backend._handle = next(_handles)
+            handle = next(_handles)
+            backend._handle = handle  # type: ignore[attr-defined]  # a mark of this table, not of the interface
         _backends[handle] = backend
     return handle
 
@@ -57,7 +80,8 @@ def _backend(handle: int) -> Backend:
     backend = _backends.get(int(handle))  # a second geometry makes it symbolic under torch.compile
     if backend is None:
         raise RuntimeError(
-            "the ParallelBeamProjector behind this operation no longer exists; keep a reference to it as long as its graphs are used"
+            "the ParallelBeamProjector behind this operation no longer exists; "
+            "keep a reference to it as long as its graphs are used"
         )
     return backend
 
@@ -67,7 +91,8 @@ def _check(backend: Backend, tensor: torch.Tensor, shape: tuple[int, int], name:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; this geometry needs (batch, {shape[0]}, {shape[1]})")
     if tensor.dtype != backend.dtype:
         raise TypeError(
-            f"{name} is {tensor.dtype}, the projector {backend.dtype}; convert one of them with .to({str(backend.dtype)})"
+            f"{name} is {tensor.dtype}, the projector {backend.dtype}; "
+            f"convert one of them with .to({str(backend.dtype)})"
         )
     if tensor.device != backend.device:
         raise ValueError(
@@ -92,16 +117,16 @@ def back_project(y: torch.Tensor, handle: int) -> torch.Tensor:
 
 
 @forward_project.register_fake
-def _(x, handle):
+def _(x: torch.Tensor, handle: int) -> torch.Tensor:
     return x.new_empty((x.shape[0], *_backend(handle).range_shape))
 
 
 @back_project.register_fake
-def _(y, handle):
+def _(y: torch.Tensor, handle: int) -> torch.Tensor:
     return y.new_empty((y.shape[0], *_backend(handle).domain_shape))
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
     ctx.handle = inputs[1]
 
 
@@ -113,10 +138,13 @@ back_project.register_autograd(
 )
 
 
-def _vmap_rule(op):
-    def rule(info, in_dims, tensor, handle):
+def _vmap_rule(op: Callable[..., torch.Tensor]) -> Callable[..., tuple[torch.Tensor, int]]:
+    """The dimension that vmap maps over joins the batch."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], tensor: torch.Tensor, handle: int) -> tuple[torch.Tensor, int]:
         tensor = tensor.movedim(in_dims[0], 0)
-        return op(tensor.reshape(-1, *tensor.shape[2:]), handle).unflatten(0, tensor.shape[:2]), 0
+        projected = op(tensor.reshape(-1, *tensor.shape[2:]), handle)
+        return torch.unflatten(projected, 0, tensor.shape[:2]), 0
 
     return rule
 

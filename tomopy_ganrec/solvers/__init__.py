@@ -1,1 +1,1 @@
-"""Solvers for any linear forward model; they know no options."""
+"""Reconstruction solvers for any linear forward model, independent of the package's options."""

@@ -1,9 +1,12 @@
-"""Steps that repeat: on a CUDA GPU recorded once and then replayed, without Python or launches in between."""
+"""CUDA-graph capture and replay of an iteration: a GPU runs it without Python between its kernels."""
 
 import logging
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import torch
+
+from .forward_model import ForwardModel, is_recordable
 
 __all__ = ["CudaGraphStep"]
 
@@ -11,50 +14,58 @@ logger = logging.getLogger(__name__)
 
 WARM_UP = 2  # steps before the recording, in which libraries make their plans and buffers
 
+Result = TypeVar("Result", bound=torch.Tensor | None)
 
-class CudaGraphStep:
-    """A step without arguments that changes its tensors in place, and may return one.
 
-    On a CUDA GPU the first steps run as they are, the next one is recorded as a CUDA graph, and from then on the graph is replayed. The tensors must
-    stay where they are; numbers that Python holds are those of the recording. Where a step cannot be recorded, for whatever reason, it goes on as
-    it is. On a CPU every step runs as it is.
+class CudaGraphStep(Generic[Result]):
+    """One step of an iteration, without arguments, that changes its tensors in place and may return one.
+
+    On a CUDA GPU the first `WARM_UP` steps run as they are, the next one is recorded as a CUDA graph, and from then on
+    the graph is replayed. On a CPU every step runs as it is; so it does where it cannot be recorded, for whatever
+    reason.
+
+    A replay reads and writes the memory of the recording. The step's tensors must therefore be changed in place, never
+    replaced; numbers that Python holds keep their value of the recording; and a returned tensor is the same at each
+    call, overwritten by the next one (`own_copy`).
 
     Parameters
     ----------
     step : callable
+        Without arguments; returns a tensor or None.
     device : torch.device
+        Where the step computes.
     model : ForwardModel
-        The step projects with; recorded are those that say they are ``recordable``: a library that waits for the GPU by itself cannot be.
+        What the step projects with. Only a ``recordable`` model is tried: a library that synchronises with the GPU by
+        itself cannot be recorded.
     """
 
-    def __init__(self, step: Callable, device: torch.device, model):
-        self._step, self._device, self._done = step, device, 0
-        self._possible, self._graph, self._result = (
-            device.type == "cuda" and getattr(model, "recordable", False),
-            None,
-            None,
-        )
+    def __init__(self, step: Callable[[], Result], device: torch.device, model: ForwardModel):
+        self._step, self._device = step, device
+        self._steps_run = 0
+        self._possible = device.type == "cuda" and is_recordable(model)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._result: Result
 
-    def __call__(self):
-        if self._graph is None and self._possible and self._done >= WARM_UP:
+    def __call__(self) -> Result:
+        """Run, record or replay one step, and return what it returns."""
+        if self._graph is None and self._possible and self._steps_run >= WARM_UP:
             self._record()
         if self._graph is not None:
             self._graph.replay()
             return self._result
-        self._done += 1
+        self._steps_run += 1
         if not self._possible:
             return self._step()
-        stream = torch.cuda.Stream(
-            self._device
-        )  # autograd remembers the stream it ran on, and the default one cannot be recorded
+        # Autograd remembers the stream that it ran on, and the default one cannot be recorded.
+        stream: torch.cuda.Stream = torch.cuda.Stream(self._device)
         stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(stream):
             result = self._step()
         torch.cuda.current_stream(self._device).wait_stream(stream)
         return result
 
-    def own(self, result):
-        """A result that later steps do not change."""
+    def own_copy(self, result: torch.Tensor) -> torch.Tensor:
+        """A result that later steps do not overwrite: a copy where the step is replayed, else the result itself."""
         return result if self._graph is None else result.clone()
 
     def _record(self) -> None:

@@ -1,167 +1,228 @@
-"""Total variation, plain and edge-reweighted: the start image of a fit, and the solver of everything that is not learned."""
+"""Total variation, plain or edge-reweighted, by a primal-dual iteration."""
 
 import copy
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from .cuda_graph import CudaGraphStep
-from .forward_model import ForwardModel, data_scale, operator_norm
-from .operators import difference_across, divergence, edge_weights, gradient, ramp_filter, upper_quantile
+from .forward_model import ForwardModel, operator_norm, required_angles
+from .operators import difference_across, divergence, gradient, ramp_filter
 from .wedge import middle_angle
 
-__all__ = ["TotalVariation", "total_variation"]
+__all__ = ["TotalVariation"]
 
-RELAXATION = 1.7  # from 1 (none) to 2
+RELAXATION = 1.7  # factor of each step, from 1 (none) to 2
+RAMP_FLOOR = 0.02  # of the ramp filter in the dual step of the data, which must be positive at frequency 0, too
+
+
+class _PriorImageStep(NamedTuple):
+    """The proximal step of a prior image y with weights μ, in the Fourier transform: (v + τμ ŷ) / (1 + τμ)."""
+
+    weighted_prior: torch.Tensor  # τμ ŷ
+    inverse_weight: torch.Tensor  # 1 / (1 + τμ)
 
 
 class TotalVariation:
-    """Total variation, plain or edge-reweighted: minimise ½ s² ‖G(A x − b)‖² + λ ‖w · ∇x‖₁, optionally with x ≥ 0 and x = 0 outside a mask.
+    """Total variation, plain or edge-reweighted, optionally with x ≥ 0 and x = 0 outside a mask.
 
-    The primal-dual algorithm of A. Chambolle and T. Pock, J. Math. Imaging Vis. 40, 120–145 (2011), with the dual step of the data term
-    proportional to the ramp filter at each frequency of a projection. That balances the spectrum of AᵀA and converges 10 to 50 times
-    faster than a constant step. Each step is then made 1.7 times as long (L. Condat, J. Optim. Theory Appl. 158, 460–479, 2013, algorithm 3.2),
-    which saves three iterations in ten. s² = 8/‖A‖², so that λ depends neither on the size nor on the number of angles.
+    The problem is ::
+
+        minimise over x   ½ s² ‖G(A x − b)‖² + λ ‖w · D x‖₁,      s² = 8/‖A‖²,
+
+    with A the forward model, G a filter along the detector and D the gradient of forward differences; ‖·‖₁ adds up the
+    length of the gradient in each pixel. By s, λ depends neither on the size nor on the number of angles.
+
+    The iteration is the primal-dual algorithm of A. Chambolle and T. Pock, J. Math. Imaging Vis. 40, 120–145 (2011). z
+    is the relaxed image, p (a spectrum along the detector, F its Fourier transform) and q are the dual variables of the
+    data term and of the gradient::
+
+        p̃ = (p + s Σ F(A z − b)) / (1 + Σ/G²)                         `_step_data_dual`
+        q̃ = (q + σ D z) / max(1, |q + σ D z| / (λ w))                 `_step_gradient_dual`
+        x = C(z − τ (s Aᵀ F⁻¹(2 p̃ − p) + Dᵀ(2 q̃ − q)))                `_step_primal`
+        (p, q, z) ← (p, q, z) + 1.7 ((p̃, q̃, x) − (p, q, z))
+
+    C sets negative values and those outside the mask to 0. The step sizes, with ρ the ratio of the primal to the dual
+    ones, are ::
+
+        τ = ρ,   σ = 1 / (2 ρ ‖D‖²),   Σ = h / (2 ρ s² ‖Aᵀ F⁻¹ h F A‖),   h(f) = max(2|f|, 0.02),
+
+    f in cycles per column. The dual step of the data term is proportional to the ramp filter h at each frequency of a
+    projection: that balances the spectrum of AᵀA and converges 10 to 50 times faster than a constant step. Each step is
+    made 1.7 times as long (L. Condat, J. Optim. Theory Appl. 158, 460–479, 2013, algorithm 3.2), which saves three
+    iterations in ten.
 
     Parameters
     ----------
     model : ForwardModel
     sinogram : (B, angles, columns) tensor
-        Divided by a scale of your choice: λ is relative to it.
-    rho : float
-        Ratio of the primal to the dual step; it changes the path, not the goal.
+        b, divided by a scale of your choice: λ is relative to it.
+    step_ratio : float
+        ρ; it changes the path of the iteration, not its limit.
     nonnegative : bool
     mask : (rows, cols) tensor, optional
     spectrum : tensor that broadcasts to (B, angles, columns // 2 + 1), optional
-        G: weight of the residual at each frequency along the detector, positive (`response.unblur`, `response.whitening`); none: 1.
-    along : float
-        Weight of the derivative along the missing frequencies, which lie at a right angle to the middle of the measured range; below 1 it lets
-        edges stand that no projection has seen. It needs ``model.theta`` unless it is 1.
+        G: weight of the residual at each frequency along the detector, positive; none: 1. See `fit.measurement`, whose
+        pixel response and noise give such weights.
+    wedge_tv_weight : float
+        Weight in D of the derivative along the missing frequencies, which lie at a right angle to the middle of the
+        measured angular range; below 1 it reduces the smoothing of edges inside the missing wedge. It needs
+        ``model.theta`` unless it is 1.
     across : float
-        Weight of the difference between neighbours of the batch, for slices of a stack; 0: they are independent.
+        Weight in D of the difference between neighbours of the batch, for slices of a stack; 0: they are independent.
 
     Attributes
     ----------
     x : (B, rows, cols) tensor
         The image so far, which keeps the constraints.
+    stopped : bool
+        Whether the last `run` was ended by its `on_iteration`.
+
+    Raises
+    ------
+    ValueError
+        For a `wedge_tv_weight` other than 1 and a model without angles.
     """
 
     def __init__(
         self,
         model: ForwardModel,
         sinogram: torch.Tensor,
-        step_ratio=100.0,
-        nonnegative=True,
-        mask=None,
-        spectrum=None,
-        wedge_tv_weight=1.0,
-        across=0.0,
+        step_ratio: float = 100.0,
+        nonnegative: bool = True,
+        mask: torch.Tensor | None = None,
+        spectrum: torch.Tensor | None = None,
+        wedge_tv_weight: float = 1.0,
+        across: float = 0.0,
     ):
-        self._model, self._b, self._nonnegative, self._mask = model, sinogram, nonnegative, mask
+        self._model, self._b = model, sinogram
+        self._nonnegative, self._mask = nonnegative, mask
         self._columns = sinogram.shape[2]
-        ramp = ramp_filter(self._columns, floor=0.02, device=sinogram.device).to(sinogram.dtype)
+        ramp = ramp_filter(self._columns, floor=RAMP_FLOOR, device=sinogram.device).to(sinogram.dtype)
         self._s = math.sqrt(8.0 / operator_norm(model, sinogram))
         preconditioned = self._s**2 * operator_norm(model, sinogram, ramp)
-        bound = 8.0 * max(wedge_tv_weight, 1.0) ** 2 + 4.0 * across**2  # of the squared norm of the gradient
+        bound = 8.0 * max(wedge_tv_weight, 1.0) ** 2 + 4.0 * across**2  # of ‖D‖²
         self._tau, self._sigma_gradient = step_ratio, 0.5 / (step_ratio * bound)
         self._sigma_data = 0.5 / (step_ratio * preconditioned) * ramp
         self._wedge_tv_weight, self.across = wedge_tv_weight, across
         if wedge_tv_weight != 1:
-            turn = middle_angle(model.theta) + math.pi / 2
-            self._turn = math.cos(turn), -math.sin(turn)
+            angle = middle_angle(required_angles(model)) + math.pi / 2
+            self._wedge_direction = math.cos(angle), -math.sin(angle)  # along columns, along rows
         self.x = torch.zeros(sinogram.shape[0], *model.domain_shape).to(sinogram)
-        # What the iteration goes on from: the image, the duals of the data term (as spectra along the detector) and of the gradient.
         self._z, self._p = self.x.clone(), torch.zeros_like(torch.fft.rfft(sinogram))
         self._q = [torch.zeros_like(self.x) for _ in range(3 if across else 2)]
+        self._radius: torch.Tensor  # λ w
+        self._iterate: CudaGraphStep[torch.Tensor] | None = None
+        self.stopped = False
         self.set_residual_weights(spectrum)
 
     def set_residual_weights(self, spectrum: torch.Tensor | None) -> "TotalVariation":
-        """Other weights of the residual's frequencies from now on."""
+        """Give the residual's frequencies other weights G, as `spectrum` of the class; returns the solver itself."""
+        self._spectrum = spectrum
         self._damping = 1 / (1 + self._sigma_data / (1.0 if spectrum is None else spectrum.square()))
-        self._replay = None
+        self._iterate = None
         return self
 
     def start(self, x: torch.Tensor) -> "TotalVariation":
-        """Begin at an image of your own."""
-        self.x, self._z, self._replay = x, x.clone(), None
+        """Begin at the image `x`, (B, rows, cols); returns the solver itself."""
+        self.x, self._z, self._iterate = x, x.clone(), None
         return self
 
     def take(
-        self, index: torch.Tensor, sinogram: torch.Tensor, spectrum: torch.Tensor | None = None
+        self, index: torch.Tensor, sinogram: torch.Tensor | None = None, spectrum: torch.Tensor | None = None
     ) -> "TotalVariation":
-        """A solver for some slices of the batch (repeats allowed), which goes on from where this one is."""
-        other = copy.copy(self)
-        other._b = sinogram
-        other.x, other._z, other._p, other._q = (
-            self.x[index],
-            self._z[index],
-            self._p[index],
-            [q[index] for q in self._q],
-        )
-        return other.set_residual_weights(spectrum)
-
-    def run(
-        self, tv_weight, iterations: int, weight=1.0, on_iteration: Callable | None = None, prior_image=None
-    ) -> torch.Tensor:
-        """Iterate on from where the last call ended.
+        """A solver for some slices of the batch, which continues from where this one is.
 
         Parameters
         ----------
-        strength : float or (B, 1, 1) tensor
+        index : (n,) int tensor
+            The slices; repeats are allowed.
+        sinogram : (n, angles, columns) tensor, optional
+            Other data for them; default: their own, with the spectrum that they have.
+        spectrum : tensor that broadcasts to (n, angles, columns // 2 + 1), optional
+        """
+        if sinogram is None:
+            sinogram, spectrum = self._b[index], self._spectrum
+            if spectrum is not None and spectrum.ndim == 3 and len(spectrum) > 1:
+                spectrum = spectrum[index]
+        other = copy.copy(self)
+        other._b = sinogram
+        other.x, other._z = self.x[index], self._z[index]
+        other._p, other._q = self._p[index], [q[index] for q in self._q]
+        return other.set_residual_weights(spectrum)
+
+    def run(
+        self,
+        tv_weight: float | torch.Tensor,
+        iterations: int,
+        weight: float | torch.Tensor = 1.0,
+        on_iteration: Callable[[], object] | None = None,
+        prior_image: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Continue the iteration from where the last call ended.
+
+        Parameters
+        ----------
+        tv_weight : float or (B, 1, 1) tensor
             λ.
         iterations : int
         weight : float or (B, rows, cols) tensor
             w.
         on_iteration : callable, optional
             Called without arguments after each iteration; a true answer stops.
-        pull : (tensor, tensor), optional
-            (μ, y): adds ½ ‖√μ F(x − y)‖² with μ (B or 1, rows, cols // 2 + 1) at each frequency of the orthonormal Fourier transform F. Its
-            proximal step is taken before the constraints', which is exact where they do not bind.
+        prior_image : (tensor, tensor), optional
+            (μ, y): adds ½ ‖√μ F(x − y)‖² with μ (B or 1, rows, cols // 2 + 1) at each frequency of the orthonormal
+            Fourier transform F and y (B, rows, cols). Its proximal step is taken before the constraints', which is
+            exact where they do not bind.
+
+        Returns
+        -------
+        (B, rows, cols) tensor
+            The image, also in ``x``.
         """
         radius = torch.as_tensor(tv_weight * weight, dtype=self.x.dtype, device=self.x.device).clamp(min=1e-12)
-        if prior_image is None and self._replay is not None and self._radius.shape == radius.shape:
-            self._radius.copy_(radius)
+        iterate = self._iterate
+        if prior_image is None and iterate is not None and self._radius.shape == radius.shape:
+            self._radius.copy_(radius)  # a recorded step reads this memory
         else:
             self._radius = radius.clone()
-            held = None
-            if prior_image is not None:
-                hold = self._tau * prior_image[0]
-                held = torch.fft.rfft2(prior_image[1]) * hold, 1 / (1 + hold)
-            self._replay = CudaGraphStep(lambda: self._step(held), self._b.device, self._model)
+            prior = None if prior_image is None else self._prior_step(*prior_image)
+            iterate = CudaGraphStep(lambda: self._step(prior), self._b.device, self._model)
+        self.stopped = False
         for _ in range(iterations):
-            self.x = self._replay()
+            self.x = iterate()
             if on_iteration is not None and on_iteration():
+                self.stopped = True
                 break
-        self.x = self._replay.own(self.x)
-        if prior_image is not None:
-            self._replay = None
+        self.x = iterate.own_copy(self.x)
+        self._iterate = iterate if prior_image is None else None
         return self.x
 
-    def _step(self, held) -> torch.Tensor:
-        """One iteration: the image that keeps the constraints. What it goes on from is changed in place."""
-        model, z = self._model, self._z
-        change = torch.fft.rfft(model.forward_project(z) - self._b).mul_(self._s * self._sigma_data)
-        change.add_(self._p).mul_(self._damping).sub_(self._p)
-        dual = torch.fft.irfft(torch.add(self._p, change, alpha=2), n=self._columns)
-        self._p.add_(change, alpha=RELAXATION)
-        step = torch.add(self._smooth(), model.back_project(dual), alpha=-self._s)
-        new = torch.add(z, step, alpha=self._tau)
-        if held is not None:
-            pulled, hold = held
-            new = torch.fft.irfft2((torch.fft.rfft2(new) + pulled) * hold, s=new.shape[-2:])
-        if self._nonnegative:
-            new = new.clamp_(min=0)
-        if self._mask is not None:
-            new = new.mul_(self._mask)
-        z.lerp_(new, RELAXATION)
-        return new
+    def _prior_step(self, mu: torch.Tensor, image: torch.Tensor) -> _PriorImageStep:
+        weight = self._tau * mu
+        return _PriorImageStep(torch.fft.rfft2(image) * weight, 1 / (1 + weight))
 
-    def _smooth(self) -> torch.Tensor:
-        """The dual step of the gradient; minus the adjoint gradient of the dual, as long as it would be after two such steps."""
+    def _step(self, prior: _PriorImageStep | None) -> torch.Tensor:
+        """One iteration: the image that keeps the constraints. p, q and z are changed in place."""
+        data_dual = self._step_data_dual()
+        descent = self._step_gradient_dual()
+        return self._step_primal(data_dual, descent, prior)
+
+    def _step_data_dual(self) -> torch.Tensor:
+        """F⁻¹(2 p̃ − p), (B, angles, columns); p is changed in place."""
+        change = torch.fft.rfft(self._model.forward_project(self._z) - self._b).mul_(self._s * self._sigma_data)
+        change.add_(self._p).mul_(self._damping).sub_(self._p)
+        extrapolated = torch.fft.irfft(torch.add(self._p, change, alpha=2), n=self._columns)
+        self._p.add_(change, alpha=RELAXATION)
+        return extrapolated
+
+    def _step_gradient_dual(self) -> torch.Tensor:
+        """−Dᵀ(2 q̃ − q), (B, rows, cols); q is changed in place."""
         gx, gy = gradient(self._z)
         if self._wedge_tv_weight != 1:
-            c, d = self._turn
+            c, d = self._wedge_direction
             gx, gy = self._wedge_tv_weight * (c * gx + d * gy), c * gy - d * gx
         changes = [gx, gy]
         if self.across:
@@ -172,44 +233,42 @@ class TotalVariation:
         for change in changes[1:]:
             norm.addcmul_(change, change)
         shrink = norm.sqrt_().div_(self._radius).clamp_(min=1)
-        ahead = []
+        extrapolated = []
         for change, q in zip(changes, self._q, strict=True):
             change.div_(shrink).sub_(q)
-            ahead.append(torch.add(q, change, alpha=2))
+            extrapolated.append(torch.add(q, change, alpha=2))
             q.add_(change, alpha=RELAXATION)
-        qx, qy = ahead[:2]
+        qx, qy = extrapolated[:2]
         if self._wedge_tv_weight != 1:
             qx, qy = self._wedge_tv_weight * c * qx - d * qy, self._wedge_tv_weight * d * qx + c * qy
-        back = divergence(qx, qy)
+        descent = divergence(qx, qy)
         if self.across:
-            qz = self.across * ahead[2]
-            back[:-1] += qz[:-1]
-            back[1:] -= qz[:-1]
-        return back
+            qz = self.across * extrapolated[2]
+            descent[:-1] += qz[:-1]
+            descent[1:] -= qz[:-1]
+        return descent
 
-    def reweight(
-        self, tv_weight, edge_threshold, rounds=8, iterations=40, on_iteration: Callable | None = None
+    def _step_primal(
+        self, data_dual: torch.Tensor, descent: torch.Tensor, prior: _PriorImageStep | None
     ) -> torch.Tensor:
-        """Rounds of `run`, each with the edge weights of the image so far; `epsilon` is relative to the image's 99.8th percentile at the start."""
-        edge_threshold = edge_threshold * upper_quantile(self.x) + torch.finfo(self.x.dtype).tiny
-        for _ in range(rounds):
-            self.run(tv_weight, iterations, edge_weights(self.x, edge_threshold, across=self.across), on_iteration)
-        return self.x
+        """The image x, (B, rows, cols); z is changed in place.
 
-
-def total_variation(
-    model: ForwardModel,
-    sinogram: torch.Tensor,
-    tv_weight=2.4e-4,
-    iterations=250,
-    rounds=0,
-    edge_threshold=0.03,
-    step_ratio=100.0,
-    nonnegative=True,
-    mask=None,
-) -> torch.Tensor:
-    """`TotalVariation` from zero: plain for ``rounds=0``, else edge-reweighted. `strength` is relative to the scale of the data (`data_scale`)."""
-    scale = data_scale(model, sinogram, mask)
-    solver = TotalVariation(model, sinogram / scale, step_ratio, nonnegative, mask)
-    solver.run(tv_weight, iterations)
-    return solver.reweight(tv_weight, edge_threshold, rounds) * scale
+        Parameters
+        ----------
+        data_dual : (B, angles, columns) tensor
+            F⁻¹(2 p̃ − p).
+        descent : (B, rows, cols) tensor
+            −Dᵀ(2 q̃ − q).
+        prior : _PriorImageStep, optional
+        """
+        direction = torch.add(descent, self._model.back_project(data_dual), alpha=-self._s)
+        x = torch.add(self._z, direction, alpha=self._tau)
+        if prior is not None:
+            spectrum = (torch.fft.rfft2(x) + prior.weighted_prior) * prior.inverse_weight
+            x = torch.fft.irfft2(spectrum, s=x.shape[-2:])
+        if self._nonnegative:
+            x = x.clamp_(min=0)
+        if self._mask is not None:
+            x = x.mul_(self._mask)
+        self._z.lerp_(x, RELAXATION)
+        return x

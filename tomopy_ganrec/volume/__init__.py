@@ -1,1 +1,1 @@
-"""Many slices: planned, reconstructed on the devices of this machine or of a Dask cluster."""
+"""Whole volumes: planned in batches of slices, reconstructed on the devices of this machine or on a Dask cluster."""

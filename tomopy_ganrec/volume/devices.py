@@ -1,4 +1,6 @@
-"""Which devices a reconstruction runs on, one lock for each, and how many threads of the CPU it takes."""
+"""Devices of a reconstruction: their choice, a lock for each, and the number of CPU threads."""
+
+from __future__ import annotations
 
 import contextlib
 import numbers
@@ -6,91 +8,100 @@ import os
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from tomopy_ganrec import forks
-from tomopy_ganrec.options import GanrecOptions, shown
+from tomopy_ganrec.option_values import shown
+from tomopy_ganrec.options import GanrecOptions
 
 __all__ = ["DeviceLock", "check_ncore", "cpu_threads", "lock_of", "resolve_device", "resolve_devices"]
 
-LEND = 0.5  # seconds that a callback takes before other calls may use the device meanwhile
+LEND_AFTER = 0.5  # seconds that a callback has to take before other reconstructions may use the device meanwhile
 
 
 @dataclass(eq=False)
-class _Turn:
-    """Who holds a device: a thread that works for a call; `lent`: since when its callback is running, None while it works itself."""
+class _Holder:
+    """A thread that has a device, and the reconstruction it works for.
+
+    `lent_since` is the time at which the user's callback was called; None while the thread itself computes.
+    """
 
     thread: int
-    call: object
-    lent: float | None = None
+    owner: object
+    lent_since: float | None = None
 
 
 class DeviceLock:
-    """Held while a batch is on a device: chunks of one call, and other calls, queue for it instead of fighting over it.
+    """Held while a batch is on a device: chunks of one reconstruction, and other reconstructions, wait for it.
 
     While the user's callback runs (`lent`), a reconstruction that the callback itself calls goes ahead at once, and one
-    of another call, for which the callback may be waiting in some thread, after `LEND` seconds. The chunks of the same
-    call go on waiting: more of them might not fit into memory.
+    of another owner, for which the callback may be waiting in some thread, after `LEND_AFTER` seconds. The chunks of
+    the same reconstruction go on waiting: more of them might not fit into memory.
     """
 
-    def __init__(self):
-        self._changed, self._turns = threading.Condition(), []
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._holders: list[_Holder] = []
 
     @contextlib.contextmanager
-    def held(self, call=None):
+    def held(self, owner: object = None) -> Iterator[None]:
         """Wait for the device, and hold it.
 
         Parameters
         ----------
-        call : optional
-            What chunks have in common that must not be on the device together, such as a `calls.Call`.
+        owner : optional
+            What chunks have in common that must not be on the device together, such as their `Progress`.
         """
-        turn = _Turn(threading.get_ident(), call)
+        holder = _Holder(threading.get_ident(), owner)
         with self._changed:
-            while not self._open_to(turn):
-                self._changed.wait(LEND)
-            self._turns.append(turn)
+            while not self._is_open_to(holder):
+                self._changed.wait(LEND_AFTER)
+            self._holders.append(holder)
         try:
             yield
         finally:
             with self._changed:
-                self._turns.remove(turn)
+                self._holders.remove(holder)
                 self._changed.notify_all()
 
-    def _open_to(self, turn: _Turn) -> bool:
-        if not self._turns or self._turns[-1].thread == turn.thread:  # in the latter case its callback calls
+    def _is_open_to(self, newcomer: _Holder) -> bool:
+        if not self._holders or self._holders[-1].thread == newcomer.thread:  # in the latter case its callback calls
             return True
-        since = self._turns[-1].lent
-        if since is None or turn.call is not None and any(other.call is turn.call for other in self._turns):
+        since = self._holders[-1].lent_since
+        if since is None:
             return False
-        return time.monotonic() - since >= LEND
+        if newcomer.owner is not None and any(holder.owner is newcomer.owner for holder in self._holders):
+            return False
+        return time.monotonic() - since >= LEND_AFTER
 
     @contextlib.contextmanager
-    def lent(self):
+    def lent(self) -> Iterator[None]:
         """For a callback, in the thread that holds the device: others may use it until the callback has returned."""
-        turn = next((turn for turn in reversed(self._turns) if turn.thread == threading.get_ident()), None)
-        if turn is None:
+        own = (holder for holder in reversed(self._holders) if holder.thread == threading.get_ident())
+        holder = next(own, None)
+        if holder is None:
             yield
             return
-        turn.lent = time.monotonic()
+        holder.lent_since = time.monotonic()
         try:
             yield
         finally:
             with self._changed:
-                turn.lent = None
-                while self._turns[-1] is not turn:
+                holder.lent_since = None
+                while self._holders[-1] is not holder:
                     self._changed.wait()
 
 
-_locks: "defaultdict[str, DeviceLock]" = defaultdict(DeviceLock)
+_locks: defaultdict[str, DeviceLock] = defaultdict(DeviceLock)
 os.register_at_fork(after_in_child=_locks.clear)  # some thread that is not in the child may have held them
 
 
 def lock_of(device: torch.device) -> DeviceLock:
     """The lock of a device."""
-    if device.type == "cuda" and device.index is None:
+    if str(device) == "cuda":  # without a number
         device = torch.device("cuda", torch.cuda.current_device())
     return _locks[str(device)]
 
@@ -116,7 +127,8 @@ def resolve_device(name: str) -> torch.device:
     number = name.partition(":")[2] or "0"  # torch keeps eight bits of it: cuda:256 would be cuda:0
     if device.type == "cuda" and int(number) >= torch.cuda.device_count():
         raise RuntimeError(
-            f"device={shown(name)}: torch finds {torch.cuda.device_count()} CUDA GPUs on this machine; use device='cpu' or 'auto'"
+            f"device={shown(name)}: torch finds {torch.cuda.device_count()} CUDA GPUs on this machine; use "
+            "device='cpu' or 'auto'"
         )
     return device
 
@@ -134,13 +146,13 @@ def resolve_devices(options: GanrecOptions) -> list[torch.device]:
     return [resolve_device(f"cuda:{k}") for k in options.gpu_list]
 
 
-def check_ncore(ncore) -> int | None:
-    """The number of CPU threads that was asked for, at most one for each CPU that this process may use; None where it was left open.
+def check_ncore(ncore: object) -> int | None:
+    """The number of CPU threads that was asked for, at most one for each CPU this process may use; None for None.
 
     Raises
     ------
     TypeError
-        For what is no whole number.
+        For what is not a whole number.
     ValueError
         For less than one.
     """
@@ -151,11 +163,11 @@ def check_ncore(ncore) -> int | None:
         raise TypeError(f"ncore={shown(ncore)}: give {wanted}")
     if ncore < 1:
         raise ValueError(f"ncore={shown(ncore)}: give {wanted}")
-    return int(min(ncore, len(os.sched_getaffinity(0))))
+    return min(int(ncore), len(os.sched_getaffinity(0)))
 
 
 @contextlib.contextmanager
-def cpu_threads(count: int | None):
+def cpu_threads(count: int | None) -> Iterator[None]:
     """At most `count` CPU threads for torch; None leaves them as they are. In a forked process one (`forks`)."""
     before = torch.get_num_threads()
     if forks.with_torch():

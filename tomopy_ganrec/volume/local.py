@@ -1,4 +1,6 @@
-"""Many slices: planned, read, reconstructed on one or several devices, and put away one batch after the other."""
+"""Reconstruction of a volume on one or several devices of this machine."""
+
+from __future__ import annotations
 
 import contextlib
 import threading
@@ -6,140 +8,131 @@ import threading
 import numpy as np
 
 from tomopy_ganrec import forks
-from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.results import Status
 
 from .devices import cpu_threads, lock_of, resolve_devices
+from .job import Job
 from .memory import batch_size
-from .planning import Task, open_tasks, plan
-from .progress import Call, Cancelled
-from .weight_store import states_for
+from .planning import Task
+from .progress import Cancelled, Progress
+from .weight_store import weight_store_for
 from .worker import Worker, memory_errors
 
-__all__ = ["reconstruct"]
+__all__ = ["run_local"]
+
+POLL_INTERVAL = 0.1  # seconds between two looks at whether the threads have ended
 
 
-class _Queue:
-    """Tasks for several workers: each takes the first one whose neighbours are done."""
+class _TaskQueue:
+    """Tasks for several workers: each takes the first one that depends on finished slices only."""
 
     def __init__(self, tasks: list[Task], done: np.ndarray):
-        self._tasks, self._done, self._changed, self.error = list(tasks), done, threading.Condition(), None
+        self._tasks = list(tasks)
+        self._done = done
+        self._changed = threading.Condition()
+        self.error: BaseException | None = None
 
     def take(self) -> Task | None:
-        """The next task, when there is one; None when there will be none."""
+        """The next task, once there is one; None when there will be none."""
         with self._changed:
             while True:
                 if self.error is not None or not self._tasks:
                     return None
                 for task in self._tasks:
-                    if all(self._done[k] for pair in task.near for k in pair):
+                    if all(self._done[k] for k in task.dependencies):
                         self._tasks.remove(task)
                         return task
                 self._changed.wait()
 
     def finish(self, task: Task) -> None:
+        """Mark the slices of a task as finished."""
         with self._changed:
             self._done[list(task.slices)] = True
             self._changed.notify_all()
 
     def fail(self, error: BaseException) -> None:
+        """End the queue; the first error is kept."""
         with self._changed:
             self.error = self.error or error
             self._changed.notify_all()
 
 
-def reconstruct(
-    source,
-    centers: np.ndarray,
-    theta: np.ndarray,
-    size: tuple[int, int],
-    options: GanrecOptions,
-    output,
-    call: Call,
-    init=None,
-    every=1,
-):
-    """Reconstruct the slices that `output` does not have yet.
+def run_local(job: Job, progress: Progress) -> None:
+    """Reconstruct the slices that the job's output does not have yet.
 
     Parameters
     ----------
-    source : Source
-    centers : (slices,) array
-        Edge convention.
-    theta : (angles,) array
-        Radians.
-    size : (int, int)
-        Rows and columns of a slice.
-    options : GanrecOptions
-    output : Output
-        That has begun.
-    call : Call
-        For progress, and to be stopped by.
-    init : (slices, rows, cols) array, optional
-    every : int
-        `warm_every`.
+    job : Job
+        With an output that has begun.
+    progress : Progress
+        Is updated, and stops the reconstruction when it is stopped.
+
+    Raises
+    ------
+    Cancelled
+        After `Progress.stop`.
+    MemoryError
+        Where memory runs out; says which options help.
+    Exception
+        What reading, fitting, writing or the user's callback raises; slices that are finished stay in the output.
     """
-    devices = resolve_devices(options)
-    batch = batch_size(options, devices[0], source.shape[1:], size)
-    if options.batch_size == "auto" and len(devices) > 1:  # something for each of them
-        batch = max(2, min(batch, -(-len(centers) // len(devices))))
-    chain = options.preset == "paper" and every > 1
-    tasks, states = (
-        open_tasks(plan(centers, batch, every, options.joint_slices, chain), output.done),
-        states_for(output) if chain else None,
-    )
-    call.done(None, int(output.done.sum()))
-    workers = [Worker(device, source, output, theta, size, options, init, states) for device in devices]
-    with memory_errors(source.shape, size), cpu_threads(1) if forks.with_torch() else contextlib.nullcontext():
+    devices = resolve_devices(job.options)
+    batch = batch_size(job.options, devices[0], job.source.shape[1:], job.grid)
+    tasks = job.pending_tasks(job.shared_batch(batch, len(devices)))
+    weights = weight_store_for(job.output) if job.carries_weights else None
+    progress.done(None, int(job.output.done.sum()))
+    workers = [Worker(device, job, weights) for device in devices]
+    threads = cpu_threads(1) if forks.with_torch() else contextlib.nullcontext()
+    with memory_errors(job.source.shape, job.grid), threads:
         if len(workers) == 1:
             for task in tasks:
-                _work(workers[0], task, output, options, call)
+                _run_task(workers[0], task, job, progress)
         else:
-            _share(workers, tasks, output, options, call)
-    if states is not None:
-        states.clear()
+            _run_in_threads(workers, tasks, job, progress)
+    if weights is not None:
+        weights.clear()
 
 
-def _work(worker: Worker, task: Task, output, options: GanrecOptions, call: Call, queue: _Queue | None = None) -> None:
-    who = object()
+def _run_task(worker: Worker, task: Task, job: Job, progress: Progress, queue: _TaskQueue | None = None) -> None:
+    worker_id = object()
+    callback = job.options.callback
 
-    def notify(status: Status):
-        call.check()
+    def notify(status: Status) -> object:
+        progress.check()
         if queue is not None and queue.error is not None:
             raise Cancelled("another device has failed")
-        call.tell(who, len(task.slices), status)
-        if options.callback is None:
+        progress.update(worker_id, len(task.slices), status)
+        if callback is None:
             return False
         with lock_of(worker.device).lent():
-            return options.callback(status)
+            return callback(status)
 
-    call.check()
-    records = worker.work(task, output.records, notify, call)
-    output.mark(np.array(task.slices), records)
-    call.done(who, len(task.slices))
+    progress.check()
+    records = worker.work(task, job.output.records, notify, progress)
+    job.output.mark(np.array(task.slices), records)
+    progress.done(worker_id, len(task.slices))
 
 
-def _share(workers: list[Worker], tasks: list[Task], output, options: GanrecOptions, call: Call) -> None:
-    """The tasks on several devices, each in a thread of its own; the first exception stops all and is raised here."""
-    queue = _Queue(tasks, output.done.copy())
+def _run_in_threads(workers: list[Worker], tasks: list[Task], job: Job, progress: Progress) -> None:
+    """The tasks on several devices, one thread for each; the first exception stops all and is raised here."""
+    queue = _TaskQueue(tasks, job.output.done.copy())
 
-    def run(worker: Worker, ended: threading.Event):
+    def run(worker: Worker, ended: threading.Event) -> None:
         try:
             while (task := queue.take()) is not None:
-                _work(worker, task, output, options, call, queue)
+                _run_task(worker, task, job, progress, queue)
                 queue.finish(task)
         except BaseException as error:
             queue.fail(error)
         finally:
             ended.set()
 
-    ends = [
-        threading.Event() for _ in workers
-    ]  # Thread.join, interrupted, takes its thread for stopped (Python up to 3.12)
+    # Not Thread.join: interrupted, it takes its thread for stopped (Python up to 3.12).
+    ends = [threading.Event() for _ in workers]
     for worker, ended in zip(workers, ends, strict=True):
         threading.Thread(target=run, args=(worker, ended), name=f"ganrec {worker.device}", daemon=True).start()
     try:
-        while not all(ended.wait(0.1) for ended in ends):  # a wait without end would not hear an interrupt
+        while not all(ended.wait(POLL_INTERVAL) for ended in ends):  # an unlimited wait would not see an interrupt
             pass
     except BaseException as error:
         queue.fail(error)

@@ -1,5 +1,7 @@
 """Progress bar and cancellation of a reconstruction."""
 
+from __future__ import annotations
+
 import atexit
 import math
 import os
@@ -11,26 +13,29 @@ from tqdm.auto import tqdm
 
 from tomopy_ganrec.results import Status
 
-__all__ = ["Call", "Cancelled", "call_lock", "cancel"]
+__all__ = ["Cancelled", "Progress", "cancel", "progress_lock"]
 
-STAGES = {
+STAGES = {  # where each stage begins in the progress of a slice, and how much of it the stage is
     "start": (0.0, 0.3),
     "fit": (0.3, 0.7),
     "learn": (0.3, 0.7),
     "uncertainty": (1.0, 0.0),
-}  # begin and length of each in the progress of a slice
-ENDING = 1000  # hundredths of a second in which iterations that are at work when Python ends may come to their end
-LINGER = 1.0  # seconds in which the next chunk of a cancelled call has to come; TomoPy's threads take it up at once
+}
+STAGE_LABELS = {"start": "start image", "learn": "learning the missing wedge", "uncertainty": "uncertainty"}
+EXIT_TIMEOUT = 10.0  # seconds in which the iterations that are under way when Python ends may come to their end
+# Seconds in which the next chunk of a cancelled reconstruction has to come; TomoPy's threads take it up at once.
+NEXT_CHUNK_TIMEOUT = 1.0
 
 _lock = threading.RLock()
-_running: "weakref.WeakSet[Call]" = weakref.WeakSet()
-_draws = False  # whether this process has ever drawn a progress bar
+_running: weakref.WeakSet[Progress] = weakref.WeakSet()
+_has_drawn = False  # whether this process has ever drawn a progress bar
 
 
 def _renew_in_child() -> None:
-    """After a fork: locks that another thread held, and calls that go on in the parent only."""
+    """After a fork, replace locks that another thread may have held, and forget what runs in the parent only."""
     global _lock, _running
-    if _draws:  # some thread may have been at it; and tqdm's own lock is shared with the parent, which would wait for a child that dies with it
+    # tqdm's own lock is shared with the parent, which would wait for a child that is killed while it holds it.
+    if _has_drawn:
         tqdm.set_lock(threading.RLock())
     _lock, _running = threading.RLock(), weakref.WeakSet()
 
@@ -38,46 +43,63 @@ def _renew_in_child() -> None:
 os.register_at_fork(after_in_child=_renew_in_child)
 
 
-def call_lock() -> threading.RLock:
-    """The lock that every change of a `Call` holds; a forked process has another one."""
+def progress_lock() -> threading.RLock:
+    """The lock that every change of a `Progress` holds; a forked process has another one."""
     return _lock
 
 
-class Cancelled(RuntimeError):
+class Cancelled(RuntimeError):  # noqa: N818  # a public name
     """The reconstruction was stopped by `cancel`."""
 
 
 def cancel() -> None:
-    """Stop all reconstructions that are running in this process; each raises `Cancelled` at its next iteration, and what remains of its chunks does
-    not begin.
+    """Stop all reconstructions that are running in this process.
 
-    For ``tomopy.recon``, whose threads do not see an interrupt from the keyboard: after Ctrl-C call this.
+    Each raises `Cancelled` at its next iteration, and those of its chunks that have not begun do not begin. For
+    ``tomopy.recon``, whose threads do not see an interrupt from the keyboard: after Ctrl-C call this.
     """
     with _lock:
-        for call in list(_running):
-            call.stop()
+        for progress in list(_running):
+            progress.stop()
 
 
 @atexit.register
-def _end() -> None:
-    """Stop what daemon threads still compute when Python ends, and give them time for it: torch does not bear to lose its thread at work."""
+def _stop_at_exit() -> None:
+    """Stop what daemon threads still compute when Python ends, and wait: torch crashes in a thread that is killed."""
     cancel()
-    for _ in range(ENDING):
-        if not _running:
-            return
+    deadline = time.monotonic() + EXIT_TIMEOUT
+    while _running and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
-class Call:
-    """One reconstruction, by one or several chunks."""
+class Progress:
+    """Progress and cancellation of one reconstruction, in one or several chunks.
 
-    def __init__(self, slices: int, progress: bool):
-        self._slices, self._bar, self._shares, self._finished = slices, None, {}, 0
-        self._stopped, self._failed, self._left = False, False, math.inf
+    Parameters
+    ----------
+    slices : int
+        Of all chunks.
+    show : bool
+        Whether to draw a progress bar.
+
+    Attributes
+    ----------
+    active : int
+        Number of chunks at work.
+    """
+
+    def __init__(self, slices: int, show: bool):
+        self._slices = slices
+        self._bar = None
+        self._shares: dict[object, float] = {}
+        self._finished = 0
+        self._stopped = False
+        self._failed = False
+        self._last_left = math.inf
         self.active = 0
-        if progress:
-            global _draws
-            _draws = True
+        if show:
+            global _has_drawn
+            _has_drawn = True
             bar_format = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
             self._bar = tqdm(total=slices, desc="ganrec", unit="slice", bar_format=bar_format)
 
@@ -92,59 +114,70 @@ class Call:
 
     @property
     def over(self) -> bool:
-        """Whether no chunk can be missing."""
-        idle = self.active == 0 and time.monotonic() - self._left > LINGER
-        return (
-            self.active == 0
-            and (self._finished >= self._slices or self._failed and not self._stopped)
-            or self._stopped
-            and idle
-        )
+        """Whether no further chunk can come."""
+        if self.active:
+            return False
+        if self._stopped:
+            complete = self._finished >= self._slices
+            return complete or time.monotonic() - self._last_left > NEXT_CHUNK_TIMEOUT
+        return self._failed or self._finished >= self._slices
 
     def enter(self) -> None:
-        """A chunk begins."""
+        """Count a chunk that begins.
+
+        Raises
+        ------
+        Cancelled
+            After `stop`.
+        """
         self.check()
         self.active += 1
         _running.add(self)
 
     def leave(self, failed: bool) -> None:
-        """A chunk has ended."""
+        """Count a chunk that has ended; the last one closes the bar."""
         self.active -= 1
         self._failed = self._failed or failed
-        self._left = time.monotonic()
+        self._last_left = time.monotonic()
         if self.active == 0:
             _running.discard(self)
             if self._failed or self._stopped or self._finished >= self._slices:
                 self.close()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
 
-    def tell(self, who, count: int, status: Status) -> None:
-        """Progress of the `count` slices on which `who`, a device of a chunk, is at work: a rough share by stage."""
+    def update(self, worker_id: object, count: int, status: Status) -> None:
+        """Enter the progress of the `count` slices at work on one device of one chunk: a rough share by stage.
+
+        Parameters
+        ----------
+        worker_id : object
+            Distinguishes what is at work at the same time; the same one goes to `done`.
+        count : int
+        status : Status
+        """
         if self._bar is None:
             return
-        first, length = STAGES[status.stage]
-        label = {"start": "start image", "learn": "learning", "uncertainty": "uncertainty"}.get(status.stage)
+        begin, length = STAGES[status.stage]
+        share = count * (begin + length * status.iteration / status.total)
+        label = STAGE_LABELS.get(status.stage) if math.isnan(status.residual) else f"residual {status.residual:.2e}"
         with _lock:
-            self._shares[who] = max(
-                self._shares.get(who, 0.0), count * (first + length * status.iteration / status.total)
-            )
-            self._bar.set_postfix_str(
-                label if math.isnan(status.residual) else f"residual {status.residual:.2e}", refresh=False
-            )
-            self._show()
+            self._shares[worker_id] = max(self._shares.get(worker_id, 0.0), share)
+            self._bar.set_postfix_str(label, refresh=False)
+            self._draw()
 
-    def done(self, who, count: int) -> None:
-        """`count` slices are finished."""
+    def done(self, worker_id: object, count: int) -> None:
+        """Count `count` slices as finished."""
         with _lock:
             self._finished += count
-            self._shares.pop(who, None)
+            self._shares.pop(worker_id, None)
             if self._bar is not None:
-                self._show()
+                self._draw()
 
-    def _show(self) -> None:
+    def _draw(self) -> None:
+        assert self._bar is not None
         reached = min(self._slices, self._finished + sum(self._shares.values()))
         self._bar.update(max(0.0, reached - self._bar.n))

@@ -1,4 +1,4 @@
-"""The report's page in a real browser: what is seen on the screen when someone uses it."""
+"""The report's page in a real browser: images, tables and texts as they appear on the screen."""
 
 import io
 import shutil
@@ -10,6 +10,7 @@ from PIL import Image
 pytest.importorskip("selenium")
 pytest.importorskip("matplotlib")
 
+from report_samples import ATTACK, EXTRA, GRAY, fabricate
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions import interaction
@@ -18,15 +19,15 @@ from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
-from test_report import ATTACK, EXTRA, GRAY, fabricate
 
 from tomopy_ganrec.benchmark.report.write import write_report
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs chromium and chromedriver")
 FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
-    "--disable-sync --hide-scrollbars --force-device-scale-factor=1 --force-color-profile=srgb"
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --hide-scrollbars --force-device-scale-factor=1 "
+    "--force-color-profile=srgb"
 )
 
 
@@ -214,7 +215,7 @@ def test_tables_are_sorted_by_a_click_or_a_key(page):
     assert [head.text.split("\n")[0] for head in heads] == [
         "object",
         "noise",
-        "wedge",
+        "angular range",
         "gridrec",
         "MLEM, 200",
         "GANrec",
@@ -289,9 +290,11 @@ def test_fits_the_screen(page, width, height):
 def test_text_can_be_read_in_both_schemes(page, scheme):
     screen(page, 1280, 900, scheme)
     script = """
-        const of = (query, what) => getComputedStyle(document.querySelector(query))[what].match(/[0-9.]+/g).slice(0, 3).map(Number);
+        const style = query => getComputedStyle(document.querySelector(query));
+        const of = (query, what) => style(query)[what].match(/[0-9.]+/g).slice(0, 3).map(Number);
         return [['body', 'body'], ['.legend', 'body'], ['td small', 'body'], ['td .failed', 'body'], ['td b', 'body'],
-                ['select', 'select'], ['th button', 'th']].map(([text, ground]) => [of(text, 'color'), of(ground, 'backgroundColor')])"""
+                ['select', 'select'], ['th button', 'th']]
+            .map(([text, ground]) => [of(text, 'color'), of(ground, 'backgroundColor')])"""
 
     def luminance(color):  # WCAG 2
         linear = [c / 255 / 12.92 if c <= 0.03928 * 255 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]

@@ -1,4 +1,4 @@
-"""Grey levels of segmented materials."""
+"""Grey levels of segmented materials: found in an image, and whether an image has some."""
 
 import functools
 
@@ -34,9 +34,8 @@ def ramp():
 @pytest.mark.parametrize("seed", range(3))
 def test_levels_of_shale(seed):
     levels = find_levels(rock(seed=seed))
-    torch.testing.assert_close(
-        levels, SHALE[None], atol=1e-6, rtol=0
-    )  # most flat pixels hold the level itself, so does their median
+    # Most flat pixels hold the level itself, so does their median.
+    torch.testing.assert_close(levels, SHALE[None], atol=1e-6, rtol=0)
 
 
 def test_levels_with_blurred_boundaries_and_noise():
@@ -60,33 +59,36 @@ def test_shorter_rows_are_padded_with_nan():
 
 
 def bimodal(sigma):
-    """Equal amounts of grey around 0.3 and 0.7, cut off 2 sigma outside, in the order of the grey value, so that every pixel is flat."""
+    """Equal amounts of grey around 0.3 and 0.7, cut off 2 sigma outside.
+
+    Pixels are in the order of their grey value, so that each of them is flat.
+    """
     grey = np.linspace(0.3 - 2 * sigma, 0.7 + 2 * sigma, 4001)
     density = sum(np.exp(-((grey - mean) ** 2) / (2 * sigma**2)) for mean in (0.3, 0.7))
     share = np.cumsum(density) / density.sum()
     return torch.from_numpy(np.interp((np.arange(2**15) + 0.5) / 2**15, share, grey)).float().reshape(1, 1024, 32)
 
 
-def test_a_deep_valley_parts_two_levels():
-    # The valley lies at 2·exp(−2) = 27 % of the peaks, below 40 %. A median over 8 bins on a lopsided peak: a bin or two.
+def test_a_deep_valley_separates_two_levels():
+    # The valley lies at 2·exp(−2) = 27 % of the peaks, below 40 %. A median over 8 bins of a skewed peak: a bin or two.
     torch.testing.assert_close(find_levels(bimodal(0.1)), torch.tensor([[0.3, 0.7]]), atol=0.01, rtol=0)
 
 
-def test_a_shallow_valley_does_not():
+def test_a_shallow_valley_does_not_separate_levels():
     levels = find_levels(bimodal(0.13))  # the valley lies at 61 %
     assert int(torch.isfinite(levels).sum()) < 2
 
 
 @pytest.mark.parametrize("side, expected", [(10, 3), (5, 2)])
-def test_an_inclusion_counts_from_a_share(side, expected):
+def test_an_inclusion_is_a_level_from_a_share_on(side, expected):
     image = two_grains()
     image[:, 10 : 10 + side, 10 : 10 + side] = 1.0  # 0.5 and 0.1 % of the pixels inside its rim; 0.3 % count
     assert int(torch.isfinite(find_levels(image)).sum()) == expected
 
 
 def test_levels_ascend():
-    found = find_levels(rock() * -1)[0]
-    assert bool((found.diff() > 0).all())
+    levels = find_levels(rock() * -1)[0]
+    assert bool((levels.diff() > 0).all())
 
 
 def test_has_levels_by_image():

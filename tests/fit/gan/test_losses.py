@@ -1,4 +1,4 @@
-"""The losses against values worked out by hand."""
+"""Losses of the adversarial fit, against values worked out by hand."""
 
 import math
 
@@ -16,12 +16,12 @@ def random(*shape, seed=0, dtype=torch.float64):
 def test_data_l1_with_a_flat_filter_is_the_mean_absolute_value():
     residual = torch.tensor([[[1.0, -2.0, 3.0, 0.0]], [[0.5, 0.5, -0.5, 0.5]]])
     # Rounded off below 3e-4: that much less for each value but zero, of order δ²/e beside it.
-    expected = torch.tensor([1.5 - 0.75 * losses.ROUNDING, 0.5 - losses.ROUNDING])
+    expected = torch.tensor([1.5 - 0.75 * losses.SMOOTHING, 0.5 - losses.SMOOTHING])
     torch.testing.assert_close(losses.data_l1(residual, torch.ones(5)), expected, rtol=0, atol=1e-6)
 
 
 def test_data_l1_is_smooth_at_zero():
-    delta = losses.ROUNDING
+    delta = losses.SMOOTHING
     assert delta == 3e-4
     residual = torch.tensor([0.0, 1e-3, 0.5, -1.0, 1.0, 1e3], dtype=torch.float64)[:, None, None] * delta
     residual = residual.expand(-1, 1, 4).clone().requires_grad_()
@@ -39,13 +39,13 @@ def test_data_l1_filters_by_frequency():
     impulse = torch.zeros(1, 1, columns, dtype=torch.float64)
     impulse[..., 7] = 1
     kernel = torch.fft.irfft(half_ramp, n=2 * columns)
-    shown = kernel.roll(7)[:columns]  # an impulse shows the filter's own kernel
-    expected = (torch.sqrt(shown**2 + losses.ROUNDING**2) - losses.ROUNDING).mean()
+    expected_signal = kernel.roll(7)[:columns]  # an impulse shows the filter's own kernel
+    expected = (torch.sqrt(expected_signal**2 + losses.SMOOTHING**2) - losses.SMOOTHING).mean()
     torch.testing.assert_close(losses.data_l1(impulse, half_ramp)[0], expected)
     wave = torch.cos(2 * math.pi * k * torch.arange(columns, dtype=torch.float64) / columns)[None, None]
     bands = torch.zeros(columns + 1, dtype=torch.float64)
-    bands[0] = 1  # lets the mean through alone, of the zero-padded signal
-    expected = math.hypot(0.5, losses.ROUNDING) - losses.ROUNDING
+    bands[0] = 1  # passes only the mean of the zero-padded signal
+    expected = math.hypot(0.5, losses.SMOOTHING) - losses.SMOOTHING
     torch.testing.assert_close(losses.data_l1(wave + 1, bands), torch.tensor([expected], dtype=torch.float64))
 
 
@@ -81,17 +81,15 @@ def test_log_sum_of_a_step():
     image = torch.zeros(1, 4, 4)
     image[..., 2:] = 1.0
     edge_threshold = torch.tensor([[[0.1]]])
-    assert float(losses.log_sum(image, edge_threshold)) == pytest.approx(
-        4 * 0.1 * math.asinh(10) / 16, rel=1e-6
-    )  # four edge pixels of 16
+    # Four edge pixels of 16.
+    assert float(losses.log_sum(image, edge_threshold)) == pytest.approx(4 * 0.1 * math.asinh(10) / 16, rel=1e-6)
 
 
-def test_log_sum_is_total_variation_for_a_large_epsilon():
+def test_log_sum_is_total_variation_for_a_large_edge_threshold():
     image = random(2, 8, 8)
     total_variation = losses.weighted_variation(image, 1.0)
-    torch.testing.assert_close(
-        losses.log_sum(image, torch.tensor(1e3)), total_variation, rtol=0, atol=2e-3
-    )  # the latter is smoothed below 1e-3
+    # The latter is smoothed below 1e-3.
+    torch.testing.assert_close(losses.log_sum(image, torch.tensor(1e3)), total_variation, rtol=0, atol=2e-3)
 
 
 def test_log_sum_descends_along_the_reweighted_variation():
@@ -115,9 +113,8 @@ def test_log_sum_lies_below_its_tangent():
         gx[..., :-1], gy[..., :-1, :] = image.diff(dim=2), image.diff(dim=1)
         weight = edge_threshold / torch.sqrt(gx * gx + gy * gy + edge_threshold**2)
         rise = losses.weighted_variation(to, weight) - losses.weighted_variation(image, weight)
-        assert (
-            losses.log_sum(to, edge_threshold) - losses.log_sum(image, edge_threshold) <= rise + 1e-3
-        )  # the variation's smoothing
+        # The variation's smoothing.
+        assert losses.log_sum(to, edge_threshold) - losses.log_sum(image, edge_threshold) <= rise + 1e-3
 
 
 def test_level_distance():
@@ -140,9 +137,11 @@ def test_adversarial_and_discrimination():
     softplus = [[math.log(2), math.log1p(math.exp(-2))], [math.log1p(math.e)] * 2]  # −log sigmoid(logit)
     assert losses.adversarial(logits).tolist() == pytest.approx([sum(softplus[0]) / 2, softplus[1][0]])
     balanced = losses.discrimination(torch.zeros(2, 1, 3, 3), torch.zeros(2, 1, 3, 3))
-    assert balanced.tolist() == pytest.approx([2 * math.log(2)] * 2)  # a coin for data and model each
-    sure = losses.discrimination(torch.full((1, 1, 3, 3), 20.0), torch.full((1, 1, 3, 3), -20.0))
-    assert float(sure) < 1e-8
+    assert balanced.tolist() == pytest.approx(
+        [2 * math.log(2)] * 2
+    )  # log 2 each for data and model that it cannot tell apart
+    certain = losses.discrimination(torch.full((1, 1, 3, 3), 20.0), torch.full((1, 1, 3, 3), -20.0))
+    assert float(certain) < 1e-8
 
 
 @pytest.mark.parametrize(

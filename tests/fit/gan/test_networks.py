@@ -1,4 +1,4 @@
-"""The networks: each slice of a batch on its own, the same from the same seed, and the paper's layers."""
+"""Networks of the adversarial fit: each slice by itself, the same from the same seed, and the layers of the paper."""
 
 import pytest
 import torch
@@ -82,7 +82,7 @@ def test_unet_learns_with_all_its_weights():
         optimizer.step()
     assert losses[1] < losses[0]
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
-    # Biases before a normalisation have no say; all else must have.
+    # Biases before a normalisation have no effect; all other parameters have.
     assert all(
         parameter.grad.norm() > 0
         for name, parameter in network.named_parameters()
@@ -140,7 +140,7 @@ def test_the_seed_alone_decides_the_weights(build, shape):
 
 
 @each_network
-def test_the_global_random_state_is_left_alone(build, shape):
+def test_the_global_random_state_is_not_changed(build, shape):
     before = torch.get_rng_state()
     build(2, seeded())(random(2, *shape))
     assert torch.equal(torch.get_rng_state(), before)
@@ -161,19 +161,20 @@ def test_the_default_dtype_does_not_matter(build, shape):
 def test_weights_keep_the_variance():
     layer = SliceConv2d(1, 16, 64, 3, seeded())
     output = layer(random(1, 16, 40, 40))[..., 1:-1, 1:-1]
-    assert float(output.detach().var()) == pytest.approx(
-        1, rel=0.1
-    )  # uniform weights of variance 1/(inputs·9); 64 channels
+    # Uniform weights of variance 1/(inputs·9); 64 channels.
+    assert float(output.detach().var()) == pytest.approx(1, rel=0.1)
 
 
-def test_discriminator_judges_patches():
+def test_discriminator_has_a_logit_for_each_patch():
     network = Discriminator(2, seeded())
     assert [layer for layer in network.modules() if isinstance(layer, SliceLinear)] == []
     assert len([layer for layer in network.modules() if isinstance(layer, SliceConv2d)]) == 4
     assert network(random(2, 1, 64, 96)).shape == (2, 1, 4, 6)
     x = random(1, 1, 64, 64).requires_grad_()
     Discriminator(1, seeded())(x)[0, 0, 0, 0].backward()
-    assert (x.grad[..., 32:, :] == 0).all() and (x.grad[..., 32:] == 0).all()  # a logit sees its own neighbourhood
+    assert (x.grad[..., 32:, :] == 0).all() and (
+        x.grad[..., 32:] == 0
+    ).all()  # a logit depends on its own neighbourhood
 
 
 def test_paper_generator_has_four_dense_and_nine_convolutions():
@@ -194,9 +195,8 @@ def test_paper_generator_makes_a_normalised_slice():
     network = PaperGenerator(2, (10, 24), (20, 21), seeded())
     images = network(random(2, 1, 10, 24))
     assert images.shape == (2, 1, 20, 21)
-    torch.testing.assert_close(
-        images.mean((1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-5
-    )  # the layer normalisation at its end
+    # The layer normalisation at its end.
+    torch.testing.assert_close(images.mean((1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-5)
     torch.testing.assert_close(images.var((1, 2, 3), correction=0), torch.ones(2), rtol=1e-3, atol=0)
 
 

@@ -1,4 +1,4 @@
-"""The paper's preset: its normalisation, and images in attenuation units at the end."""
+"""The preset of the published GANrec: its normalisation, and images in attenuation units at the end."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tomopy_ganrec.fit import Status, fit
-from tomopy_ganrec.fit.gan.published import scale_and_offset, standardized, unit_range
+from tomopy_ganrec.fit.gan.published import _least_squares, standardized, unit_range
 from tomopy_ganrec.metrics import mssim
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.results import NonFiniteError
@@ -45,15 +45,13 @@ def test_residual_reported_is_that_of_the_image(small_case, result):
 def test_image_is_in_attenuation_units(small_case, result):
     assert float(result.image.mean()) == pytest.approx(float(small_case.truth.mean()), rel=0.05)  # the requirement
     total = small_case.model.forward_project(result.image).sum()
-    assert float(total) == pytest.approx(
-        float(small_case.sinogram.sum()), rel=0.02
-    )  # the attenuation that was measured
+    # The attenuation that was measured.
+    assert float(total) == pytest.approx(float(small_case.sinogram.sum()), rel=0.02)
 
 
 def test_image_is_like_the_truth(small_case, result):
-    assert (
-        mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) + 0.2
-    )  # from .1 to .5 or more
+    # From .1 to .5 or more.
+    assert mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) + 0.2
 
 
 def test_nothing_lies_outside_the_field_of_view(small_case, result):
@@ -74,21 +72,20 @@ def test_negative_values_need_nonnegative_off(small_case):
 def test_scale_free_to_the_last_bit_for_powers_of_two(small_case, factor):
     expected = run(small_case, num_iter=10)
     scaled = run(rescaled(small_case, factor), num_iter=10)
-    torch.testing.assert_close(
-        scaled.image, factor * expected.image, rtol=1e-5, atol=0
-    )  # the same fit; lstsq rounds on its own
+    # The same fit; lstsq rounds on its own.
+    torch.testing.assert_close(scaled.image, factor * expected.image, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("factor", (1e-3, 1e3))
 def test_scale_free(small_case, result, factor):
     expected = factor * run(small_case, num_iter=0).image
-    assert (
-        run(rescaled(small_case, factor), num_iter=0).image - expected
-    ).norm() <= 1e-3 * expected.norm()  # the requirement
+    # The requirement.
+    assert (run(rescaled(small_case, factor), num_iter=0).image - expected).norm() <= 1e-3 * expected.norm()
     if factor < 1:
         return
-    # Other factors round the data, and rounding decides which pixel is a slice's lowest or highest, which the normalisation's gradient goes
-    # through: the fits part ways, to images that are as good as each other (.46 to .56 measured over seeds).
+    # Other factors round the data, and rounding decides which pixel of a slice is the lowest or the highest, which the
+    # gradient of the normalisation depends on: the fits end in different images of equal quality (.46 to .56 measured
+    # over seeds).
     scaled = run(rescaled(small_case, factor), num_iter=100)
     assert mssim(small_case.truth[0], scaled.image[0] / factor) == pytest.approx(
         mssim(small_case.truth[0], result.image[0]), abs=0.15
@@ -108,9 +105,8 @@ def test_a_batch_begins_with_what_its_slices_begin_with(small_case):
     together = run(batch, num_iter=0)
     for k in range(2):
         alone = run(batch._replace(sinogram=batch.sinogram[k : k + 1]), num_iter=0)
-        assert (
-            together.image[k] - alone.image[0]
-        ).abs().max() <= 1e-4 * alone.image.max()  # float32 sums in another order
+        # float32 sums in another order
+        assert (together.image[k] - alone.image[0]).abs().max() <= 1e-4 * alone.image.max()
 
 
 def test_slices_of_a_batch_do_not_see_each_other(small_case):
@@ -165,10 +161,10 @@ def test_no_signal_gives_zero(small_case):
     assert math.isfinite(dark.info[0]["residual"])
 
 
-@pytest.mark.parametrize("where", (dict(iteration=5), dict(projection=8)), ids=("for a while", "for good"))
-def test_non_finite_losses_end_the_fit_with_the_best_image(small_case, breaking, where):
+@pytest.mark.parametrize("where", (dict(iteration=5), dict(projection=8)), ids=("for some iterations", "from then on"))
+def test_non_finite_losses_end_the_fit_with_the_best_image(small_case, failing_model, where):
     with pytest.raises(NonFiniteError, match=r"at iteration \d;") as raised:
-        run(small_case._replace(model=breaking(small_case.model, **where)), num_iter=10)
+        run(small_case._replace(model=failing_model(small_case.model, **where)), num_iter=10)
     kept = raised.value.result
     assert kept.image.shape == (1, 32, 32) and kept.image.isfinite().all()
     if "iteration" in where:
@@ -188,18 +184,18 @@ def test_standardized():
     assert standardized(x).tolist() == [[[-1, 1], [-1, 1]], [[0, 0], [0, 0]]]
 
 
-def test_the_two_step_normalisation_forgets_scale_and_offset(small_case):
+def test_the_two_step_normalisation_removes_scale_and_offset(small_case):
     x = small_case.sinogram
-    torch.testing.assert_close(
-        unit_range(standardized(3 * x + 7)), unit_range(standardized(x)), rtol=0, atol=1e-5
-    )  # float32
+    # float32
+    torch.testing.assert_close(unit_range(standardized(3 * x + 7)), unit_range(standardized(x)), rtol=0, atol=1e-5)
 
 
 def test_scale_and_offset_are_found_again(small_case):
     model, view = small_case.model, field_of_view(small_case.model)
     images = torch.rand(2, 32, 32, generator=torch.Generator().manual_seed(0)) * view
     a, b = torch.tensor([2.0, 1e-3])[:, None, None], torch.tensor([-0.5, 3.0])[:, None, None]
-    found = scale_and_offset(model, images, model.forward_project(a * images + b * view), view)
-    assert found[0].shape == found[1].shape == (2, 1, 1)
+    projected, support = model.forward_project(images), model.forward_project(view.expand_as(images))
+    fitted = _least_squares(projected, support, model.forward_project(a * images + b * view))
+    assert fitted[0].shape == fitted[1].shape == (2, 1, 1)
     # float32 projections of an image whose pattern is a thousandth of its offset
-    torch.testing.assert_close(found, (a, b), rtol=1e-2, atol=1e-4)
+    torch.testing.assert_close(fitted, (a, b), rtol=1e-2, atol=1e-4)

@@ -1,4 +1,4 @@
-"""The noise read off a sinogram: against the noise put in."""
+"""Noise estimated from a sinogram, against the noise that was added."""
 
 import functools
 
@@ -33,10 +33,11 @@ def white(shape, sigma, seed=0):
 
 @pytest.mark.parametrize("wedge", [180, 120, 60])
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 3.0])
-def test_white_noise_is_found(sigma, wedge):
+def test_white_noise_is_estimated(sigma, wedge):
     theta = degrees(wedge)
     sinogram = clean(theta)
-    # Levels of 0.4, 1.4 and 4 % of the largest line integral, 1e5 to 1e3 photons. 30 % is what the choice of settings bears; 5 % is measured.
+    # Levels of 0.4, 1.4 and 4 % of the largest line integral, 1e5 to 1e3 photons. The weights that follow tolerate an
+    # error of 30 %; 5 % is measured.
     assert estimate_noise(sinogram + white(sinogram.shape, sigma), theta, COLUMNS / 2).item() == pytest.approx(
         sigma, rel=0.3
     )
@@ -44,14 +45,14 @@ def test_white_noise_is_found(sigma, wedge):
 
 @pytest.mark.parametrize("angles, columns", [(180, 128), (120, 256), (400, 100)])
 def test_white_noise_alone(angles, columns):
-    # No object leaks: what is left is the statistics of a median over some thousand dependent powers, about 2 %.
+    # No object leaks: what is left are the statistics of a median over some thousand dependent powers, about 2 %.
     assert estimate_noise(
         white((1, angles, columns), 0.7), degrees(angles) * 180 / angles, columns / 2
     ).item() == pytest.approx(0.7, rel=0.06)
 
 
 @pytest.mark.parametrize("wedge", [180, 120, 60])
-def test_little_is_found_where_there_is_none(wedge):
+def test_little_noise_is_estimated_where_there_is_none(wedge):
     theta = degrees(wedge)
     sinogram = clean(theta)
     # What the sharp grain boundaries leave above the band limit: 0.14 % of the largest line integral at most.
@@ -59,13 +60,12 @@ def test_little_is_found_where_there_is_none(wedge):
 
 
 def test_noise_of_the_simulation():
-    protocol = pytest.importorskip("tomopy_ganrec.benchmark.simulation")
+    simulation = pytest.importorskip("tomopy_ganrec.benchmark.simulation")
     theta = degrees(180)
     sinogram = clean(theta)
-    noisy = torch.from_numpy(protocol.add_noise(sinogram.numpy(), 1e4))
-    true = float(
-        (noisy - sinogram).square().mean().sqrt()
-    )  # Poisson noise varies over the sinogram; the median sees its middle
+    noisy = torch.from_numpy(simulation.add_noise(sinogram.numpy(), 1e4))
+    # Poisson noise varies over the sinogram; the median sees its middle.
+    true = float((noisy - sinogram).square().mean().sqrt())
     assert estimate_noise(noisy, theta, COLUMNS / 2).item() == pytest.approx(true, rel=0.3)
 
 
@@ -73,17 +73,17 @@ def test_noise_of_the_simulation():
 def test_axis_off_the_middle(center):
     theta = degrees(180)
     sinogram = clean(theta, size=96, center=center)
-    assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, center).item() == pytest.approx(
-        1.0, rel=0.3
-    )  # as above
+    # As above.
+    assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, center).item() == pytest.approx(1.0, rel=0.3)
 
 
 def test_full_turn_and_other_steps():
     for theta in (degrees(0, 360, 2), degrees(-30, 90, 0.5), degrees(180).flip(0)):
         sinogram = clean(theta)
+        # As above.
         assert estimate_noise(sinogram + white(sinogram.shape, 1.0), theta, COLUMNS / 2).item() == pytest.approx(
             1.0, rel=0.3
-        )  # as above
+        )
 
 
 def test_each_slice_has_its_own():
@@ -94,9 +94,8 @@ def test_each_slice_has_its_own():
     both = estimate_noise(sinograms, theta, COLUMNS / 2)
     assert tuple(both.shape) == (2, 1, 1) and both.dtype == torch.float32
     for k in range(2):
-        torch.testing.assert_close(
-            both[k : k + 1], estimate_noise(sinograms[k : k + 1], theta, COLUMNS / 2)
-        )  # float32 rounding of the FFT
+        # float32 rounding of the FFT
+        torch.testing.assert_close(both[k : k + 1], estimate_noise(sinograms[k : k + 1], theta, COLUMNS / 2))
 
 
 def test_shuffled_angles_change_nothing():
@@ -130,22 +129,21 @@ def irregular():
     [irregular(), degrees(0, 180, 30), degrees(1), torch.zeros(20)],
     ids=["irregular", "six", "one", "all the same"],
 )
-def test_without_an_empty_region_it_falls_back(theta):
+def test_without_an_empty_region_it_takes_differences(theta):
     noise = white((2, len(theta), COLUMNS), 2.0)
     estimate = estimate_noise(noise, theta, COLUMNS / 2)
     assert tuple(estimate.shape) == (2, 1, 1)
     # The median over 126 second differences, five points dependent, varies by about 15 %; by much less for more angles.
     assert estimate[0].item() == pytest.approx(2.0, rel=0.5)
-    assert (
-        float(estimate_noise(clean(theta), theta, COLUMNS / 2)) <= 0.05 * COLUMNS
-    )  # fine structure counts, and is finite
+    # Fine structure counts, and is finite.
+    assert float(estimate_noise(clean(theta), theta, COLUMNS / 2)) <= 0.05 * COLUMNS
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 15])
 def test_narrow_detectors(columns):
     estimate = estimate_noise(white((3, 40, columns), 1.0), degrees(40), columns / 2)
     assert tuple(estimate.shape) == (3, 1, 1) and bool(torch.isfinite(estimate).all())
-    assert bool((estimate == 0).all()) == (columns < 3)  # nothing to tell noise from signal by
+    assert bool((estimate == 0).all()) == (columns < 3)  # nothing separates noise from signal
 
 
 GOLDEN = np.pi * (np.sqrt(5) - 1) / 2
@@ -153,7 +151,7 @@ EVEN = np.deg2rad(np.arange(120.0))
 
 
 def uneven_angles():
-    """Orders and spacings that scans have: each is a way in which the two-dimensional spectrum has no meaning."""
+    """Orders and spacings that scans have, and for which the two-dimensional spectrum has no meaning."""
     rng = np.random.default_rng(0)
     return {
         "one missing": np.delete(EVEN, 57),
@@ -183,17 +181,17 @@ uneven = pytest.mark.parametrize("theta", [torch.from_numpy(t) for t in UNEVEN.v
 
 @uneven
 @pytest.mark.parametrize("columns", [64, 128])
-def test_noise_of_uneven_angles_is_found(theta, columns):
+def test_noise_of_uneven_angles_is_estimated(theta, columns):
     sinogram = clean(theta, columns, columns=columns)
     sigma = 0.01 * float(sinogram.max())
     # Eight draws: a mean within 10 %, single ones within the 20 % that a few dozen values allow.
     noise = white((8, len(theta), columns), sigma)
-    found = estimate_noise(sinogram + noise, theta, columns / 2).flatten() / sigma
-    assert 0.9 <= float(found.mean()) <= 1.1 and 0.8 <= float(found.min()) <= float(found.max()) <= 1.2
+    ratio = estimate_noise(sinogram + noise, theta, columns / 2).flatten() / sigma
+    assert 0.9 <= float(ratio.mean()) <= 1.1 and 0.8 <= float(ratio.min()) <= float(ratio.max()) <= 1.2
 
 
 @uneven
-def test_little_is_found_in_uneven_angles_where_there_is_none(theta):
+def test_little_noise_is_estimated_for_uneven_angles_where_there_is_none(theta):
     sinogram = clean(theta)
     assert 0 <= estimate_noise(sinogram, theta, COLUMNS / 2).item() <= 2e-3 * float(sinogram.max())  # as for even ones
 

@@ -1,4 +1,6 @@
-"""The adversarial game, with the two players kept apart."""
+"""Optimisers of generator and discriminator, each of which leaves the other's weights alone."""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Iterable
@@ -11,7 +13,7 @@ from . import losses
 __all__ = ["AdversarialOptimizer", "bfloat16_autocast", "learning_rate_factor"]
 
 
-def learning_rate_factor(iteration: int, total: int, constant=0.7, final=0.03) -> float:
+def learning_rate_factor(iteration: int, total: int, constant: float = 0.7, final: float = 0.03) -> float:
     """The learning rate's factor: 1 for the first 70 %, then half a cosine down to 3 %."""
     begin = constant * total
     if iteration <= begin:
@@ -19,8 +21,8 @@ def learning_rate_factor(iteration: int, total: int, constant=0.7, final=0.03) -
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * (iteration - begin) / (total - begin)))
 
 
-def bfloat16_autocast(device: torch.device):
-    """The context in which networks compute: bfloat16 on GPUs that have it. What they read and what becomes of their answers is float32."""
+def bfloat16_autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 autocast where the GPU supports it; what a network reads, and what its output becomes, is float32."""
     enabled = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
@@ -35,10 +37,10 @@ def _adam(groups: list[dict]) -> torch.optim.Adam:
 
 
 class AdversarialOptimizer:
-    """A generator's parameters against a discriminator, each with its own Adam (D. P. Kingma and J. Ba, ICLR 2015).
+    """The optimisers of a generator and a discriminator, Adam for each (D. P. Kingma and J. Ba, ICLR 2015).
 
-    The generator's loss reaches the discriminator's weights no more than the discriminator's loss reaches the generator's: its sinograms are
-    detached.
+    The generator's loss reaches the discriminator's weights no more than the discriminator's loss reaches the
+    generator's: its sinograms are detached.
 
     Parameters
     ----------
@@ -52,12 +54,13 @@ class AdversarialOptimizer:
         self._optimizer = _adam(list(parameters))
         self._rates = [float(group["lr"]) for group in self._optimizer.param_groups]
         self.discriminator = discriminator
-        self._judge = (
-            None if discriminator is None else _adam([dict(params=discriminator.parameters(), lr=discriminator_rate)])
-        )
+        self._discriminator_optimizer: torch.optim.Adam | None = None
+        if discriminator is not None:
+            groups = [dict(params=discriminator.parameters(), lr=discriminator_rate)]
+            self._discriminator_optimizer = _adam(groups)
 
     def adversarial_loss(self, model_sinogram: torch.Tensor) -> torch.Tensor:
-        """The adversarial loss of model sinograms (B, angles, columns), differentiable with respect to them alone: (B,)."""
+        """The adversarial loss (B,) of model sinograms (B, angles, columns), with a gradient for them alone."""
         if self.discriminator is None:
             return model_sinogram.new_zeros(model_sinogram.shape[0])
         self.discriminator.requires_grad_(False)
@@ -83,12 +86,12 @@ class AdversarialOptimizer:
 
     def step_discriminator(self, measured: torch.Tensor, model_sinogram: torch.Tensor) -> torch.Tensor | None:
         """One step of the discriminator on measured against model sinograms; its loss (B,)."""
-        if self.discriminator is None:
+        if self.discriminator is None or self._discriminator_optimizer is None:
             return None
-        self._judge.zero_grad(set_to_none=True)
+        self._discriminator_optimizer.zero_grad(set_to_none=True)
         with bfloat16_autocast(measured.device):
             logits = self.discriminator(torch.stack([measured, model_sinogram.detach()])[:, :, None])
         loss = losses.discrimination(*logits.float())
         loss.sum().backward()
-        self._judge.step()
+        self._discriminator_optimizer.step()
         return loss.detach()

@@ -1,10 +1,14 @@
-"""The networks, for a batch of independent slices: each slice has weights of its own.
+"""Generator and discriminator networks for a batch of independent slices, each with weights of its own.
 
-The weights of B slices are stacked and applied as grouped convolutions, so that a batch costs one call, and no slice sees another. All
-slices start from the same weights, drawn from one seed: what a slice becomes does not depend on its place in the batch.
+The weights of B slices are stacked and applied as grouped convolutions, so that a batch costs one call, and no slice
+sees another. All slices start from the same weights, drawn from one seed: what a slice becomes does not depend on its
+place in the batch.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,37 +20,47 @@ BLOCK = 4  # pixels a side that the U-Net takes together
 
 
 class SliceConv2d(nn.Module):
-    """A square convolution with ``slices`` sets of weights: (B, in, H, W) or (n, B, in, H, W) to (…, B, out, H', W'), padded to keep the size at
-    stride 1."""
+    """A square convolution with ``slices`` sets of weights, padded to keep the size at stride 1.
+
+    It takes (B, in, H, W) or (n, B, in, H, W) to (…, B, out, H', W').
+    """
 
     def __init__(
-        self, slices: int, inputs: int, outputs: int, kernel: int, generator: torch.Generator, stride=1, zero=False
+        self,
+        slices: int,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        rng: torch.Generator,
+        stride: int = 1,
+        zero: bool = False,
     ):
         super().__init__()
         bound = 0.0 if zero else math.sqrt(3.0 / (inputs * kernel * kernel))
-        weight = (torch.rand(outputs, inputs, kernel, kernel, generator=generator, dtype=torch.float32) * 2 - 1) * bound
+        weight = (torch.rand(outputs, inputs, kernel, kernel, generator=rng, dtype=torch.float32) * 2 - 1) * bound
         self.weight = nn.Parameter(weight.repeat(slices, 1, 1, 1))
         self.bias = nn.Parameter(torch.zeros(slices * outputs, dtype=torch.float32))
         self._slices, self._stride, self._padding = slices, stride, kernel // 2
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve each slice with its own weights."""
         merged = x.flatten(-4, -3)
-        return F.conv2d(merged, self.weight, self.bias, self._stride, self._padding, groups=self._slices).unflatten(
-            -3, (self._slices, -1)
-        )
+        result = F.conv2d(merged, self.weight, self.bias, self._stride, self._padding, groups=self._slices)
+        return torch.unflatten(result, -3, (self._slices, -1))
 
 
 class SliceLinear(nn.Module):
     """A fully connected layer with ``slices`` sets of weights: (B, in) to (B, out)."""
 
-    def __init__(self, slices: int, inputs: int, outputs: int, generator: torch.Generator):
+    def __init__(self, slices: int, inputs: int, outputs: int, rng: torch.Generator):
         super().__init__()
         bound = math.sqrt(3.0 / inputs)
-        weight = (torch.rand(inputs, outputs, generator=generator, dtype=torch.float32) * 2 - 1) * bound
+        weight = (torch.rand(inputs, outputs, generator=rng, dtype=torch.float32) * 2 - 1) * bound
         self.weight = nn.Parameter(weight.repeat(slices, 1, 1))
         self.bias = nn.Parameter(torch.zeros(slices, 1, outputs, dtype=torch.float32))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Multiply each slice by its own weights."""
         return torch.baddbmm(self.bias, x[:, None], self.weight)[:, 0]
 
 
@@ -62,45 +76,47 @@ def _instance_norm(x: torch.Tensor) -> torch.Tensor:
 class _Block(nn.Module):
     """Two 3×3 convolutions, each followed by instance normalisation and a leaky ReLU; the first may halve the size."""
 
-    def __init__(self, slices, inputs, outputs, generator, stride=1):
+    def __init__(self, slices: int, inputs: int, outputs: int, rng: torch.Generator, stride: int = 1):
         super().__init__()
-        self.first = SliceConv2d(slices, inputs, outputs, 3, generator, stride)
-        self.second = SliceConv2d(slices, outputs, outputs, 3, generator)
+        self.first = SliceConv2d(slices, inputs, outputs, 3, rng, stride)
+        self.second = SliceConv2d(slices, outputs, outputs, 3, rng)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The features of a level."""
         x = F.leaky_relu(_instance_norm(self.first(x)), 0.1)
         return F.leaky_relu(_instance_norm(self.second(x)), 0.1)
 
 
 class UNet(nn.Module):
-    """What the default generator adds to its start image: (B, 1, H, W) to (B, 1, H, W), zero before the first step.
+    """The change that the default generator makes to its start image, (B, 1, H, W); zero before the first step.
 
-    O. Ronneberger, P. Fischer, T. Brox, MICCAI 2015, with strides instead of pooling and bilinear upsampling, on blocks of 4×4 pixels taken as
-    sixteen channels (W. Shi et al., CVPR 2016): what is finer is left to the free pixels beside it.
+    O. Ronneberger, P. Fischer, T. Brox, MICCAI 2015, with strides instead of pooling and bilinear upsampling, on blocks
+    of 4×4 pixels taken as sixteen channels (W. Shi et al., CVPR 2016): what is finer is left to the free pixels beside
+    it.
 
     Parameters
     ----------
     slices : int
         B.
-    generator : torch.Generator
+    rng : torch.Generator
         Source of the initial weights.
     widths : sequence of int
         Channels of each level.
     """
 
-    def __init__(self, slices: int, generator: torch.Generator, widths=(8, 16, 32)):
+    def __init__(self, slices: int, rng: torch.Generator, widths: Sequence[int] = (8, 16, 32)):
         super().__init__()
         inputs = (BLOCK**2, *widths[:-1])
         self.down = nn.ModuleList(
-            _Block(slices, i, o, generator, 1 if k == 0 else 2)
-            for k, (i, o) in enumerate(zip(inputs, widths, strict=True))
+            _Block(slices, i, o, rng, 1 if k == 0 else 2) for k, (i, o) in enumerate(zip(inputs, widths, strict=True))
         )
         self.up = nn.ModuleList(
-            _Block(slices, widths[k] + widths[k - 1], widths[k - 1], generator) for k in range(len(widths) - 1, 0, -1)
+            _Block(slices, widths[k] + widths[k - 1], widths[k - 1], rng) for k in range(len(widths) - 1, 0, -1)
         )
-        self.out = SliceConv2d(slices, widths[0], BLOCK**2, 1, generator, zero=True)
+        self.out = SliceConv2d(slices, widths[0], BLOCK**2, 1, rng, zero=True)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The change of an image (B, 1, H, W)."""
         rows, cols = x.shape[-2:]
         x = F.pixel_unshuffle(F.pad(x, (0, -cols % BLOCK, 0, -rows % BLOCK), mode="replicate"), BLOCK)
         skips = []
@@ -110,35 +126,37 @@ class UNet(nn.Module):
         skips.pop()
         for block in self.up:
             skip = skips.pop()
-            x = block(
-                torch.cat([F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False), skip], 1)
-            )
+            x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = block(torch.cat([x, skip], 1))
         return F.pixel_shuffle(self.out(x), BLOCK)[..., :rows, :cols]
 
 
 class Discriminator(nn.Module):
-    """Four stride-2 convolutions that tell patches of a measured sinogram from a model's: (B, 1, H, W) to logits (B, 1, H/16, W/16); several batches
-    at once as (n, B, 1, H, W)."""
+    """Four stride-2 convolutions that tell patches of a measured sinogram from a model's.
 
-    def __init__(self, slices: int, generator: torch.Generator, widths=(8, 16, 32)):
+    It takes (B, 1, H, W) to logits (B, 1, H/16, W/16), and several batches at once as (n, B, 1, H, W).
+    """
+
+    def __init__(self, slices: int, rng: torch.Generator, widths: Sequence[int] = (8, 16, 32)):
         super().__init__()
         channels = (1, *widths, 1)
         self.layers = nn.ModuleList(
-            SliceConv2d(slices, i, o, 3, generator, stride=2) for i, o in zip(channels, channels[1:], strict=False)
+            SliceConv2d(slices, i, o, 3, rng, stride=2) for i, o in zip(channels, channels[1:], strict=False)
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The logits of sinograms."""
         for layer in self.layers[:-1]:
             x = F.leaky_relu(layer(x), 0.1)
         return self.layers[-1](x)
 
 
 class PaperGenerator(nn.Module):
-    """The generator of X. Yang et al., J. Synchrotron Rad. 27, 486–493 (2020): four fully connected layers with softplus, then nine
-    convolutions with ReLU, each followed by layer normalisation.
+    """The generator of X. Yang et al., J. Synchrotron Rad. 27, 486–493 (2020).
 
-    Widths and kernels are those of the authors' published code (128-128-128-rows·cols; 5, 5, 3; 5, 5, 3; 5, 5, 3), without its
-    per-pixel gains.
+    Four fully connected layers with softplus, then nine convolutions with ReLU, each followed by layer normalisation.
+    Widths and kernels are those of the authors' published code (128-128-128-rows·cols; 5, 5, 3; 5, 5, 3; 5, 5, 3),
+    without its per-pixel gains.
 
     Parameters
     ----------
@@ -148,7 +166,7 @@ class PaperGenerator(nn.Module):
         Angles and columns of the sinogram that it reads.
     size : (int, int)
         Rows and columns of the slice that it makes.
-    generator : torch.Generator
+    rng : torch.Generator
         Source of the initial weights.
     """
 
@@ -157,23 +175,21 @@ class PaperGenerator(nn.Module):
         slices: int,
         shape: tuple[int, int],
         size: tuple[int, int],
-        generator: torch.Generator,
-        units=128,
-        channels=32,
+        rng: torch.Generator,
+        units: int = 128,
+        channels: int = 32,
     ):
         super().__init__()
         widths = (shape[0] * shape[1], units, units, units, size[0] * size[1])
         self.size = size
-        self.dense = nn.ModuleList(
-            SliceLinear(slices, i, o, generator) for i, o in zip(widths, widths[1:], strict=False)
-        )
-        channels = (1, *[channels] * 8, 1)
+        self.dense = nn.ModuleList(SliceLinear(slices, i, o, rng) for i, o in zip(widths, widths[1:], strict=False))
+        depths = (1, *[channels] * 8, 1)
         self.convolutions = nn.ModuleList(
-            SliceConv2d(slices, i, o, k, generator)
-            for i, o, k in zip(channels, channels[1:], (5, 5, 3) * 3, strict=False)
+            SliceConv2d(slices, i, o, k, rng) for i, o, k in zip(depths, depths[1:], (5, 5, 3) * 3, strict=False)
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The slices (B, 1, rows, cols) of sinograms (B, 1, angles, columns)."""
         x = x.flatten(1)
         for layer in self.dense:
             x = _layer_norm(F.softplus(layer(x)))
@@ -184,16 +200,17 @@ class PaperGenerator(nn.Module):
 
 
 class PaperDiscriminator(nn.Module):
-    """The paper's discriminator: four stride-2 convolutions with ReLU, whose outputs are the logits; no fully connected layer."""
+    """The paper's discriminator: four stride-2 convolutions with ReLU, the last of which gives the logits."""
 
-    def __init__(self, slices: int, generator: torch.Generator, channels=32):
+    def __init__(self, slices: int, rng: torch.Generator, channels: int = 32):
         super().__init__()
         widths = (1, channels, 2 * channels, 4 * channels, 8 * channels)
         self.layers = nn.ModuleList(
-            SliceConv2d(slices, i, o, 3, generator, stride=2) for i, o in zip(widths, widths[1:], strict=False)
+            SliceConv2d(slices, i, o, 3, rng, stride=2) for i, o in zip(widths, widths[1:], strict=False)
         )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The logits of sinograms."""
         for layer in self.layers:
             x = F.relu(layer(x))
         return x

@@ -1,1 +1,1 @@
-"""How the data, the pixels and the noise are modelled."""
+"""Models of the data: pixels, noise, regularisation and constraints."""

@@ -1,4 +1,6 @@
-"""How noisy a sinogram is, read off the sinogram itself."""
+"""Noise of sinograms, estimated from the sinograms themselves, and of residuals."""
+
+from __future__ import annotations
 
 import math
 
@@ -8,17 +10,22 @@ from tomopy_ganrec.solvers.operators import power_of_two
 
 __all__ = ["HIGH", "MIDDLE", "estimate_noise", "residual_level", "residual_levels", "whitening"]
 
-BINS = 5  # half the width of the window's main lobe in frequencies, and one to spare
-EVEN = 1e-2  # of a step by which angles may be off and still count as evenly spaced
+LEAKAGE_BINS = 5  # half the width of the window's main lobe in frequencies, and one to spare
+EVEN_TOLERANCE = 1e-2  # of a step by which angles may be off and still count as evenly spaced
 NEIGHBOURS = 128  # projections that are looked at together where they are not evenly spaced
-ENOUGH, LEAST = 64, 32  # values that an estimate needs: of an evenly spaced scan, of another one
+LEAST_VALUES_EVEN, LEAST_VALUES_UNEVEN = (
+    64,
+    32,
+)  # values that an estimate needs: of an evenly spaced scan, of another one
 FREQUENCIES = 16  # along the detector, at most, that serve projections that are not evenly spaced
-DETERMINED = 0.05  # share of the noise of a projection that must be left for it to be counted
-SIGNAL = 1e-9  # share of a band's power that an object may have outside of what is taken to be its part of the data
+LEAST_SHARE = 0.05  # share of the noise of a projection that must be left for it to be counted
+SIGNAL_SHARE = (
+    1e-9  # share of a band's power that an object may have outside of what is taken to be its part of the data
+)
 
 
 def _window(n: int, like: torch.Tensor) -> torch.Tensor:
-    """Four-term Blackman–Harris window: side lobes of −92 dB, so that the object's signal does not leak into the empty part of the spectrum."""
+    """Four-term Blackman–Harris window: with side lobes of −92 dB the object does not leak into the empty spectrum."""
     phase = 2 * math.pi * (torch.arange(n, device=like.device, dtype=like.dtype) + 0.5) / n
     return 0.35875 - 0.48829 * torch.cos(phase) + 0.14128 * torch.cos(2 * phase) - 0.01168 * torch.cos(3 * phase)
 
@@ -26,12 +33,13 @@ def _window(n: int, like: torch.Tensor) -> torch.Tensor:
 def estimate_noise(sinogram: torch.Tensor, theta: torch.Tensor, center: float) -> torch.Tensor:
     """Standard deviation of the noise in sinograms, blind to the object's structure.
 
-    An object within radius R of the axis leaves the Fourier transform of its sinogram empty where the angular frequency k exceeds R·|ω|
-    (P. A. Rattey and A. G. Lindgren, IEEE Trans. Acoust. 29, 994–1002, 1981): what is found there is noise. Where the angles are not evenly
-    spaced (projections left out, taken twice, in golden-angle order …), a frequency ω of neighbouring projections is a function of the angle whose
-    own frequencies do not exceed R·|ω|, at the angles that there are; what is at right angles to all such functions is noise (D. Slepian, Bell Syst.
-    Tech. J. 57, 1371–1430, 1978). The median of the power makes the estimate robust. With so few angles that no such part exists, the median
-    absolute second difference along the detector is used instead; it counts fine structure as noise.
+    An object within radius R of the axis leaves the Fourier transform of its sinogram empty where the angular frequency
+    k exceeds R·|ω| (P. A. Rattey and A. G. Lindgren, IEEE Trans. Acoust. 29, 994–1002, 1981): what is found there is
+    noise. Where the angles are not evenly spaced (projections left out, taken twice, in golden-angle order …), a
+    frequency ω of neighbouring projections is a function of the angle whose own frequencies do not exceed R·|ω|, at the
+    angles that there are; what is at right angles to all such functions is noise (D. Slepian, Bell Syst. Tech. J. 57,
+    1371–1430, 1978). The median of the power makes the estimate robust. With so few angles that no such part exists,
+    the median absolute second difference along the detector is used instead; it counts fine structure as noise.
 
     Parameters
     ----------
@@ -48,17 +56,16 @@ def estimate_noise(sinogram: torch.Tensor, theta: torch.Tensor, center: float) -
     """
     # A power of two takes nothing from the numbers, and squares of what is left neither overflow nor vanish.
     unit, like = power_of_two(sinogram), sinogram
-    sinogram = (
-        sinogram / unit
-    ).double()  # weights follow from what is found: sums of float32 would make them depend on the processor
+    # Weights follow from the estimate: sums of float32 would make them depend on the processor.
+    sinogram = (sinogram / unit).double()
     angles, columns = sinogram.shape[1:]
-    found = None
+    noise = None
     if angles >= 16 and columns >= 16:
         step = _even_step(theta)
         radius = max(center, columns - center)
-        found = _uneven(sinogram, theta, radius) if step is None else _even(sinogram, theta, step, radius)
-    if found is not None:
-        return found[:, None, None].to(like) * unit
+        noise = _uneven(sinogram, theta, radius) if step is None else _even(sinogram, theta, step, radius)
+    if noise is not None:
+        return noise[:, None, None].to(like) * unit
     if columns < 3:
         return torch.zeros(sinogram.shape[0], 1, 1).to(like)
     second = sinogram[..., 2:] - 2 * sinogram[..., 1:-1] + sinogram[..., :-2]
@@ -69,27 +76,27 @@ def _even_step(theta: torch.Tensor) -> float | None:
     """The step of evenly spaced angles; None for others."""
     steps = torch.diff(theta.sort().values)
     step = float(steps.median())
-    return step if step > 0 and float((steps - step).abs().max()) <= EVEN * step else None
+    return step if step > 0 and float((steps - step).abs().max()) <= EVEN_TOLERANCE * step else None
 
 
 def _even(sinogram: torch.Tensor, theta: torch.Tensor, step: float, radius: float) -> torch.Tensor | None:
-    """The noise by the two-dimensional spectrum, for angles with an even `step`: (B,), or None where its empty part is too small."""
+    """The noise (B,) by the two-dimensional spectrum of evenly spaced angles; None where too little of it is empty."""
     angles, columns = sinogram.shape[1:]
     order = torch.argsort(theta).to(sinogram.device)
     window = _window(angles, sinogram)[:, None] * _window(columns, sinogram)
     power = torch.fft.rfft2(sinogram[:, order] * window).abs().square()
     k = 2 * math.pi * torch.fft.fftfreq(angles, device=sinogram.device).abs() / step
     omega = 2 * math.pi * torch.fft.rfftfreq(columns, device=sinogram.device)
-    edge = radius * (omega + BINS * 2 * math.pi / columns) + BINS * 2 * math.pi / (angles * step)
+    edge = radius * (omega + LEAKAGE_BINS * 2 * math.pi / columns) + LEAKAGE_BINS * 2 * math.pi / (angles * step)
     empty = k[:, None] > edge
     empty[:, 0] = False
-    if int(empty.sum()) < ENOUGH:
+    if int(empty.sum()) < LEAST_VALUES_EVEN:
         return None
     return (power[:, empty].median(1).values / math.log(2) / window.square().sum()).sqrt()
 
 
 def _uneven(sinogram: torch.Tensor, theta: torch.Tensor, radius: float) -> torch.Tensor | None:
-    """The noise by what no object can have made, for any angles: (B,), or None where that is too little."""
+    """The noise (B,) by the part of the data that no object can have made; None where that is too small."""
     angles, columns = sinogram.shape[1:]
     theta = theta.detach().cpu().double()
     if float(theta.max() - theta.min()) > 2 * math.pi:
@@ -102,38 +109,48 @@ def _uneven(sinogram: torch.Tensor, theta: torch.Tensor, radius: float) -> torch
     for block in blocks:
         positions = theta[order[block]]
         for j in _low_frequencies(positions, columns, radius, each):
-            limit = radius * (j + BINS) * 2 * math.pi / columns
+            limit = radius * (j + LEAKAGE_BINS) * 2 * math.pi / columns
             values, vectors = torch.linalg.eigh(torch.sinc((positions[:, None] - positions) * limit / math.pi))
-            free = vectors[:, values < SIGNAL * values[-1]]
+            free = vectors[:, values < SIGNAL_SHARE * values[-1]]
             count += free.shape[1]
-            # What is left at each angle, in units of what noise leaves there: unlike the parts along single vectors, it does not depend on rounding.
+            # What is left at each angle, in units of what noise leaves there: unlike the parts along single vectors, it
+            # does not depend on rounding.
             left = free @ free.T
-            kept = left.diagonal() > DETERMINED
+            kept = left.diagonal() > LEAST_SHARE
             left = left[kept] / left.diagonal()[kept].sqrt()[:, None]
             power.append(
                 torch.view_as_real(torch.einsum("bn,kn->bk", lines[:, block, j], left.to(lines))).square().sum(-1)
             )
-    if count < LEAST:
+    if count < LEAST_VALUES_UNEVEN:
         return None
     return (torch.cat(power, 1).median(1).values / math.log(2) / window.square().sum()).sqrt()
 
 
 def _low_frequencies(positions: torch.Tensor, columns: int, radius: float, most: int) -> list[int]:
-    """Which of the detector's frequencies leave something to noise at angles `positions`, at most so many: the higher, the more an object fills."""
+    """At most so many low frequencies of the detector whose space an object does not fill at angles `positions`."""
     gaps = torch.diff(positions)
     span = float(gaps.clamp(max=4 * float(gaps.mean())).sum())
     top = columns // 2 - 1
     if span > 0:
-        top = min(top, int((len(positions) - 10) * columns / (2 * radius * span)) - BINS)
+        top = min(top, int((len(positions) - 10) * columns / (2 * radius * span)) - LEAKAGE_BINS)
     top = max(top, 1)
     return sorted({int(j) for j in torch.linspace(1, top, min(most, top)).round().tolist()})
 
 
-LOW, MIDDLE, HIGH, REFERENCE = (0.03, 0.1), (0.1, 0.2), (0.2, 0.3), 0.25  # cycles per column
+# Bands of frequencies, and the frequency to which `whitening` refers, in cycles per column.
+LOW, MIDDLE, HIGH = (0.03, 0.1), (0.1, 0.2), (0.2, 0.3)
+REFERENCE = 0.25
 
 
 def residual_level(residual: torch.Tensor, band: tuple[float, float]) -> torch.Tensor:
-    """The standard deviation of white noise with the power of a residual (B, angles, columns) between two frequencies, in cycles per column: (B,)."""
+    """The standard deviation (B,) of white noise that has a residual's power in a band of frequencies.
+
+    Parameters
+    ----------
+    residual : (B, angles, columns) tensor
+    band : (float, float)
+        Cycles per column.
+    """
     columns = residual.shape[-1]
     length = max(columns, 64)  # a short detector has too few frequencies
     power = torch.fft.rfft(residual.double(), n=length).abs().square().mean(1) / columns
@@ -144,18 +161,31 @@ def residual_level(residual: torch.Tensor, band: tuple[float, float]) -> torch.T
 def residual_levels(residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """`residual_level` at low frequencies (0.03 to 0.1 cycles per column) and at middle ones (0.2 to 0.3): (B,), (B,).
 
-    Of what a total variation leaves, the first is the noise of the data, and what the second has above it is the error of the model: structure
-    below the pixel.
+    Of what a total variation leaves, the first is the noise of the data, and what the second has above it is the error
+    of the model: structure below the pixel.
     """
     return residual_level(residual, LOW), residual_level(residual, HIGH)
 
 
 def whitening(low: torch.Tensor, high: torch.Tensor, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of the frequencies for noise of standard deviation `low` and a model error that grows in proportion to the frequency: (B, 1, F), and
-    the level to which they refer (B,).
+    """Frequency weights for white noise and a model error that grows in proportion to the frequency.
 
-    W(f) = σ / √(low² + e² (f / ¼)²), σ² = low² + e² at a quarter cycle per column, at most 20 times its value there. Measured on the phantoms with
-    their true pixel means, the error rises about linearly with the frequency.
+    W(f) = σ / √(low² + e² (f / ¼)²), σ² = low² + e² at a quarter cycle per column, at most 20 times its value there.
+    Measured on the phantoms with their true pixel means, the error rises about linearly with the frequency.
+
+    Parameters
+    ----------
+    low, high : (B,) tensor
+        `residual_levels`: the standard deviation of the noise, and of noise and model error at a quarter cycle per
+        column.
+    columns : int
+
+    Returns
+    -------
+    weight : (B, 1, columns // 2 + 1) tensor
+        W.
+    level : (B,) tensor
+        σ, to which the weights refer.
     """
     error = (high.square() - low.square()).clamp(min=0)
     reference = (low.square() + error).sqrt()

@@ -1,18 +1,15 @@
-"""Test objects: levels, shares, continuity, and the same object at every size."""
+"""Shale: levels, shares, continuity, and the same rock at every size; textured rock: the shale with variation."""
 
 import functools
 
 import numpy as np
 import pytest
+from phantom_cases import block_mean, stack
 
-from tomopy_ganrec.phantoms import shale, shepp_logan
+from tomopy_ganrec.phantoms import shale
 
 rock = functools.cache(shale)  # for the tests that only look at it
 LEVELS = np.float32([0, 1 / 3, 2 / 3, 1])
-
-
-def block_mean(image, n):
-    return image.reshape(image.shape[0] // n, n, -1, n).mean((1, 3))
 
 
 def test_levels_and_their_shares():
@@ -22,7 +19,8 @@ def test_levels_and_their_shares():
         assert slices.shape == (1, 256, 256) and slices.dtype == np.float32
         assert np.isin(slices, LEVELS).all()  # nothing between the levels
         shares += [(slices == level).mean() / 3 for level in LEVELS]
-    # 4 points: grains are large enough for a rock to differ from the mean by a few; the inclusions have one point of room.
+    # 4 points: grains are large enough for a rock to differ from the mean by a few; the inclusions have one point of
+    # room.
     np.testing.assert_allclose(shares[:3], [0.33, 0.35, 0.31], atol=0.04)
     assert shares[3] == pytest.approx(0.012, abs=0.01)
 
@@ -69,9 +67,8 @@ def test_oversampling_is_the_area_mean(oversample):
     np.testing.assert_allclose(mean, block_mean(fine, oversample), atol=1e-6)  # float32
     assert mean.mean() == pytest.approx(float(fine.mean()), rel=1e-5)
     between = ~np.isclose(mean[..., None], LEVELS, atol=1e-4).any(-1)
-    assert (
-        0.05 < between.mean() < 0.6 and mean.min() == 0 and mean.max() <= 1
-    )  # grain boundaries, and not all of the image
+    # Grain boundaries, and not all of the image.
+    assert 0.05 < between.mean() < 0.6 and mean.min() == 0 and mean.max() <= 1
 
 
 def test_oversampled_slices_are_those_of_the_size():
@@ -86,57 +83,23 @@ def test_oversampled_slices_are_those_of_the_size():
 def test_every_size_is_the_same_rock(size):
     reference, image = block_mean(rock(256, seed=1)[0], 256 // size), rock(size, seed=1)[0]
     agree = np.isclose(reference, image, atol=1e-4)
-    assert (
-        agree[np.isin(np.round(reference * 12), [0, 4, 8, 12])].mean() > 0.7
-    )  # away from boundaries a pixel holds one level
-    assert (
-        np.corrcoef(reference.ravel(), image.ravel())[0, 1] > 0.93
-    )  # point samples against area means: they differ at boundaries
+    # Away from boundaries a pixel holds one level.
+    assert agree[np.isin(np.round(reference * 12), [0, 4, 8, 12])].mean() > 0.7
+    # Point samples against area means: they differ at boundaries.
+    assert np.corrcoef(reference.ravel(), image.ravel())[0, 1] > 0.93
 
 
 def test_depth_scales_with_the_size():
     coarse, fine = rock(64, slices=3), rock(128, slices=9)[:5]
     for k in range(3):  # slice k of the small one lies at slice 2k of the large one
-        distances = [np.abs(coarse[k] - block_mean(one, 2)).mean() for one in fine]
+        distances = [np.abs(coarse[k] - block_mean(single, 2)).mean() for single in fine]
         assert int(np.argmin(distances)) == 2 * k
 
 
-def test_shepp_logan_values():
-    image = shepp_logan(256)
-    assert image.shape == (1, 256, 256) and image.dtype == np.float32
-    # Toft's contrasts: sums of 1, −0.8, −0.2 and 0.1. Float64 sums of ellipses, rounded to float32.
-    np.testing.assert_allclose(np.unique(np.round(image, 6)) + 0.0, [0, 0.1, 0.2, 0.3, 0.4, 1], atol=1e-6)
-    assert image.min() >= 0
-
-
-def at(image, x, y):
-    """The pixel at (x, y) of the unit square −1 to 1, y upwards."""
-    n = image.shape[0]
-    return float(image[int((1 - y) / 2 * n), int((1 + x) / 2 * n)])
-
-
-@pytest.mark.parametrize(
-    "x, y, value",
-    [
-        (0, 0.9, 1.0), (0.676, 0, 1.0), (-0.9, -0.9, 0.0), (0, -0.3, 0.2), (0.22, 0, 0.0), (-0.22, 0, 0.0), (0, 0.35, 0.3), (0, 0.1, 0.3),
-        (-0.31, 0.3, 0.0), (-0.31, -0.3, 0.2), (0.28, 0.2, 0.0), (0.28, -0.2, 0.2), (-0.08, -0.605, 0.3), (0.06, -0.605, 0.3), (0, 0.7, 0.2),
-    ],
-)  # fmt: skip
-def test_shepp_logan_orientation(x, y, value):
-    assert at(shepp_logan(512)[0], x, y) == pytest.approx(value, abs=1e-6)  # float32
-
-
-def test_shepp_logan_sides():
-    image = shepp_logan(256)[0]
-    assert (image[64:192, :128] < 1e-6).sum() > 1.2 * (
-        image[64:192, 128:] < 1e-6
-    ).sum()  # the left ventricle is the larger
-
-
-@pytest.mark.parametrize("oversample", [2, 4])
-def test_shepp_logan_area_mean(oversample):
-    mean, fine = shepp_logan(64, oversample), shepp_logan(64 * oversample)
-    np.testing.assert_allclose(mean[0], block_mean(fine[0], oversample), atol=1e-6)  # float32
+def test_rock_far_apart_is_the_rock_of_the_dense_stack():
+    # 32 reference pixels apart, planes of noise in between are left out for all fields but two; what is drawn must not
+    # notice.
+    np.testing.assert_array_equal(stack("shale", 64, slices=2, spacing=8), stack("shale", 64, slices=9)[::8])
 
 
 @pytest.mark.parametrize(
@@ -150,12 +113,44 @@ def test_bad_arguments_of_shale(arguments):
         shale(**arguments)
 
 
-@pytest.mark.parametrize("arguments", [dict(size=0), dict(size=32.5), dict(oversample=0)], ids=str)
-def test_bad_arguments_of_shepp_logan(arguments):
-    with pytest.raises(ValueError, match="at least 1"):
-        shepp_logan(**arguments)
-
-
 def test_whole_numbers_of_any_type():
     for size in (np.int64(32), np.uint8(32)):
         np.testing.assert_array_equal(shale(size, slices=np.int32(1)), rock(32))
+
+
+# Textured rock
+
+
+def test_textured_has_no_levels():
+    image = stack("textured", 256)[0]
+    rock = image[image > 0]
+    counts = np.histogram(rock, 200, (0, 1))[0] / rock.size
+    assert counts.max() < 0.04 and (counts > 0.002).sum() > 80  # shale: three bins, the two largest 52 and 46 %
+    assert np.unique(rock).size > 0.95 * rock.size
+    assert (rock == 1).mean() < 1e-3  # inclusions are not cut off at 1
+
+
+def test_textured_is_the_shale_with_variation():
+    rock, image = stack("shale", 256)[0], stack("textured", 256)[0]
+    np.testing.assert_array_equal(image == 0, rock == 0)  # air stays air
+    for level in np.float32([1 / 3, 2 / 3]):
+        here = image[rock == level]
+        # 0.05 and 0.03 in squares are 0.058; the smooth field has some hundred independent patches in a grain type.
+        assert here.mean() == pytest.approx(float(level), abs=0.02) and here.std() == pytest.approx(0.058, abs=0.012)
+    bright = image[rock == 1]
+    assert 0.9 < bright.mean() < 1 and bright.min() > 0.7
+
+
+def test_texture_has_two_scales():
+    rock, image = stack("shale", 256)[0], stack("textured", 256)[0]
+    variation = np.where((rock > 0) & (rock < 1), image - rock, np.nan)
+
+    def correlation(shift):
+        a, b = variation[shift:], variation[:-shift]
+        both = np.isfinite(a) & np.isfinite(b)
+        return np.corrcoef(a[both], b[both])[0, 1]
+
+    smooth = 0.05**2 / (0.05**2 + 0.03**2)  # what is left when the fine field has lost its memory, 0.74
+    assert correlation(1) > 0.9
+    assert correlation(6) == pytest.approx(smooth * np.exp(-36 / 400), abs=0.1)  # Gaussian smoothing: exp(−d²/4σ²)
+    assert correlation(40) < 0.35

@@ -4,7 +4,6 @@ import _thread
 import importlib
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -23,11 +22,8 @@ from distributed import Client, LocalCluster
 import tomopy_ganrec
 from tomopy_ganrec import recon
 from tomopy_ganrec.io.sources import source_of
-from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
-from tomopy_ganrec.results import FitResult, NonFiniteError
-from tomopy_ganrec.volume import dask_client as module
-from tomopy_ganrec.volume import dask_worker
+from tomopy_ganrec.volume import dask_client, dask_cluster
 from tomopy_ganrec.volume.planning import plan
 from tomopy_ganrec.volume.progress import Cancelled
 
@@ -52,7 +48,7 @@ def connected(cluster):
 
 @pytest.fixture
 def client(connected):
-    """Of two workers that have loaded what they need: one that is loading hears nothing for seconds."""
+    """A client of two workers that have loaded what they need: one that is loading does not answer for seconds."""
     connected.wait_for_workers(2, LONG)
     connected.run(importlib.import_module, "tomopy_ganrec.volume.dask_worker")
     return connected
@@ -103,7 +99,7 @@ def assert_same(found, expected) -> None:
 
 
 def until(what, seconds=LONG):
-    """Wait for something, and say how long it took."""
+    """Wait for something; returns how long it took."""
     began = time.monotonic()
     while not what():
         assert time.monotonic() - began < seconds
@@ -112,7 +108,7 @@ def until(what, seconds=LONG):
 
 
 def at_work(client) -> dict:
-    """What the threads of each worker are at, by the workers' own account."""
+    """The keys of what the threads of each worker execute, as the workers report them."""
     return {
         worker: keys
         for worker, keys in client.run(lambda dask_worker: list(dask_worker.active_threads.values())).items()
@@ -121,7 +117,7 @@ def at_work(client) -> dict:
 
 
 def kill_one(client):
-    """Kill a worker that is at slices; between two tasks there may be none for a moment."""
+    """Kill a worker that is reconstructing; between two tasks there may be none for a moment."""
     pids = client.run(os.getpid)
     until(lambda: any("ganrec-slices" in str(keys) for keys in at_work(client).values()))
     busy = [worker for worker, keys in at_work(client).items() if "ganrec-slices" in str(keys)]
@@ -158,18 +154,17 @@ def close(image, reference, tolerance=1e-4):
 @pytest.mark.parametrize("warm", [0, 4])
 def test_the_same_as_in_one_process(client, sinogram, tmp_path, warm):
     options = dict(QUICK, warm_start=warm)
-    expected, told = recon(sinogram, THETA, return_info=True, **options)
+    expected, local_info = recon(sinogram, THETA, return_info=True, **options)
     image, info = recon(sinogram, THETA, return_info=True, client=client, **options)
     close(image, expected)
-    assert info.device == "cpu" and [s["center"] for s in info.slices] == [s["center"] for s in told.slices]
-    assert [s["warm"] for s in info.slices] == [s["warm"] for s in told.slices] and info.slices[3]["history"][
+    assert info.device == "cpu" and [s["center"] for s in info.slices] == [s["center"] for s in local_info.slices]
+    assert [s["warm"] for s in info.slices] == [s["warm"] for s in local_info.slices] and info.slices[3]["history"][
         "objective"
     ].size == 3
     out = tmp_path / "rec.h5"
     assert recon(sinogram, THETA, client=client, out=out, **options) == out
-    np.testing.assert_array_equal(
-        content(out), image
-    )  # what neighbours begin from comes from the file, or from the caller
+    # What neighbours begin from comes from the file, or from the caller.
+    np.testing.assert_array_equal(content(out), image)
     assert sorted(finished(out)) == list(range(SLICES))
 
 
@@ -188,35 +183,34 @@ def test_what_is_given_goes_with_the_slices(client, sinogram):
     )
     centers[5:] += 0.5
     options = dict(QUICK, center=centers, init_recon=init, init="none")
-    close(
-        recon(sinogram, THETA, client=client, **options), recon(sinogram, THETA, **options), 5e-3
-    )  # as said for other starts than 'tv'
+    # As said for other starts than 'tv'.
+    close(recon(sinogram, THETA, client=client, **options), recon(sinogram, THETA, **options), 5e-3)
 
 
 def test_weights_of_the_paper_go_from_slice_to_slice(client, sinogram, tmp_path):
     options = dict(preset="paper", num_iter=3, warm_iter=2, warm_start=4, batch_size=2, sinogram_order=True)
-    expected, told = recon(sinogram, THETA, return_info=True, **options)
+    expected, local_info = recon(sinogram, THETA, return_info=True, **options)
     image, info = recon(sinogram, THETA, return_info=True, client=client, **options)
     np.testing.assert_array_equal(image, expected)
-    assert [s["warm"] for s in info.slices] == [s["warm"] for s in told.slices] == [k % 4 > 0 for k in range(SLICES)]
-    recon(
-        sinogram, THETA, client=client, out=tmp_path / "rec.h5", **options
-    )  # here through files, so that any worker goes on
+    assert (
+        [s["warm"] for s in info.slices] == [s["warm"] for s in local_info.slices] == [k % 4 > 0 for k in range(SLICES)]
+    )
+    # Here through files, so that any worker goes on.
+    recon(sinogram, THETA, client=client, out=tmp_path / "rec.h5", **options)
     np.testing.assert_array_equal(content(tmp_path / "rec.h5"), expected)
     assert not list(tmp_path.glob("*.weights"))
 
 
-def test_a_chain_whose_weights_stay_in_memory_is_one_unit():
-    tasks = plan([12.0] * 8, 2, 2, chain=True)
-    units = module._units(tasks, True)
-    assert [[task.slices for task in unit] for unit in units] == [[(0, 2), (1, 3)], [(4, 6), (5, 7)]]
-    assert all(module._needed(unit) == set() for unit in units) and module._units(tasks, False) == [
-        (task,) for task in tasks
-    ]
-    (unit,) = module._units(
-        plan([12.0] * 6 + [13.0] * 4, 2, 5, chain=True), True
-    )  # two chains that share a task at one slice only
-    assert [task.slices for task in unit] == [(0, 5), (1,), (6,), (2,), (7,), (3,), (8,), (4,), (9,)]
+def test_a_chain_whose_weights_stay_in_memory_is_one_work_item():
+    tasks = plan([12.0] * 8, 2, 2, chains=True)
+    groups = dask_client._grouped(tasks, True)
+    assert [[task.slices for task in group] for group in groups] == [[(0, 2), (1, 3)], [(4, 6), (5, 7)]]
+    assert all(dask_client._dependencies(group) == set() for group in groups) and dask_client._grouped(
+        tasks, False
+    ) == [(task,) for task in tasks]
+    # Two chains that share a task at one slice only.
+    (group,) = dask_client._grouped(plan([12.0] * 6 + [13.0] * 4, 2, 5, chains=True), True)
+    assert [task.slices for task in group] == [(0, 5), (1,), (6,), (2,), (7,), (3,), (8,), (4,), (9,)]
 
 
 def test_what_cannot_be(client, sinogram, monkeypatch):
@@ -259,9 +253,10 @@ def test_a_killed_worker_costs_what_it_was_at(client, sinogram, slow_reference, 
     before = finished(out)
     run.join()
     assert run.error is None
+    # Each once.
     assert (
         len(before) < SLICES and finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
-    )  # each once
+    )
     assert_same(content(out), slow_reference)
 
 
@@ -278,9 +273,8 @@ def test_cancelled_and_taken_up_again(client, sinogram, slow_reference, tmp_path
     recon(sinogram, THETA, client=client, out=out, **SLOW)
     assert finished(out)[: len(before)] == before and sorted(finished(out)) == list(range(SLICES))
     assert_same(content(out), slow_reference)
-    assert (
-        recon(sinogram, THETA, client=client, out=out, return_info=True, **SLOW)[1].device == "cpu"
-    )  # nothing left to do
+    # Nothing left to do.
+    assert recon(sinogram, THETA, client=client, out=out, return_info=True, **SLOW)[1].device == "cpu"
 
 
 def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path, interruptible):
@@ -295,15 +289,15 @@ def test_an_interrupt_from_the_keyboard(client, sinogram, tmp_path, interruptibl
         recon(sinogram, THETA, client=client, out=out, **SLOW)
     until(lambda: not at_work(client))
     assert len(finished(out)) < SLICES  # it did not go on to the end
-    assert client.run(lambda: len(sys.modules["tomopy_ganrec.volume.dask_worker"]._benches)) == dict.fromkeys(
+    # Nothing is kept.
+    assert client.run(lambda: len(sys.modules["tomopy_ganrec.volume.dask_worker"]._sessions)) == dict.fromkeys(
         client.run(os.getpid), 0
-    )  # nothing is kept
+    )
 
 
 def test_slices_that_kill_their_workers_are_named(client, sinogram, tmp_path):
-    client.run_on_scheduler(
-        lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0)
-    )  # the first death is one too many
+    # The first death is one too many.
+    client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
     run = Running(sinogram, THETA, client=client, out=tmp_path / "rec.h5", **SLOW)
     kill_one(client)
     run.join()
@@ -351,7 +345,7 @@ def test_a_scheduler_that_goes(sinogram, slow_reference, tmp_path):
 
 
 def test_no_workers(sinogram, monkeypatch):
-    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    monkeypatch.setattr(dask_cluster, "ANSWER_TIMEOUT", 0.5)
     empty = LocalCluster(n_workers=0, processes=False, dashboard_address=":0")
     with empty, Client(empty) as client, pytest.raises(RuntimeError, match="has had no workers for 0.5 s; start some"):
         recon(sinogram, THETA, client=client, **QUICK)
@@ -359,63 +353,13 @@ def test_no_workers(sinogram, monkeypatch):
         recon(sinogram, THETA, client=client, **QUICK)
 
 
-def test_each_worker_of_a_machine_has_a_number():
-    def workers(*given):
-        return {f"tcp://{host}:{port}": dict(name=name, host=host) for name, host, port in given}
-
-    ranks = module._ranks({}, workers(("x", "b", 20), ("y", "a", 10), ("z", "a", 11)))
-    assert ranks == {"x": 0, "y": 0, "z": 1}
-    assert module._ranks(ranks, workers(("x", "b", 20), ("z", "a", 11), ("y", "a", 12), ("w", "a", 9))) == {
-        "x": 0,
-        "y": 0,
-        "z": 1,
-        "w": 2,
-    }
-    assert module._ranks(ranks, workers(("z", "a", 11), ("w", "a", 9))) == {"z": 1, "w": 0}
-
-
-def test_each_worker_takes_a_gpu_of_its_own(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-
-    def device(rank, **options):
-        return str(dask_worker._device(GanrecOptions(**options), rank))
-
-    assert [device(k) for k in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:0"]
-    assert (
-        device(1, device="cuda") == "cuda:1"
-        and device(1, device="cuda:2") == "cuda:2"
-        and device(1, device="cpu") == "cpu"
-    )
-    assert [device(k, gpu_list=[3, 1]) for k in range(3)] == ["cuda:3", "cuda:1", "cuda:3"]
-    monkeypatch.setitem(sys.modules, "dask_cuda", object())  # has put the right one first
-    assert device(3) == device(3, gpu_list=[1, 2]) == "cuda:0"
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.delitem(sys.modules, "dask_cuda")
-    assert device(3) == "cuda:0"
-
-
-def test_exceptions_travel_with_type_and_message():
-    class Odd(Exception):
-        def __init__(self, a, b):
-            super().__init__(f"{a} and {b}")
-
-    error = OSError(28, "No space left on device", "rec.h5")
-    assert (str(dask_worker._portable(error)), dask_worker._portable(error).errno) == (str(error), 28)
-    broken = NonFiniteError("no more")
-    broken.image, broken.result = threading.Lock(), FitResult(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))
-    sent = pickle.loads(pickle.dumps(dask_worker._portable(broken)))
-    assert type(sent) is NonFiniteError and sent.result.image.sum() == 4
-    assert str(dask_worker._portable(Odd(1, 2))) == "Odd: 1 and 2"
-
-
 def test_what_goes_by_name(mapped, sinogram, tmp_path):
-    assert module._travels(source_of(mapped))
+    assert dask_client._can_travel(source_of(mapped))
     with h5py.File(tmp_path / "data.h5", "w") as file:
         file["data"] = sinogram
     with h5py.File(tmp_path / "data.h5") as file:
-        assert module._travels(source_of(file["data"], True))
+        assert dask_client._can_travel(source_of(file["data"], True))
     with h5py.File("memory", "w", driver="core", backing_store=False) as file:
         file["data"] = sinogram
-        assert not module._travels(source_of(file["data"], True))
-    assert not module._travels(source_of(np.zeros((4, 300, 300))))
+        assert not dask_client._can_travel(source_of(file["data"], True))
+    assert not dask_client._can_travel(source_of(np.zeros((4, 300, 300))))
