@@ -27,7 +27,7 @@ LAYERS = [
     {"angle_units"},
     {"options"},
     {"option_checks"},
-    {"option_names", "option_values", "results", "slice_record", "forks"},
+    {"option_names", "option_values", "results", "slice_record", "forks", "package_version"},
 ]
 
 # What a folder may import of the package besides itself, where that is less than all that lies below it.
@@ -52,7 +52,17 @@ ONLY = {
 
 # Imported before torch is loaded, which takes seconds: the command line reads its arguments and the scan first.
 LIGHT_FOLDERS = ("io", "phantoms")
-LIGHT_MODULES = ("options", "validation", "scan_angles", "angle_units", "slice_record", "forks", "metrics", "volume")
+LIGHT_MODULES = (
+    "options",
+    "validation",
+    "scan_angles",
+    "angle_units",
+    "slice_record",
+    "forks",
+    "package_version",
+    "metrics",
+    "volume",
+)
 HEAVY = {"torch", "astra", "h5py", "tifffile", "dask", "distributed", "tomopy", "dxchange"}
 
 # TomoPy's callable, its registration and its chunks; algorithms to compare with; tomopy.prep to normalise files.

@@ -173,3 +173,16 @@ def test_pip_installs_this_folder_alone():
     """conda hands the list to pip as a requirements file, where options such as --no-deps are refused."""
     conda, pip = conda_environment()
     assert pip == ["-e ."] and "pip" in conda
+
+
+def test_a_source_tree_that_is_not_installed_has_a_version():
+    """`recon` keeps the version with an output: without one, a checkout on the path could not reconstruct."""
+    code = (
+        "import importlib.metadata as metadata\n"
+        "def missing(name): raise metadata.PackageNotFoundError(name)\n"
+        "metadata.version = missing\n"
+        "import tomopy_ganrec; from tomopy_ganrec.package_version import VERSION\n"
+        "print(VERSION, tomopy_ganrec.__version__)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["0.0.0", "0.0.0"]

@@ -5,11 +5,11 @@
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 # Imported first: from now on a fork is noticed, whether torch is loaded by this package or by others.
 from . import forks as _forks  # noqa: F401
+from .package_version import VERSION
 
 if TYPE_CHECKING:
     from . import io as io
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
     from .volume.progress import Cancelled as Cancelled
     from .volume.progress import cancel as cancel
 
-try:
-    __version__ = version("tomopy_ganrec")
-except PackageNotFoundError:  # a source tree that was not installed
-    __version__ = "0.0.0"
+__version__ = VERSION
 
 _LAZY_EXPORTS = {
     "ganrec": "api",

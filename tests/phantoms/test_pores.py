@@ -1,6 +1,5 @@
 """Foam and zeolite: voids, pores and particle as documented."""
 
-
 import numpy as np
 import pytest
 from phantom_cases import stack

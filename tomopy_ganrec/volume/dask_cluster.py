@@ -12,11 +12,12 @@ import uuid
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from tomopy_ganrec.package_version import VERSION
 
 from .dask_messages import ClusterJob, WorkItem, WorkResult
 from .progress import Progress
@@ -126,7 +127,7 @@ class Cluster:
             with dask.config.set({"distributed.admin.large-graph-warning-threshold": threshold}):
                 future = self._client.submit(
                     _run_item_function(),
-                    version("tomopy_ganrec"),
+                    VERSION,
                     self._run_id,
                     self._pickled_job,
                     pickled_item,
@@ -233,7 +234,7 @@ class Cluster:
         if isinstance(error, ImportError):
             return RuntimeError(
                 f"the workers of the Dask scheduler at {self._address} cannot load tomopy_ganrec "
-                f"{version('tomopy_ganrec')} ({error}); install it there as it is here"
+                f"{VERSION} ({error}); install it there as it is here"
             )
         if isinstance(error, CancelledError | asyncio.CancelledError):
             reason = getattr(error, "reason", "")

@@ -10,7 +10,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 
 from tomopy_ganrec.io.protocols import Indices, Record, SliceSource, SliceStore
 from tomopy_ganrec.options import GanrecOptions
+from tomopy_ganrec.package_version import VERSION
 from tomopy_ganrec.results import FitResult
 
 from .dask_messages import ClusterJob, WorkItem, WorkResult, process_id
@@ -177,7 +177,7 @@ def run_item(sender_version: str, run_id: str, pickled_job: bytes, pickled_item:
     """
     from distributed import get_worker
 
-    dask_worker, own_version = get_worker(), version("tomopy_ganrec")
+    dask_worker, own_version = get_worker(), VERSION
     if sender_version != own_version:
         raise ImportError(f"{dask_worker.address} has version {own_version}")
     item: WorkItem = pickle.loads(pickled_item)

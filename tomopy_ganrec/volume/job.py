@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
 
 from tomopy_ganrec.io.protocols import SliceSink, SliceSource
 from tomopy_ganrec.options import FitOptions, GanrecOptions
+from tomopy_ganrec.package_version import VERSION
 
 from .planning import Task, plan, unfinished_tasks
 
@@ -100,7 +100,7 @@ class Job:
             init_recon=None if self.init is None else _digest(self.init),
             every=self.warm_interval,
             options={field.name: getattr(self.options, field.name) for field in fields(FitOptions)},
-            version=version("tomopy_ganrec"),
+            version=VERSION,
         )
 
 
