@@ -48,9 +48,12 @@ RENAMED = {
 RENAMED_VALUES = {"pixel_model": {"mean": "area", "box": "point"}}
 
 
-def renamed_options(options: Mapping) -> dict:
-    """A dictionary of options, such as one kept in a file, with the names and values that they have now (`RENAMED`)."""
-    renamed = {RENAMED.get(name, name): value for name, value in options.items()}
+def renamed_options(options: Mapping, names: Mapping[str, str] = RENAMED) -> dict:
+    """A dictionary of options, such as one kept in a file, with the names and values that they have now.
+
+    `names` takes old names to new ones; a record of a slice, in which some options stand, has more of them.
+    """
+    renamed = {names.get(name, name): value for name, value in options.items()}
     for name, values in RENAMED_VALUES.items():
         if isinstance(renamed.get(name), str):
             renamed[name] = values.get(renamed[name], renamed[name])

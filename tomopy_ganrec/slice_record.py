@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from .option_names import RENAMED as RENAMED_OPTIONS
+from .option_names import renamed_options
+
 __all__ = ["SliceRecord", "renamed_record"]
 
-# Names of fields in journals from before they were renamed, which are still read.
-RENAMED = {
-    "pixels": "pixel_model",
-    "strength": "tv_weight",
-    "epsilon": "edge_threshold",
-    "along": "wedge_tv_weight",
+# Names of fields in journals from before they were renamed, which are still read: the options', and others.
+RENAMED = RENAMED_OPTIONS | {
     "level": "residual_level",
     "low": "noise_level",
     "rounds": "reweight_rounds",
     "spread": "uncertainty",
 }
-RENAMED_PIXEL_MODELS = {"mean": "area", "box": "point"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +92,11 @@ def renamed_record(record: Mapping[str, Any]) -> dict[str, Any]:
     Parameters
     ----------
     record : mapping
-        Under the present names, or those of `RENAMED` and `RENAMED_PIXEL_MODELS`.
+        Under the present names, or those of `RENAMED`.
 
     Returns
     -------
     dict
         A new one.
     """
-    named = {RENAMED.get(name, name): value for name, value in record.items()}
-    if isinstance(named.get("pixel_model"), str):
-        named["pixel_model"] = RENAMED_PIXEL_MODELS.get(named["pixel_model"], named["pixel_model"])
-    return named
+    return renamed_options(record, RENAMED)

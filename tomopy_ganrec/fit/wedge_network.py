@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tomopy_ganrec.fit.gan.networks import decode
+
 __all__ = ["WedgeNetwork"]
 
 
@@ -60,9 +62,4 @@ class WedgeNetwork(nn.Module):
         for k, block in enumerate(self.down):
             h = block(h if k == 0 else F.avg_pool2d(h, 2, ceil_mode=True))
             skips.append(h)
-        skips.pop()
-        for block in self.up:
-            skip = skips.pop()
-            h = F.interpolate(h, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            h = block(torch.cat([h, skip], 1))
-        return x[:, 0] + F.pixel_shuffle(self.out(h), 2)[:, 0, :rows, :cols]
+        return x[:, 0] + F.pixel_shuffle(self.out(decode(skips, self.up)), 2)[:, 0, :rows, :cols]

@@ -8,13 +8,13 @@ place in the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-__all__ = ["Discriminator", "PaperDiscriminator", "PaperGenerator", "UNet"]
+__all__ = ["Discriminator", "PaperDiscriminator", "PaperGenerator", "UNet", "decode"]
 
 BLOCK = 4  # pixels a side that the U-Net takes together
 
@@ -87,6 +87,23 @@ class _Block(nn.Module):
         return F.leaky_relu(_instance_norm(self.second(x)), 0.1)
 
 
+def decode(features: Sequence[torch.Tensor], blocks: Iterable[nn.Module]) -> torch.Tensor:
+    """The expanding half of a U-Net: each block takes the level below, enlarged, beside the features of its own level.
+
+    Parameters
+    ----------
+    features : sequence of (B, channels, H, W) tensors
+        Of the contracting half, the coarsest level last.
+    blocks : iterable of Module
+        One for each level but the coarsest, the finest last.
+    """
+    x = features[-1]
+    for block, own in zip(blocks, reversed(features[:-1]), strict=True):
+        enlarged = F.interpolate(x, size=own.shape[-2:], mode="bilinear", align_corners=False)
+        x = block(torch.cat([enlarged, own], 1))
+    return x
+
+
 class UNet(nn.Module):
     """The change that the default generator makes to its start image, (B, 1, H, W); zero before the first step.
 
@@ -123,12 +140,7 @@ class UNet(nn.Module):
         for block in self.down:
             x = block(x)
             skips.append(x)
-        skips.pop()
-        for block in self.up:
-            skip = skips.pop()
-            x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
-            x = block(torch.cat([x, skip], 1))
-        return F.pixel_shuffle(self.out(x), BLOCK)[..., :rows, :cols]
+        return F.pixel_shuffle(self.out(decode(skips, self.up)), BLOCK)[..., :rows, :cols]
 
 
 class Discriminator(nn.Module):
