@@ -17,9 +17,8 @@ def shown(value: object) -> str:
     """A value for a message: as Python writes it, but short, and whatever it is."""
     try:
         text = " ".join(repr(value).split())  # of an array: in one line
-    except (
-        Exception
-    ):  # a whole number of more than 4300 digits is a ValueError, and an unknown object may raise anything
+    except Exception:
+        # A whole number of more than 4300 digits is a ValueError, and an unknown object may raise anything.
         return f"<{'a number of very many digits' if isinstance(value, int) else type(value).__name__}>"
     return text if len(text) <= 80 else f"{text[:60]}… ({len(text)} characters)"
 

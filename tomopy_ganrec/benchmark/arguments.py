@@ -133,9 +133,8 @@ def _add_phantoms(phantom: argparse._ArgumentGroup) -> None:
         help="angular ranges: degrees, one projection each, or PROJECTIONS/DEGREES "
         f"(default: {DEFAULTS['ranges']}; in situ: {cases.INSITU})",
     )
-    phantom.add_argument(
-        "--wedges", dest="ranges", default=argparse.SUPPRESS, help=argparse.SUPPRESS
-    )  # its name in 0.1.0
+    # The name of --ranges in 0.1.0.
+    phantom.add_argument("--wedges", dest="ranges", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     phantom.add_argument("--photons", help="per detector pixel, with commas between (default: none, noise-free)")
     phantom.add_argument(
         "--protocol",

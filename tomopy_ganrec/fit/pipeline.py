@@ -114,9 +114,8 @@ class _Fit:
 
     def _data_scale(self) -> torch.Tensor:
         scale = data_scale(self._model, self._sinogram, self._constraints.support)
-        if (
-            self._options.joint_slices > 1
-        ):  # neighbours are compared, in the same units; a slice without signal has none of its own
+        if self._options.joint_slices > 1:
+            # Neighbours are compared, in the same units; a slice without signal has none of its own.
             signal = self._sinogram.flatten(1).any(1)
             mean = (scale[signal] if signal.any() else scale).mean(0, keepdim=True)
             scale = mean.expand_as(scale).contiguous()

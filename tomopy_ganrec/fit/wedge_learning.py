@@ -36,9 +36,8 @@ __all__ = ["WedgeLearning", "WedgeTrainer", "random_rotations", "rotate"]
 COPIES = 8  # rotated slices in a round
 PLAIN_ITERATIONS, ROUNDS, ROUND_ITERATIONS = 42, 4, 21  # of the reconstruction of a copy
 TRAINING_STEPS, LEARNING_RATE, PIXELS = 300, 3e-3, 128 * 128  # in a round; pixels in a training step
-SMALLEST_ROTATION = math.radians(
-    25
-)  # a copy rotated by less shows the network its own wedge (a mirrored one still may)
+# A copy rotated by less shows the network its own wedge (a mirrored one still may).
+SMALLEST_ROTATION = math.radians(25)
 
 
 def random_rotations(count: int, rng: torch.Generator) -> torch.Tensor:

@@ -30,9 +30,8 @@ __all__ = ["LARGEST_SENT_SOURCE", "Cluster", "WorkerTraceback"]
 ANSWER_TIMEOUT = 30.0  # seconds without any worker, or without an answer of the scheduler
 POLL_INTERVAL = 0.1  # seconds between two looks at whether to stop
 WORKERS_INTERVAL = 1.0  # seconds between two requests for the list of workers
-LARGEST_SENT_SOURCE = (
-    2**20
-)  # bytes up to which a source goes with each task; a larger one holds data, not a file's name
+# Bytes up to which a source goes with each task; a larger one holds data, not a file's name.
+LARGEST_SENT_SOURCE = 2**20
 
 
 class WorkerTraceback(Exception):  # noqa: N818  # not an error of its own: the cause of one

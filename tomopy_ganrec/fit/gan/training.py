@@ -89,9 +89,8 @@ class _Training:
                 break
         history = {name: curve.numpy() for name, curve in state.curves(0, iteration).items()}
         if "discriminator" in history:
-            history["discriminator"] = history["discriminator"][
-                :iteration
-            ]  # of the iterations that another one has followed
+            # Of the iterations that another one has followed.
+            history["discriminator"] = history["discriminator"][:iteration]
         return state.outcome(), state.levels, history, reason
 
     @torch.no_grad()

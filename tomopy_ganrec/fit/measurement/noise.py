@@ -13,15 +13,12 @@ __all__ = ["HIGH", "MIDDLE", "estimate_noise", "residual_level", "residual_level
 LEAKAGE_BINS = 5  # half the width of the window's main lobe in frequencies, and one to spare
 EVEN_TOLERANCE = 1e-2  # of a step by which angles may be off and still count as evenly spaced
 NEIGHBOURS = 128  # projections that are looked at together where they are not evenly spaced
-LEAST_VALUES_EVEN, LEAST_VALUES_UNEVEN = (
-    64,
-    32,
-)  # values that an estimate needs: of an evenly spaced scan, of another one
+# Values that an estimate needs: of an evenly spaced scan, of another one.
+LEAST_VALUES_EVEN, LEAST_VALUES_UNEVEN = 64, 32
 FREQUENCIES = 16  # along the detector, at most, that serve projections that are not evenly spaced
 LEAST_SHARE = 0.05  # share of the noise of a projection that must be left for it to be counted
-SIGNAL_SHARE = (
-    1e-9  # share of a band's power that an object may have outside of what is taken to be its part of the data
-)
+# Share of a band's power that an object may have outside of what is taken to be its part of the data.
+SIGNAL_SHARE = 1e-9
 
 
 def _window(n: int, like: torch.Tensor) -> torch.Tensor:
