@@ -43,6 +43,7 @@ def tv_solver(measurement: Measurement, init: torch.Tensor | None = None, across
         measurement.spectrum,
         measurement.weights.wedge_tv_weight,
         across,
+        measurement.constraints.maximum,
     )
     return solver if init is None else solver.start(init)
 
@@ -101,8 +102,7 @@ def fill_missing_wedge(
     tv_weight, edge_threshold = (
         f(prior_image) for f in (measurement.weights.tv_weight, measurement.weights.edge_threshold)
     )
-    begin = prior_image.clamp(min=0) if measurement.constraints.nonnegative else prior_image
-    solver = tv_solver(measurement, begin, across)
+    solver = tv_solver(measurement, measurement.constraints.clamp(prior_image), across)
     missing = 1 - measured_frequencies(required_angles(measurement.model), prior_image.shape[1:]).to(prior_image)
     scale = edge_threshold * upper_quantile(first) + torch.finfo(prior_image.dtype).tiny
     weight = edge_weights(prior_image, scale, across=across)

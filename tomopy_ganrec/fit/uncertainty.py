@@ -62,6 +62,7 @@ class Bootstrap:
             measurement.constraints.support,
             measurement.spectrum_of(torch.tensor([k])),
             weights.wedge_tv_weight,
+            maximum=measurement.constraints.take(owner).maximum,
         )
         solver.run(tv_weight, PLAIN_ITERATIONS, on_iteration=progress.step)
         rounds = ROUNDS if weights.rounds else 0

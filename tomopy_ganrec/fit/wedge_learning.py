@@ -124,7 +124,8 @@ class WedgeTrainer:
         measurement, model = self._measurement, self._model
         owner = torch.arange(COPIES) % len(x)
         matrices = random_rotations(COPIES, self._rng)
-        truth = self._constraints.project(rotate(x[owner], matrices))
+        constraints = self._constraints.take(owner)
+        truth = constraints.project(rotate(x[owner], matrices))
         sinogram = model.forward_project(truth)
         noise = measurement.noise(owner, self._rng)  # with what the model leaves unexplained
         if measurement.response is not None:
@@ -138,10 +139,11 @@ class WedgeTrainer:
             model,
             sinogram,
             weights.step_ratio,
-            self._constraints.nonnegative,
-            self._constraints.support,
+            constraints.nonnegative,
+            constraints.support,
             whitener,
             weights.wedge_tv_weight,
+            maximum=constraints.maximum,
         )
         tv_weight = weights.tv_weight(x)
         solver.run(tv_weight, PLAIN_ITERATIONS, on_iteration=progress.step)

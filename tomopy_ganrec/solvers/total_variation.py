@@ -26,7 +26,7 @@ class _PriorImageStep(NamedTuple):
 
 
 class TotalVariation:
-    """Total variation, plain or edge-reweighted, optionally with x ≥ 0 and x = 0 outside a mask.
+    """Total variation, plain or edge-reweighted, optionally with x ≥ 0, x ≤ u and x = 0 outside a mask.
 
     The problem is ::
 
@@ -44,7 +44,7 @@ class TotalVariation:
         x = C(z − τ (s Aᵀ F⁻¹(2 p̃ − p) + Dᵀ(2 q̃ − q)))                `_step_primal`
         (p, q, z) ← (p, q, z) + 1.7 ((p̃, q̃, x) − (p, q, z))
 
-    C sets negative values and those outside the mask to 0. The step sizes, with ρ the ratio of the primal to the dual
+    C sets negative values and those outside the mask to 0, and values above u to u. The step sizes, with ρ the ratio of the primal to the dual
     ones, are ::
 
         τ = ρ,   σ = 1 / (2 ρ ‖D‖²),   Σ = h / (2 ρ s² ‖Aᵀ F⁻¹ h F A‖),   h(f) = max(2|f|, 0.02),
@@ -72,6 +72,8 @@ class TotalVariation:
         ``model.theta`` unless it is 1.
     across : float
         Weight in D of the difference between neighbours of the batch, for slices of a stack; 0: they are independent.
+    maximum : float or (B, 1, 1) tensor, optional
+        u, above 0 (infinite: no bound); none: no bound.
 
     Attributes
     ----------
@@ -96,6 +98,7 @@ class TotalVariation:
         spectrum: torch.Tensor | None = None,
         wedge_tv_weight: float = 1.0,
         across: float = 0.0,
+        maximum: float | torch.Tensor | None = None,
     ):
         self._model, self._b = model, sinogram
         self._nonnegative, self._mask = nonnegative, mask
@@ -117,11 +120,18 @@ class TotalVariation:
         self._iterate: CudaGraphStep[torch.Tensor] | None = None
         self.stopped = False
         self.set_residual_weights(spectrum)
+        self.set_maximum(maximum)
 
     def set_residual_weights(self, spectrum: torch.Tensor | None) -> "TotalVariation":
         """Give the residual's frequencies other weights G, as `spectrum` of the class; returns the solver itself."""
         self._spectrum = spectrum
         self._damping = 1 / (1 + self._sigma_data / (1.0 if spectrum is None else spectrum.square()))
+        self._iterate = None
+        return self
+
+    def set_maximum(self, maximum: float | torch.Tensor | None) -> "TotalVariation":
+        """Give the image another upper bound u, as `maximum` of the class; returns the solver itself."""
+        self._maximum = None if maximum is None else torch.as_tensor(maximum).to(self._b).expand(len(self._b), 1, 1)
         self._iterate = None
         return self
 
@@ -151,6 +161,7 @@ class TotalVariation:
         other._b = sinogram
         other.x, other._z = self.x[index], self._z[index]
         other._p, other._q = self._p[index], [q[index] for q in self._q]
+        other._maximum = None if self._maximum is None else self._maximum[index]
         return other.set_residual_weights(spectrum)
 
     def run(
@@ -268,6 +279,8 @@ class TotalVariation:
             x = torch.fft.irfft2(spectrum, s=x.shape[-2:])
         if self._nonnegative:
             x = x.clamp_(min=0)
+        if self._maximum is not None:
+            x = torch.minimum(x, self._maximum, out=x)
         if self._mask is not None:
             x = x.mul_(self._mask)
         self._z.lerp_(x, RELAXATION)

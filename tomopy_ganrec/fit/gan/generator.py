@@ -14,11 +14,11 @@ from .networks import UNet
 
 __all__ = ["Generator"]
 
-NEAR_ZERO = 2e-3  # of the grey range
+NEAR_BOUND = 2e-3  # of the grey range
 
 
 class NonNegative(torch.autograd.Function):
-    """max(x, 0), whose gradient falls from 1 at 0 to 0 at −`NEAR_ZERO` instead of jumping.
+    """max(x, 0), whose gradient falls from 1 at 0 to 0 at −`NEAR_BOUND` instead of jumping.
 
     Where a pixel of the background lies at zero, rounding would otherwise decide whether it takes the next step, and
     Adam makes that step as long as any other.
@@ -34,11 +34,17 @@ class NonNegative(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         """The gradient with respect to x."""
         (x,) = ctx.saved_tensors
-        return gradient * (1 + x / NEAR_ZERO).clamp(0, 1)
+        return gradient * (1 + x / NEAR_BOUND).clamp(0, 1)
+
+
+def _nonnegative(x: torch.Tensor) -> torch.Tensor:
+    return NonNegative.apply(x)  # type: ignore[no-untyped-call]  # which torch does not annotate
 
 
 class Generator(torch.nn.Module):
-    """support · max(start + UNet(start) + free pixels, 0): the start image before the first step.
+    """support · min(max(start + UNet(start) + free pixels, 0), u): the start image before the first step.
+
+    u is the constraints' maximum, where there is one.
 
     Parameters
     ----------
@@ -62,5 +68,9 @@ class Generator(torch.nn.Module):
                 change = self.network(self._start[:, None])
             image = image + change[:, 0].float()
         if self._constraints.nonnegative:
-            image = NonNegative.apply(image)  # type: ignore[no-untyped-call]  # which torch does not annotate
+            image = _nonnegative(image)
+        maximum = self._constraints.maximum
+        if maximum is not None:
+            finite = maximum.isfinite()
+            image = torch.where(finite, maximum - _nonnegative(maximum.where(finite, 0.0) - image), image)
         return self._constraints.restrict(image)

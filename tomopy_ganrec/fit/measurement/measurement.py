@@ -136,6 +136,7 @@ class Measurement:
             index=self.index[index],
             data=self.data[index],
             weights=self.weights.take(index),
+            constraints=self.constraints.take(index),
             spectrum=self.spectrum_of(index),
         )
 
