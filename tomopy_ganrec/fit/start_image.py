@@ -8,7 +8,7 @@ import torch
 
 from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
-from tomopy_ganrec.fit.measurement.noise import HIGH, MIDDLE, residual_level
+from tomopy_ganrec.fit.measurement.pixel_model_evidence import position_between
 from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.classical import fbp, sirt
@@ -24,10 +24,9 @@ __all__ = ["PixelModelTrial", "StartImage", "cold_starts"]
 TV_ITERATIONS, SIRT_ITERATIONS = 170, 30
 TRIAL_ITERATIONS = 105  # of total variation with each pixel model before they are compared
 NOISE_ITERATIONS = 120  # of total variation before the noise is read off its residual
-# Ratio of the residuals, area means to point pixels, above which an object counts as made of square pixels: with a
-# relative noise below QUIET_NOISE between 0.1 and 0.2 cycles per column, where both have settled after the trial; with
-# more, where the model error is largest.
-QUIET_NOISE, POINT_RATIO_QUIET, POINT_RATIO = 3e-3, 0.98, 0.97
+# Position of the data between what point pixels explain (0) and what area means do (1), from which on the pixels count as
+# area means, and by how many of its standard deviations it must be exceeded.
+AREA_POSITION, AREA_DEVIATIONS = 0.8, 1.0
 
 
 class PixelModelTrial:
@@ -97,21 +96,18 @@ class PixelModelTrial:
         area = Measurement.of_area_means(self._model, data, weights, constraints)
         if self.kind == "area":
             return [(area, None)]
-        relative_noise = [one.relative_noise for one in weights.slices]
-        quiet = torch.tensor([noise < QUIET_NOISE for noise in relative_noise], device=data.device)
-        across, solvers, levels = self._options.slice_tv_weight, [], []
+        across, solvers, seen = self._options.slice_tv_weight, [], []
         for measurement in (area, point):
             solver = tv_solver(measurement, init, across)
             solver.run(weights.tv_weight(data), TRIAL_ITERATIONS, on_iteration=progress.step)
-            residual = measurement.residual(measurement.model.forward_project(solver.x))
-            levels.append(torch.where(quiet, residual_level(residual, MIDDLE), residual_level(residual, HIGH)))
+            seen.append(data + measurement.residual(measurement.model.forward_project(solver.x)))
             solvers.append(solver)
-        ratio = torch.where(quiet, POINT_RATIO_QUIET, POINT_RATIO)
-        is_point = levels[0] > ratio * levels[1]
-        if self._options.joint_slices > 1:  # neighbours stay together
-            is_point[:] = levels[0].mean() > ratio[0] * levels[1].mean()
+        noise = weights.noise_level(data) * data.shape[2] / 2
+        joint = self._options.joint_slices > 1  # neighbours stay together
+        position, error = position_between(data, seen[1], seen[0], noise, joint)
+        is_area = position > AREA_POSITION + AREA_DEVIATIONS * error
         parts: list[tuple[Measurement, TotalVariation | None]] = []
-        for measurement, solver, chosen in zip((area, point), solvers, (~is_point, is_point), strict=True):
+        for measurement, solver, chosen in zip((area, point), solvers, (is_area, ~is_area), strict=True):
             if chosen.any():
                 index = torch.nonzero(chosen)[:, 0]
                 parts.append((measurement.take(index), solver.take(index)))
