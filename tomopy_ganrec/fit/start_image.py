@@ -8,11 +8,11 @@ import torch
 
 from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
-from tomopy_ganrec.fit.measurement.pixel_model_evidence import position_between
+from tomopy_ganrec.fit.measurement.pixel_model_evidence import are_area_means, position_between
 from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.classical import fbp, sirt
-from tomopy_ganrec.solvers.forward_model import ForwardModel, angles_of, can_resample
+from tomopy_ganrec.solvers.forward_model import ForwardModel, angles_of, can_resample, required_angles
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 
 from .grouping import Group, Start
@@ -24,9 +24,6 @@ __all__ = ["PixelModelTrial", "StartImage", "cold_starts"]
 TV_ITERATIONS, SIRT_ITERATIONS = 170, 30
 TRIAL_ITERATIONS = 105  # of total variation with each pixel model before they are compared
 NOISE_ITERATIONS = 120  # of total variation before the noise is read off its residual
-# Position of the data between what point pixels explain (0) and what area means do (1), from which on the pixels count as
-# area means, and by how many of its standard deviations it must be exceeded.
-AREA_POSITION, AREA_DEVIATIONS = 0.8, 1.0
 
 
 class PixelModelTrial:
@@ -105,7 +102,7 @@ class PixelModelTrial:
         noise = weights.noise_level(data) * data.shape[2] / 2
         joint = self._options.joint_slices > 1  # neighbours stay together
         position, error = position_between(data, seen[1], seen[0], noise, joint)
-        is_area = position > AREA_POSITION + AREA_DEVIATIONS * error
+        is_area = are_area_means(position, error, required_angles(self._model))
         parts: list[tuple[Measurement, TotalVariation | None]] = []
         for measurement, solver, chosen in zip((area, point), solvers, (is_area, ~is_area), strict=True):
             if chosen.any():

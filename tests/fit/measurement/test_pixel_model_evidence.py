@@ -1,9 +1,10 @@
 """Where data lie between what point pixels and area means explain."""
 
+import numpy as np
 import pytest
 import torch
 
-from tomopy_ganrec.fit.measurement.pixel_model_evidence import position_between
+from tomopy_ganrec.fit.measurement.pixel_model_evidence import are_area_means, position_between
 
 NO_NOISE = torch.zeros(1, 1, 1)
 
@@ -53,7 +54,8 @@ def test_the_error_is_that_of_noise(joint, columns):
     else:
         found, errors = position_between(noisy, point, area, noise)
         error = errors[0]
-    # Of 100 or 400 draws a standard deviation is known to 7 or 4 %; a transform of 64 of 32 columns correlates neighbours.
+    # Of 100 or 400 draws a standard deviation is known to 7 or 4 %; the longer transform of 32 columns correlates
+    # neighbouring frequencies.
     assert float(found.std()) == pytest.approx(float(error), rel=0.25)
     assert float(found.mean()) == pytest.approx(0.5, abs=4 * float(error) / len(found) ** 0.5)
 
@@ -82,3 +84,12 @@ def test_nothing_to_choose_from_counts_as_area_means():
     position, error = position_between(nothing, nothing, nothing, torch.ones(2, 1, 1))
     assert position.tolist() == [1, 1]
     assert error.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(("degrees", "deviations"), ((50, -1.0), (70, -1.0), (80, 0.5), (90, 2.0), (180, 2.0)))
+def test_noise_speaks_for_area_means_over_a_narrow_range_and_against_them_over_a_wide_one(degrees, deviations):
+    error = torch.tensor([0.0, 0.0, 0.1, 0.1])
+    limit = 0.6 + deviations * error
+    position = limit + torch.tensor([-0.01, 0.01, -0.01, 0.01])
+    chosen = are_area_means(position, error, np.deg2rad(np.arange(degrees)))
+    assert chosen.tolist() == [False, True, False, True]
