@@ -29,10 +29,16 @@ NOISE_ITERATIONS = 120  # of total variation before the noise is read off its re
 class PixelModelTrial:
     """Splits a batch by what its pixels are, area means or points.
 
-    With ``pixel_model='auto'`` each of the two has 105 iterations of total variation, and the one that explains the
-    data better is taken. On the phantoms, noise-free, the ratio of the residuals, area means to point pixels, is .55 to
-    .945 for structure below the pixel and 1.02 to 1.6 for objects made of square pixels (128² and 256², 60 to 180°).
-    With 1e5 photons the two overlap, and with 1e4 they are alike: then area means are taken but for few slices.
+    With ``pixel_model='auto'`` each of the two has 105 iterations of total variation, and `position_between` says to
+    which of them the data are nearer.
+
+    Measured on 60 slices that no constant was chosen on (seeds 6000 to 6059; the four phantoms, round and angular
+    grains, smooth contours; 64² and 128², one of 256²; 60 to 180°; noise-free, 1e5 and 1e4 photons), half with
+    structure below the pixel, half of square pixels: the kind is found in 100, 95 and 80 % (by the ratio of the
+    residuals 100, 75 and 55 %), always where there is structure below the pixel. Against the better of the two, the
+    start image loses .0022 of MSSIM in the mean (.0081), at most .026 where the kind is mistaken: square pixels with
+    noise and a fine texture or few angles. Over 60 to 90° the wrong kind is at times the better one, by up to .033; no
+    comparison with the data can show that.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ def test_nothing_to_choose_from_counts_as_area_means():
     assert error.tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(("degrees", "deviations"), ((50, -1.0), (70, -1.0), (80, 0.5), (90, 2.0), (180, 2.0)))
+@pytest.mark.parametrize(("degrees", "deviations"), ((50, -1.0), (70, -1.0), (80, 0.25), (90, 1.5), (180, 1.5)))
 def test_noise_speaks_for_area_means_over_a_narrow_range_and_against_them_over_a_wide_one(degrees, deviations):
     error = torch.tensor([0.0, 0.0, 0.1, 0.1])
     limit = 0.6 + deviations * error
