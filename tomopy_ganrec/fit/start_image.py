@@ -37,8 +37,8 @@ class PixelModelTrial:
     structure below the pixel, half of square pixels: the kind is found in 100, 95 and 80 % (by the ratio of the
     residuals 100, 75 and 55 %), always where there is structure below the pixel. Against the better of the two, the
     start image loses .0022 of MSSIM in the mean (.0081), at most .026 where the kind is mistaken: square pixels with
-    noise and a fine texture or few angles. Mostly over 60 to 90° the wrong kind is at times the better one, by up to .033; no
-    comparison with the data can show that.
+    noise and a fine texture or few angles. Mostly over 60 to 90° the wrong kind is at times the better one, by up to
+    .033; no comparison with the data can show that.
 
     Parameters
     ----------
