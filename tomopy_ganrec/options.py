@@ -48,8 +48,8 @@ class FitOptions:
         What the value of a pixel stands for. 'area': the mean of the object over the pixel's area, as with every real
         sample; the projector is corrected for it (`fit.measurement.pixel_response`), and what structure below the pixel
         leaves in the data is weighted as a model error. 'point': the object is constant in each pixel, as in data
-        simulated from an image. 'auto' takes the one that explains the data better; an `init` other than 'tv' means
-        'point'.
+        simulated from an image. 'auto' takes the one to whose reconstruction the data are nearer, area means where
+        noise hides it; an `init` other than 'tv' means 'point'.
     wedge_rounds : int or None, >= 0
         Rounds in which a network learns from the scan itself what its missing wedge does (`fit.wedge_learning`), and
         repairs the image. None: 0 ('best': 3).
