@@ -20,9 +20,10 @@ from .io.output_base import Output
 from .io.outputs import output_of
 from .io.source_base import Source
 from .io.sources import source_of
+from .mask import Mask
 from .option_values import grid_size, shown
 from .options import GanrecOptions
-from .tomopy_chunks import give_back_threads, shared_progress
+from .tomopy_chunks import give_back_threads, options_of_chunk, shared_progress
 from .validation import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
 from .volume.devices import check_ncore, cpu_threads, resolve_devices
 from .volume.job import Job
@@ -145,6 +146,7 @@ def _ganrec(tomo: np.ndarray, center: ArrayLike, recon: np.ndarray, theta: Array
     if init is not None:
         init = check_init(init, image.shape)
     check_size(image.shape[1:], tomo.shape[2])
+    options = options_of_chunk(options, image)
     output = output_of(None, image.shape)
     warned = warn_of_data(source, theta, centers, image.shape[1:], options, stacklevel=4)
     output.begin({})
@@ -244,6 +246,8 @@ def recon(
     centers = check_centers(center, slices, columns, chosen.center_convention)
     size = grid_size(columns, num_gridx, num_gridy)
     check_size(size, columns)
+    if isinstance(chosen.mask, Mask):
+        chosen.mask.check(slices, size)
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
     device_names = [] if client is not None else [str(device) for device in resolve_devices(chosen)]
     warned = warn_of_data(source, theta, centers, size, chosen)

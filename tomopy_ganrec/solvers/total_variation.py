@@ -44,8 +44,8 @@ class TotalVariation:
         x = C(z − τ (s Aᵀ F⁻¹(2 p̃ − p) + Dᵀ(2 q̃ − q)))                `_step_primal`
         (p, q, z) ← (p, q, z) + 1.7 ((p̃, q̃, x) − (p, q, z))
 
-    C sets negative values and those outside the mask to 0, and values above u to u. The step sizes, with ρ the ratio of the primal to the dual
-    ones, are ::
+    C sets negative values and those outside the mask to 0, and values above u to u. The step sizes, with ρ the ratio of
+    the primal to the dual ones, are ::
 
         τ = ρ,   σ = 1 / (2 ρ ‖D‖²),   Σ = h / (2 ρ s² ‖Aᵀ F⁻¹ h F A‖),   h(f) = max(2|f|, 0.02),
 
@@ -62,7 +62,7 @@ class TotalVariation:
     step_ratio : float
         ρ; it changes the path of the iteration, not its limit.
     nonnegative : bool
-    mask : (rows, cols) tensor, optional
+    mask : (rows, cols) or (B, rows, cols) tensor, optional
     spectrum : tensor that broadcasts to (B, angles, columns // 2 + 1), optional
         G: weight of the residual at each frequency along the detector, positive; none: 1. See `fit.measurement`, whose
         pixel response and noise give such weights.
@@ -161,6 +161,8 @@ class TotalVariation:
         other._b = sinogram
         other.x, other._z = self.x[index], self._z[index]
         other._p, other._q = self._p[index], [q[index] for q in self._q]
+        if self._mask is not None and self._mask.ndim == 3:
+            other._mask = self._mask[index]
         other._maximum = None if self._maximum is None else self._maximum[index]
         return other.set_residual_weights(spectrum)
 

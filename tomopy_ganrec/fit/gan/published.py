@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.stage_progress import StageProgress
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.results import FitResult, NonFiniteError, Status
-from tomopy_ganrec.solvers.forward_model import ForwardModel, field_of_view
+from tomopy_ganrec.solvers.forward_model import ForwardModel
 from tomopy_ganrec.solvers.operators import power_of_two
 
 from .adversary import AdversarialOptimizer
@@ -107,8 +108,8 @@ class _PublishedFit:
         # A unit of its own for data whose squares and sums float32 cannot hold.
         self._unit = torch.where((unit > HUGE) | (unit < 1 / HUGE), unit, 1.0)
         self._sinogram = sinogram = sinogram / self._unit
-        view = field_of_view(model, sinogram.device).to(sinogram)
-        self._support = view if options.mask else torch.ones_like(view)
+        support = Constraints.of_slices(model, sinogram, options).support
+        self._support = torch.ones(model.domain_shape).to(sinogram) if support is None else support
         self._measured = unit_range(standardized(sinogram))
         rng = torch.Generator().manual_seed(options.seed)
         self._generator = PaperGenerator(batch, model.range_shape, model.domain_shape, rng).to(sinogram)
@@ -122,7 +123,7 @@ class _PublishedFit:
             self._discriminator,
             options.discriminator_rate or AUTHORS_RATES["discriminator"],
         )
-        support = self._support.expand(batch, *self._support.shape).contiguous()
+        support = self._support.expand(batch, *model.domain_shape).contiguous()
         self._support_projected = model.forward_project(support)
         self._history: dict[str, list[np.ndarray]] = {"objective": [], "discriminator": []}
         self._best: _BestDistance | None = None
