@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .data_warnings import warn_of_data
-from .fit.data_fit import warn_unexplained
+from .fit.data_fit import warn_no_outline, warn_unexplained
 from .io.bad_pixels import warn_of_repairs
 from .io.output_base import Output
 from .io.outputs import output_of
@@ -52,8 +52,8 @@ class ReconInfo:
         The devices that were used, with commas between them.
     slices : list of dict
         For each slice what `results.FitResult.info` holds (noise, tv_weight, the iteration returned, data residual,
-        levels, reason for stopping …), its ``center``, ``history`` of losses, ``seconds`` and projector ``backend``.
-        ``explained`` says whether the reconstruction explains the data (None: not checked, see
+        levels, outline, reason for stopping …), its ``center``, ``history`` of losses, ``seconds`` and projector
+        ``backend``. ``explained`` says whether the reconstruction explains the data (None: not checked, see
         `fit.data_fit.is_checked`), ``misfit`` and ``noise_residual`` by how much (`fit.data_fit.compare_with_data`).
     """
 
@@ -156,6 +156,7 @@ def _ganrec(tomo: np.ndarray, center: ArrayLike, recon: np.ndarray, theta: Array
     image[...] = output.result()
     if not warned:  # wrong data explain a misfit
         warn_unexplained(output.records, options, stacklevel=4)
+    warn_no_outline(output.records, stacklevel=4)
 
 
 def recon(
@@ -279,4 +280,5 @@ def recon(
     image = output.result()
     if not warned:  # wrong data explain a misfit
         warn_unexplained(output.records, chosen)
+    warn_no_outline(output.records)
     return (image, ReconInfo(chosen, ", ".join(device_names), records)) if return_info else image

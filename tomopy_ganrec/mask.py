@@ -72,7 +72,7 @@ class Mask:
 
     def identity(self) -> str:
         """Its shape and the SHA-256 of its values, for the record of what was reconstructed."""
-        return f"{'×'.join(map(str, self._shape))} sha256:{self._digest}"
+        return f"{'x'.join(map(str, self._shape))} sha256:{self._digest}"
 
     def take(self, slices: Sequence[int] | np.ndarray) -> Mask:
         """That of some slices, by number; one that holds for all slices stays as it is."""

@@ -142,6 +142,8 @@ class _Fit:
             image[start.index] = improved * unit
             for k, record in zip(start.index.tolist(), records, strict=True):
                 info[k] = record
+                if self._constraints.outline:
+                    record["outline"] = self._constraints.outline[k]
             histories.append((start.index.tolist(), history))
             seconds["fit"] += time.perf_counter() - began
             began = time.perf_counter()

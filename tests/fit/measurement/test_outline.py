@@ -125,7 +125,8 @@ def test_outlines_of_several_slices():
     data, theta = zip(*(scan(shape, 60) for shape in SHAPES), strict=True)
     model = ParallelBeamProjector(N, theta[0], N, CENTER)
     sinogram = torch.from_numpy(np.stack(data).astype(np.float32))
-    support = outlines(model, sinogram)
+    support, kinds = outlines(model, sinogram)
+    assert kinds == tuple(SHAPES)
     assert support.shape == (3, N, N) and support.dtype == torch.float32
     for k, one in enumerate(data):
         expected = estimate_outline(one.astype(np.float32), theta[0], CENTER, (N, N)).support

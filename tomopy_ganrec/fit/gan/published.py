@@ -108,7 +108,8 @@ class _PublishedFit:
         # A unit of its own for data whose squares and sums float32 cannot hold.
         self._unit = torch.where((unit > HUGE) | (unit < 1 / HUGE), unit, 1.0)
         self._sinogram = sinogram = sinogram / self._unit
-        support = Constraints.of_slices(model, sinogram, options).support
+        constraints = Constraints.of_slices(model, sinogram, options)
+        self._outline, support = constraints.outline, constraints.support
         self._support = torch.ones(model.domain_shape).to(sinogram) if support is None else support
         self._measured = unit_range(standardized(sinogram))
         rng = torch.Generator().manual_seed(options.seed)
@@ -196,6 +197,8 @@ class _PublishedFit:
             )
             for iteration, distance, value in zip(best.iteration, best.distance, residual, strict=True)
         ]
+        for record, kind in zip(info, self._outline, strict=False):
+            record["outline"] = kind
         curves = {name: np.stack(values) for name, values in self._history.items() if values}
         seconds = dict(start=0.0, fit=time.perf_counter() - self._began)
         return FitResult(image * self._unit, self._start * self._unit, info, curves, seconds, self._states())

@@ -31,12 +31,15 @@ class Constraints:
         Attenuation that no pixel of a slice exceeds; infinite for slices without a bound; None: for all of them.
     is_field_of_view : bool
         Whether the support is the disc that the detector sees in a full turn.
+    outline : tuple of str
+        What the support of each slice of the batch was estimated to be (`outline.Outline.kind`); else empty.
     """
 
     nonnegative: bool = True
     support: torch.Tensor | None = None
     maximum: torch.Tensor | None = None
     is_field_of_view: bool = True
+    outline: tuple[str, ...] = ()
 
     @classmethod
     def of_slices(cls, model: ForwardModel, sinogram: torch.Tensor, options: GanrecOptions) -> Constraints:
@@ -61,7 +64,8 @@ class Constraints:
             return cls(options.nonnegative, support, is_field_of_view=False)
         view = field_of_view(model, sinogram.device).to(sinogram)
         if options.mask == "outline":
-            return cls(options.nonnegative, view * outlines(model, sinogram), is_field_of_view=False)
+            support, kinds = outlines(model, sinogram)
+            return cls(options.nonnegative, view * support, is_field_of_view=False, outline=kinds)
         return cls(options.nonnegative, view)
 
     def project(self, image: torch.Tensor) -> torch.Tensor:

@@ -27,6 +27,7 @@ SIGNIFICANT, FAINT = 6.0, 0.01
 LARGEST_BACKGROUND = 0.03  # of the largest values: with more outside of an edge, the object is wider than the detector
 STEADY = 0.1  # columns: standard error that the mean of neighbouring edges is to have
 MOST_NEIGHBOURS = 7  # on either side
+LEAST_NEIGHBOURS = 2  # whose mean a circle or an ellipse has to explain, so that a single wrong edge does not decide
 OUTLIER = 5.0  # spreads from the median of its neighbours
 LARGEST_GAP = np.radians(8)  # between neighbours
 FIT_TOLERANCE = 0.5  # columns by which neighbouring tangents of a circle or an ellipse may be off
@@ -91,7 +92,7 @@ def estimate_outline(
         conic = _Conic.fitted(kind, direction, tangent)
         if conic is None:
             continue
-        deviation = _smoothed(direction, tangent - conic.tangent(direction), reach)
+        deviation = _smoothed(direction, tangent - conic.tangent(direction), max(reach, LEAST_NEIGHBOURS))
         if np.abs(deviation).max() <= FIT_TOLERANCE + LARGEST_DEVIATION * error:
             every = np.linspace(0, 2 * np.pi, DIRECTIONS, endpoint=False)
             limit = conic.tangent(every) + CONFIDENCE * conic.error(every)
@@ -103,8 +104,8 @@ def estimate_outline(
     return Outline(_inside(direction, limit + CONFIDENCE * error + margin, size, pixel_size), "hull")
 
 
-def outlines(model: ForwardModel, sinogram: torch.Tensor) -> torch.Tensor:
-    """The support of each slice by its `estimate_outline`: (n, rows, cols) of 0 and 1.
+def outlines(model: ForwardModel, sinogram: torch.Tensor) -> tuple[torch.Tensor, tuple[str, ...]]:
+    """The support of each slice by its `estimate_outline`, (n, rows, cols) of 0 and 1, and its kind.
 
     Parameters
     ----------
@@ -115,11 +116,12 @@ def outlines(model: ForwardModel, sinogram: torch.Tensor) -> torch.Tensor:
     theta, pixel_size = required_angles(model), pixel_size_of(model)
     centers = np.broadcast_to(np.asarray(center_of(model), np.float64), len(sinogram))
     rows, cols = model.domain_shape
-    supports = [
-        estimate_outline(one, theta, float(center), (rows, cols), pixel_size).support
+    found = [
+        estimate_outline(one, theta, float(center), (rows, cols), pixel_size)
         for one, center in zip(sinogram.detach().cpu().numpy(), centers, strict=True)
     ]
-    return torch.from_numpy(np.stack(supports)).to(sinogram)
+    support = torch.from_numpy(np.stack([outline.support for outline in found])).to(sinogram)
+    return support, tuple(outline.kind for outline in found)
 
 
 def _inside(direction: np.ndarray, limit: np.ndarray, size: tuple[int, int], pixel_size: float) -> np.ndarray:
