@@ -1,13 +1,16 @@
 """Outlines that the edges of projections show, of discs, ellipses, polygons and of what they do not show."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tomopy_ganrec.fit.measurement.outline import estimate_outline, outlines
+from tomopy_ganrec.io import read_projections
 from tomopy_ganrec.projector import ParallelBeamProjector
+from tomopy_ganrec.solvers.classical import fbp
 
 N, FINE = 96, 4  # pixels of the slice and of the detector; parts of a pixel in which the object is drawn
 CENTER = 50.0
@@ -133,3 +136,41 @@ def test_outlines_of_several_slices():
     for k, one in enumerate(data):
         expected = estimate_outline(one.astype(np.float32), theta[0], CENTER, (N, N)).support
         np.testing.assert_array_equal(support[k].numpy(), expected)
+
+
+# Measured data, where they are
+
+
+def measured(name):
+    path = Path(__file__).resolve().parents[4] / "shared" / "data" / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    projections, theta = read_projections(path)
+    return projections, theta
+
+
+@pytest.mark.parametrize("name", ("htc2022_ta.h5", "htc2022_tc.h5"))
+def test_measured_discs_are_circles_from_any_range(name):
+    """Acrylic discs of 118 columns' radius, 140.06 the axis: SOURCES.md beside the data."""
+    projections, theta = measured(name)
+    sinogram, size = projections[:, 0], (280, 280)
+    full = estimate_outline(sinogram, theta, 140.06, size)
+    assert full.kind == "circle" and np.sqrt(full.support.sum() / np.pi) == pytest.approx(118.5, abs=1.2)
+    for degrees in (30, 60, 90):
+        some = theta < np.deg2rad(degrees)
+        part = estimate_outline(sinogram[some], theta[some], 140.06, size)
+        # Along 740 pixels of circumference; .7 % of the area is half a pixel there.
+        assert part.kind == "circle" and (part.support ^ full.support).sum() < 0.007 * full.support.sum()
+
+
+def test_the_outline_of_a_tooth():
+    """It holds what attenuates; stripes beside the tooth make it wider, not narrower."""
+    projections, theta = measured("tooth.h5")
+    model = ParallelBeamProjector(640, theta, 640, 296.42, backend="fourier")
+    data = np.ascontiguousarray(projections.swapaxes(0, 1))
+    image = fbp(model, torch.from_numpy(data), theta).numpy()
+    for k in range(2):
+        some = theta < np.deg2rad(120)
+        outline = estimate_outline(data[k][some], theta[some], 296.42, (640, 640))
+        assert outline.kind == "hull" and 0.1 < outline.support.mean() < 0.2
+        assert (image[k][~outline.support] > 0.004).mean() < 1e-3  # half of the tooth's attenuation

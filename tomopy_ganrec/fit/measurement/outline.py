@@ -3,6 +3,12 @@
 An edge of a projection is a line that the object touches: with t = col · cos θ − row · sin θ, the object lies within
 a ≤ t ≤ b of the projection at θ. So the edges are values of the support function of its convex hull, h(φ) = max over
 the object of col · cos φ − row · sin φ: b at φ = θ and −a at φ = θ + π.
+
+Measured: two acrylic discs (HTC2022, start image, Matthews correlation with the segmentation of the full half turn)
+gain from .844 and .815 to .933 and .885 over 60°, from .721 and .715 to .847 and .840 over 30°; with the attenuation
+bounded by that of acrylic from .968 and .951 to .983 and .967, and from .835 and .800 to .910 and .860. Where the outline
+is a hull it brings less, and not on every object (gaussian MSSIM, 128², mean of three seeds): zeolite over 60°, bounded,
+.817 to .821, 51 projections over 70° .898 to .910; shale over 90° .934 to .931. So it is not the default.
 """
 
 from __future__ import annotations
@@ -136,10 +142,13 @@ def _inside(direction: np.ndarray, limit: np.ndarray, size: tuple[int, int], pix
     """The pixels with col · cos φ − row · sin φ ≤ limit for all directions φ, (rows, cols)."""
     y = (np.arange(size[0]) - (size[0] - 1) / 2)[:, None] * pixel_size
     x = (np.arange(size[1]) - (size[1] - 1) / 2)[None] * pixel_size
-    inside = np.ones(size, bool)
-    for angle, value in zip(direction, limit, strict=True):
-        inside &= x * np.cos(angle) - y * np.sin(angle) <= value
-    return inside
+    c, s = np.cos(direction), np.sin(direction)
+    limit = limit + y * s  # of x · cos φ, in each row
+    right, left = c > 1e-9, c < -1e-9
+    last = np.min(limit[:, right] / c[right], axis=1, initial=np.inf, keepdims=True)
+    first = np.max(limit[:, left] / c[left], axis=1, initial=-np.inf, keepdims=True)
+    within = (limit[:, ~right & ~left] >= 0).all(1, keepdims=True)
+    return within & (first <= x) & (x <= last)
 
 
 def _tangents(sinogram: np.ndarray, theta: np.ndarray, center: float) -> tuple[np.ndarray, np.ndarray, float]:
