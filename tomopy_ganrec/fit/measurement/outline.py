@@ -6,9 +6,9 @@ the object of col · cos φ − row · sin φ: b at φ = θ and −a at φ = θ 
 
 Measured: two acrylic discs (HTC2022, start image, Matthews correlation with the segmentation of the full half turn)
 gain from .844 and .815 to .933 and .885 over 60°, from .721 and .715 to .847 and .840 over 30°; with the attenuation
-bounded by that of acrylic from .968 and .951 to .983 and .967, and from .835 and .800 to .910 and .860. Where the outline
-is a hull it brings less, and not on every object (gaussian MSSIM, 128², mean of three seeds): zeolite over 60°, bounded,
-.817 to .821, 51 projections over 70° .898 to .910; shale over 90° .934 to .931. So it is not the default.
+bounded by that of acrylic from .968 and .951 to .983 and .967, and from .835 and .800 to .910 and .860. Where the
+outline is a hull it brings less, and not on every object (gaussian MSSIM, 128², mean of three seeds): zeolite over 60°,
+bounded, .817 to .821, 51 projections over 70° .898 to .910; shale over 90° .934 to .931. So it is not the default.
 """
 
 from __future__ import annotations
