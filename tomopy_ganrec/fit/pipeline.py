@@ -165,13 +165,13 @@ class _Fit:
     def _group_starts(self, group: Group, constraints: Constraints) -> Iterator[Start]:
         progress, rest = self._start_progress, group
         if group.neighbours:
-            start, left = warm_start(self._model, group, self._options, constraints, progress)
+            start, left = warm_start(self._model, group, self._options, constraints.take(group.index), progress)
             if start is not None:
                 yield start
             if not left.any():
                 return
             rest = group.from_scratch(torch.nonzero(left)[:, 0])
-        yield from cold_starts(self._model, rest, self._options, constraints, progress)
+        yield from cold_starts(self._model, rest, self._options, constraints.take(rest.index), progress)
 
     def _iterations(self, start: Start) -> int:
         """Iterations of the adversarial fit."""
@@ -267,6 +267,7 @@ def _record(
 ) -> SliceRecord:
     measurement, weights = start.measurement, start.measurement.weights.slices[k]
     rounds = start.warm_rounds
+    bound = measurement.bounds[k] if measurement.bounds else None
     return SliceRecord(
         pixel_model=measurement.pixel_model,
         noise=weights.noise,
@@ -287,6 +288,9 @@ def _record(
         start_residual=float(history["residual"][0, k]),
         levels=None if levels is None else [v * unit for v in levels[k].tolist() if not math.isnan(v)],
         stopped=reason,
+        max_attenuation=None if bound is None else bound.value * unit,
+        bound_origin=None if bound is None else bound.origin,
+        bound_rise=None if bound is None or math.isnan(bound.residual_rise) else bound.residual_rise,
     )
 
 
