@@ -8,7 +8,9 @@ Measured: two acrylic discs (HTC2022, start image, Matthews correlation with the
 gain from .844 and .815 to .933 and .885 over 60°, from .721 and .715 to .847 and .840 over 30°; with the attenuation
 bounded by that of acrylic from .968 and .951 to .983 and .967, and from .835 and .800 to .910 and .860. Where the
 outline is a hull it brings less, and not on every object (gaussian MSSIM, 128², mean of three seeds): zeolite over 60°,
-bounded, .817 to .821, 51 projections over 70° .898 to .910; shale over 90° .934 to .931. So it is not the default.
+bounded, .817 to .821, 51 projections over 70° .898 to .910; shale over 90° .934 to .931. So it is not the default. The
+search for the bound itself (``max_attenuation='auto'``) gains, too: over 60° it finds that of acrylic within 1 or 2 %
+in both discs, and without the outline in neither.
 """
 
 from __future__ import annotations
