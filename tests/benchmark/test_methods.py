@@ -147,6 +147,7 @@ def test_choosing():
     assert [m.name for m in chosen(["ganrec", "fbp"])] == ["fbp", "ganrec"]  # in the order of tables
     assert set(methods()) - {m.name for m in chosen()} == {
         "tv-oracle",
+        "ganrec-outline",
         "ganrec-best",
         "ganrec-best-unlearned",
         "ganrec-paper",

@@ -74,7 +74,14 @@ _START = (
 _FIT = f"{_START}; 50 iterations of the fit at most"
 _FINE_GRID = f"{_START}; the same on a grid twice as fine below about 3e4 photons"
 
-COSTLY = ("tv-oracle", "ganrec-best", "ganrec-best-unlearned", "ganrec-paper", "mlem")  # or of interest to few
+COSTLY = (
+    "tv-oracle",
+    "ganrec-outline",
+    "ganrec-best",
+    "ganrec-best-unlearned",
+    "ganrec-paper",
+    "mlem",
+)  # or of interest to few
 
 # In the order of tables; gridrec, whose provider depends on what is installed, comes after the first.
 METHODS = (
@@ -210,6 +217,15 @@ METHODS = (
         f"{_FIT}; levels='auto'",
         fitted(levels="auto"),
         cost=9.3,
+        seeded=True,
+    ),
+    Method(
+        "ganrec-outline",
+        "GANrec, outline",
+        "mask='outline': nothing outside of the outline that the edges of the projections show",
+        f"{_FIT}; mask='outline'",
+        fitted(mask="outline"),
+        cost=9.0,
         seeded=True,
     ),
     Method(
