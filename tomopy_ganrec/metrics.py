@@ -100,11 +100,12 @@ def otsu_segmentation(image: "ArrayLike") -> np.ndarray:
     ValueError
         For values that are not finite, and an image without pixels.
     """
-    image = np.asarray(image)
-    if image.size == 0 or not np.isfinite(image).all():
-        raise ValueError(f"an image {image.shape} cannot be segmented: it is empty or has values that are not finite")
+    values = np.asarray(image)
+    if values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(f"an image {values.shape} cannot be segmented: it is empty or has values that are not finite")
     threshold: Any = threshold_otsu  # scikit-image is not annotated
-    return image > threshold(image)
+    found: np.ndarray = values > threshold(values)
+    return found
 
 
 def matthews_correlation(truth: "ArrayLike", segmentation: "ArrayLike") -> float:
@@ -128,10 +129,10 @@ def matthews_correlation(truth: "ArrayLike", segmentation: "ArrayLike") -> float
     ValueError
         Unless both have the same shape (rows, columns) and hold zeros and ones alone.
     """
-    truth, segmentation = _pair(truth, segmentation)
-    for image in (truth, segmentation):
+    expected, found = _pair(truth, segmentation)
+    for image in (expected, found):
         if not np.isin(image, (0, 1)).all():
             raise ValueError("a segmentation must hold zeros and ones; `otsu_segmentation` makes one of an image")
-    truth, segmentation = truth - truth.mean(), segmentation - segmentation.mean()
-    norm = float(np.linalg.norm(truth) * np.linalg.norm(segmentation))
-    return float(np.vdot(truth, segmentation)) / norm if norm > 0 else 0.0
+    expected, found = expected - expected.mean(), found - found.mean()
+    norm = float(np.linalg.norm(expected) * np.linalg.norm(found))
+    return float(np.vdot(expected, found)) / norm if norm > 0 else 0.0
