@@ -254,6 +254,7 @@ def test_a_folder_is_needed_and_must_be_ours(tmp_path, capsys):
 def test_list(capsys):
     assert main(["benchmark", "--list"]) == 0
     said = capsys.readouterr().out
+    assert "slow: at 120, 90, 60 degrees" in said
     assert all(name in said for name in ("gridrec-padded", "pml_hybrid", "ganrec-no-discriminator", "zeolite", "51/70"))
 
 

@@ -19,7 +19,7 @@ from .methods import Method, chosen, methods
 from .report.write import write_report
 from .runner import device_name, estimate, pending, run
 from .store import Results
-from .tasks import BenchmarkRun, SliceCase, runs_of, simulated
+from .tasks import SLOW_RANGES, BenchmarkRun, SliceCase, runs_of, simulated
 
 __all__ = ["add_arguments", "benchmark"]
 
@@ -32,6 +32,10 @@ def _listing() -> str:
         lines.append(f"  {method.name:<26}{method.description}; {method.parameters}")
         if method.unavailable:
             lines.append(f"  {'':<26}not here: {method.unavailable}")
+        if method.slow:
+            lines.append(
+                f"  {'':<26}slow: at {', '.join(SLOW_RANGES)} degrees of the first object, or --slow-everywhere"
+            )
     lines += [f"phantoms: {', '.join(phantoms.OBJECTS)}", f"angular ranges: {KNOWN_RANGES}"]
     return "\n".join(lines)
 
