@@ -78,9 +78,10 @@ _SHEPP_LOGAN = "filter: Shepp–Logan; "
 PLAIN_GRIDREC = _SHEPP_LOGAN + "not padded, not clipped, as in the GANrec paper"
 PADDED_GRIDREC = _SHEPP_LOGAN + "padded to twice the width, cropped, clipped at 0, 0 outside of the field of view"
 _TV = "λ from the noise in the sinogram, 170 iterations, x ≥ 0"
+_BOUND = "max_attenuation='auto'"
 _START = (
     "120 iterations of TV for area-mean pixels; 8 rounds of 28 reweighted iterations; "
-    "frequencies, λ and ε from its residual"
+    f"frequencies, λ and ε from its residual; {_BOUND}"
 )
 _FIT = f"{_START}; 50 iterations of the fit at most"
 _FINE_GRID = f"{_START}; the same on a grid twice as fine below about 3e4 photons"
@@ -172,6 +173,14 @@ METHODS = (
         cost=1.6,
     ),
     Method(
+        "tv-bound",
+        "TV + bound",
+        "the same total variation with an upper bound on attenuation, found in the data",
+        f"{_TV}, {_BOUND}",
+        fitted(reweight_rounds=0, num_iter=0, pixel_model="point", max_attenuation="auto"),
+        cost=2.4,
+    ),
+    Method(
         "tv-oracle",
         "TV, best λ",
         "total variation with the weight that is nearest to the truth",
@@ -195,7 +204,7 @@ METHODS = (
         "model-based iterative reconstruction with a qGGMRF prior, of the package svmbir",
         f"snr_db = 40, p = 1.2, T = 1, sharpness = 0, x ≥ 0, {SVMBIR_ITERATIONS} iterations at most",
         svmbir,
-        cost=65.0,
+        cost=28.0,
         cpu_only=True,
         slow=True,
         package="svmbir",
@@ -207,7 +216,7 @@ METHODS = (
         f"λ = 0.0032 × columns / 512, ramp-filtered residual, {DIP_ITERATIONS} iterations of Adam at 0.005, running "
         "mean",
         dip_tv,
-        cost=500.0,
+        cost=120.0,
         seeded=True,
         slow=True,
     ),
@@ -218,7 +227,7 @@ METHODS = (
         "its own parameters: 1000 iterations, l1_ratio = 100, rates of 0.001; its cal_intensity for units; its "
         f"discriminator needs {LEAST_OF_GANREC_PACKAGE} projections and columns at least",
         ganrec_package,
-        cost=1000.0,
+        cost=600.0,
         seeded=True,
         slow=True,
         least=LEAST_OF_GANREC_PACKAGE,
@@ -232,6 +241,15 @@ METHODS = (
         _START,
         fitted(num_iter=0),
         cost=6.0,
+    ),
+    Method(
+        "ganrec-unbounded",
+        "GANrec without bound",
+        "control: the default with max_attenuation=None",
+        _FIT.replace(_BOUND, "max_attenuation=None"),
+        fitted(max_attenuation=None),
+        cost=9.0,
+        seeded=True,
     ),
     Method(
         "ganrec-no-discriminator",
