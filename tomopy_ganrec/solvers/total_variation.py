@@ -12,7 +12,7 @@ from .forward_model import ForwardModel, operator_norm, required_angles
 from .operators import difference_across, divergence, gradient, ramp_filter
 from .wedge import middle_angle
 
-__all__ = ["TotalVariation"]
+__all__ = ["RAMP_FLOOR", "RELAXATION", "TotalVariation"]
 
 RELAXATION = 1.7  # factor of each step, from 1 (none) to 2
 RAMP_FLOOR = 0.02  # of the ramp filter in the dual step of the data, which must be positive at frequency 0, too
