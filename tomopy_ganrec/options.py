@@ -52,7 +52,7 @@ class FitOptions:
         'point'.
     wedge_rounds : int or None, >= 0
         Rounds in which a network learns from the scan itself what its missing wedge does (`fit.wedge_learning`), and
-        repairs the image. None: 0 ('best': 3).
+        repairs the image where that helps. None: 0 ('best': 2).
     grid_factor : int or None, >= 1
         Reconstruct on a grid this many times finer (at most 64) and return the mean over each pixel. None: 1 ('best': 2
         where there is little noise).
@@ -209,7 +209,7 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
         """
         fast, best = self.quality == "fast", self.quality == "best"
         reweight_rounds = _first(self.reweight_rounds, 4 if fast else 8)
-        wedge_rounds = _first(self.wedge_rounds, 3 if best else 0)
+        wedge_rounds = _first(self.wedge_rounds, 2 if best else 0)
         grid_factor = _first(self.grid_factor, 2 if best else 1)
         simple = self.init == "tv" and self.levels is None
         if self.preset == "paper":

@@ -15,7 +15,7 @@ from tomopy_ganrec.solvers.forward_model import required_angles
 from tomopy_ganrec.solvers.reweighting import reweighted_rounds
 from tomopy_ganrec.solvers.wedge import measured_frequencies
 
-from .reweighted_tv import ROUND_ITERATIONS, fill_missing_wedge, tv_solver
+from .reweighted_tv import PRIOR_WEIGHT, ROUND_ITERATIONS, fill_missing_wedge, tv_solver
 from .stage_progress import StageProgress
 
 __all__ = ["FineGrid", "grid_factor"]
@@ -23,6 +23,7 @@ __all__ = ["FineGrid", "grid_factor"]
 # Factor of λ on a grid twice as fine, where total variations of the same image are about twice as large and s² is four
 # times as large.
 FINE_GRID_TV_FACTOR = 0.7
+FINE_PRIOR_FACTOR = 0.5  # of the weight of the image that fills the missing wedge
 PLAIN_ITERATIONS = 42  # before the first reweighting
 
 
@@ -92,7 +93,9 @@ class FineGrid:
         difference = torch.fft.rfft2(prior_image - self.mean()) * missing
         change = torch.fft.irfft2(difference, s=prior_image.shape[1:])
         prior = self.image + self._finer(change)
-        self.image = fill_missing_wedge(self.measurement, prior, self.image, self._across, progress.step)
+        self.image = fill_missing_wedge(
+            self.measurement, prior, self.image, self._across, progress.step, FINE_PRIOR_FACTOR * PRIOR_WEIGHT
+        )
         return self.mean()
 
     def _finer(self, x: torch.Tensor) -> torch.Tensor:

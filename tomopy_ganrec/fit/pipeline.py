@@ -28,6 +28,7 @@ from tomopy_ganrec.solvers.wedge import has_missing_wedge
 
 from .fine_grid import FineGrid, grid_factor
 from .grouping import Group, Start, groups_of
+from .reweighted_tv import WEDGE_ITERATIONS, fill_missing_wedge
 from .stage_progress import StageProgress
 from .start_image import cold_starts
 from .uncertainty import Bootstrap
@@ -200,23 +201,11 @@ class _Fit:
     def _finish(self, measurement: Measurement, image: torch.Tensor) -> tuple[torch.Tensor, bool]:
         """The image after the finer grid and the learned wedge, where they are asked for, and whether it was stopped.
 
-        Slices that are solved jointly are one body and have one network. Other slices each have their own, so that what
-        becomes of one does not depend on its batch.
+        The slices share a network; otherwise each is computed by itself, unless they are solved jointly.
         """
-        if self._options.joint_slices > 1:
-            bodies = [measurement]
-        else:
-            bodies = [measurement.take(torch.tensor([k], device=image.device)) for k in range(len(image))]
-        stages = [_Improvement(body, self._options) for body in bodies]
-        progress = StageProgress("learn", self._callback, sum(stage.steps for stage in stages))
-        done, image = 0, image.clone()
-        for body, stage in zip(bodies, stages, strict=True):
-            where = slice(done, done + len(body.data))
-            image[where] = stage.run(image[where], progress)
-            done = where.stop
-            if progress.stopped:
-                break
-        return image, progress.stopped
+        stage = _Improvement(measurement.in_single(), self._options)
+        progress = StageProgress("learn", self._callback, stage.steps)
+        return stage.run(image, progress), progress.stopped
 
     def _uncertainty(self, measurement: Measurement) -> Iterator[torch.Tensor]:
         """The standard deviation of each slice, until the caller stops it."""
@@ -232,31 +221,59 @@ class _Fit:
 
 
 class _Improvement:
-    """The finer grid and the learned wedge of slices that are one body."""
+    """The finer grid and the learned wedge of slices that share a measurement.
+
+    What does not concern the network is computed slice by slice, so that it does not depend on the batch; slices that
+    are solved jointly are one body.
+    """
 
     def __init__(self, measurement: Measurement, options: GanrecOptions):
-        across = options.slice_tv_weight
+        self._across = options.slice_tv_weight
         rounds = options.resolved.wedge_rounds if has_missing_wedge(measurement.model) else 0
-        factor = grid_factor(measurement, options)
-        self._learning = WedgeLearning(measurement, rounds, options.seed, across) if rounds else None
-        self._grid = FineGrid(measurement, factor, across) if factor > 1 else None
+        count = len(measurement.data)
+        joint = options.joint_slices > 1
+        self._parts = [slice(count)] if joint else [slice(k, k + 1) for k in range(count)]
+        places = torch.arange(count, device=measurement.data.device)
+        self._bodies = [measurement.take(places[part]) for part in self._parts]
+        factors = [grid_factor(body, options) for body in self._bodies]
+        self._grids = [
+            FineGrid(body, factor, self._across) if factor > 1 else None
+            for body, factor in zip(self._bodies, factors, strict=True)
+        ]
+        self._learning = WedgeLearning(measurement, rounds, options.seed, self._across) if rounds else None
 
     @property
     def steps(self) -> int:
-        return sum(stage.steps for stage in (self._grid, self._learning) if stage is not None)
+        steps = sum(grid.steps for grid in self._grids if grid is not None)
+        return steps if self._learning is None else steps + self._learning.steps + len(self._parts) * WEDGE_ITERATIONS
 
     def run(self, image: torch.Tensor, progress: StageProgress) -> torch.Tensor:
         """The improved image (n, rows, cols); after a stop, what there is."""
-        grid = self._grid
-        if grid is not None:
-            with torch.no_grad():
-                grid.run(image, progress)
-        if progress.stopped:
-            return image
+        done = image.clone()
+        with torch.no_grad():
+            for part, grid in zip(self._parts, self._grids, strict=True):
+                if grid is not None:
+                    grid.run(image[part], progress)
+                    if progress.stopped:
+                        return done
+                    done[part] = grid.mean()
         if self._learning is None:
-            return image if grid is None else grid.mean()
-        repaired = self._learning.run(image, progress, None if grid is None else grid.fill_missing_wedge)
-        return grid.mean() if grid is not None and progress.stopped else repaired
+            return done
+        answer, weight = self._learning.run(image, progress)
+        if weight > 0:
+            with torch.no_grad():
+                self._solve(answer, image, done, progress)
+        return done
+
+    def _solve(self, answer: torch.Tensor, first: torch.Tensor, done: torch.Tensor, progress: StageProgress) -> None:
+        """Bring the network's answer into agreement with the data, in `done`."""
+        for part, grid, body in zip(self._parts, self._grids, self._bodies, strict=True):
+            if grid is None:
+                done[part] = fill_missing_wedge(body, answer[part], first[part], self._across, progress.step)
+            else:
+                done[part] = grid.fill_missing_wedge(answer[part], progress)
+            if progress.stopped:
+                return
 
 
 def _record(
