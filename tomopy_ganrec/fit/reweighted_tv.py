@@ -88,6 +88,7 @@ def fill_missing_wedge(
     across: float = 0.0,
     on_iteration: Callable[[], object] | None = None,
     prior_weight: float = PRIOR_WEIGHT,
+    rounds: int = WEDGE_ROUNDS,
 ) -> torch.Tensor:
     """The image nearest to a prior image in the frequencies that were not measured, and to the data in the others.
 
@@ -103,9 +104,11 @@ def fill_missing_wedge(
     across : float
         Weight of the difference between neighbouring slices.
     on_iteration : callable, optional
-        Called after each of `WEDGE_ITERATIONS` iterations; a true answer ends them.
+        Called after each of the `ROUND_ITERATIONS` of a round; a true answer ends them.
     prior_weight : float
         Of the distance from the prior image, in units of λ.
+    rounds : int
+        Of reweighting, at least 1.
     """
     tv_weight, edge_threshold = (
         f(prior_image) for f in (measurement.weights.tv_weight, measurement.weights.edge_threshold)
@@ -115,7 +118,7 @@ def fill_missing_wedge(
     scale = edge_threshold * upper_quantile(first) + torch.finfo(prior_image.dtype).tiny
     prior = prior_weight * tv_weight * missing, prior_image
     image = prior_image
-    for _ in range(WEDGE_ROUNDS):
+    for _ in range(rounds):
         weight = edge_weights(image, scale, across=across)
         image = solver.run(tv_weight, ROUND_ITERATIONS, weight, on_iteration, prior)
         if solver.stopped:

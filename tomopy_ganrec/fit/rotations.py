@@ -13,10 +13,19 @@ __all__ = ["random_rotations", "rotate"]
 SMALLEST_ROTATION = math.radians(25)
 
 
-def random_rotations(count: int, rng: torch.Generator) -> torch.Tensor:
-    """Rotations between 25° and 155°, plus half turns at random, every second one mirrored.
+def random_rotations(count: int, rng: torch.Generator, axis: float = 0.0) -> torch.Tensor:
+    """Rotations between 25° and 155°, plus half turns at random, every second one of an image mirrored before.
 
-    There is one in each of `count`/2 equal parts of that range.
+    There is one in each of `count`/2 equal parts of that range. Mirrored about the middle of the missing wedge, or at a
+    right angle to it, an image has the same wedge, and no copy has that of the scan.
+
+    Parameters
+    ----------
+    count : int
+    rng : torch.Generator
+    axis : float
+        Direction about which images are mirrored: radians, counterclockwise from the rows' direction, as projection
+        angles.
 
     Returns
     -------
@@ -29,8 +38,10 @@ def random_rotations(count: int, rng: torch.Generator) -> torch.Tensor:
     half_turns = math.pi * torch.randint(2, (count,), generator=rng)
     angle = SMALLEST_ROTATION + (math.pi - 2 * SMALLEST_ROTATION) * share + half_turns
     c, s = angle.float().cos(), angle.float().sin()
-    mirror = torch.where(k % 2 == 1, -1.0, 1.0).to(c)
-    return torch.stack([torch.stack([c, -s * mirror], 1), torch.stack([s, c * mirror], 1)], 1)
+    rotations = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)
+    c2, s2 = math.cos(2 * axis), math.sin(2 * axis)
+    rotations[1::2] = torch.tensor([[c2, -s2], [-s2, -c2]], dtype=torch.float32) @ rotations[1::2]
+    return rotations
 
 
 def rotate(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:

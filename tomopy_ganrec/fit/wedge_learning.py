@@ -14,7 +14,6 @@ that it will be given.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -25,22 +24,24 @@ from tomopy_ganrec.solvers.forward_model import can_resample, required_angles
 from tomopy_ganrec.solvers.operators import filter_projections, upper_quantile
 from tomopy_ganrec.solvers.reweighting import reweighted_rounds
 from tomopy_ganrec.solvers.total_variation import TotalVariation
-from tomopy_ganrec.solvers.wedge import measured_frequencies
+from tomopy_ganrec.solvers.wedge import measured_frequencies, middle_angle
 
 from .orthogonal_momentum import OrthogonalMomentum
-from .reweighted_tv import WEDGE_ITERATIONS, fill_missing_wedge
+from .reweighted_tv import ROUND_ITERATIONS as SOLVE_ITERATIONS
+from .reweighted_tv import fill_missing_wedge
 from .rotations import random_rotations, rotate
 from .stage_progress import StageProgress
 from .wedge_network import WedgeNetwork
 
 __all__ = ["TrainingPairs", "WedgeLearning", "WedgeTrainer"]
 
-COPIES = 8  # rotated slices in a round
+COPIES, MOST_COPIES = 8, 32  # rotated slices in a round: of one slice of 128² pixels, and of more or of smaller ones
 HELD_OUT = 2  # of them, in a single round
-PLAIN_ITERATIONS, ROUNDS, ROUND_ITERATIONS = 42, 4, 21  # of the reconstruction of a copy
-TRAINING_STEPS, PIXELS = 150, 128 * 128  # in a round; pixels in a training step
+PLAIN_ITERATIONS, ROUNDS, ROUND_ITERATIONS = 30, 3, 16  # of the reconstruction of a copy
+TRAINING_STEPS, PIXELS = 100, 128 * 128  # in a round, for up to seven slices; pixels in a training step
 MATRIX_RATE, VECTOR_RATE = 0.05, 3e-3  # learning rates of the inner weights, and of biases and the last layer
 WARM_UP_STEPS = 20
+SOLVE_ROUNDS = 3  # between two rounds
 # Weight of the network's answer below which the images stay as they are.
 LEAST_WEIGHT = 0.1
 
@@ -60,9 +61,23 @@ class TrainingPairs(NamedTuple):
     truth: torch.Tensor
     measured: torch.Tensor
 
+    def followed_by(self, others: TrainingPairs) -> TrainingPairs:
+        """These and other pairs."""
+        return TrainingPairs(*(torch.cat(pair) for pair in zip(self, others, strict=True)))
+
     def part(self, which: slice | torch.Tensor) -> TrainingPairs:
         """Some of the pairs."""
         return TrainingPairs(*(x[which] for x in self))
+
+
+def copies_of(x: torch.Tensor) -> int:
+    """The rotated copies of slices (n, rows, cols) in a round: two of each, and of small slices as many pixels."""
+    return max(COPIES, min(MOST_COPIES, max(2 * len(x), COPIES * PIXELS // x[0].numel())))
+
+
+def training_steps_of(count: int) -> int:
+    """The training steps in a round for so many slices: more where more share them."""
+    return TRAINING_STEPS * max(1, min(count // 4, 4))
 
 
 class WedgeTrainer:
@@ -81,7 +96,7 @@ class WedgeTrainer:
         self._model = model.resampled(rays_per_bin=1) if can_resample(model) else model
         self._rng = torch.Generator().manual_seed(seed)
         self.network = WedgeNetwork(torch.Generator().manual_seed(seed + 1)).to(measurement.data)
-        self.network.to(memory_format=torch.channels_last)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its overloads
         inner = [w for w in self.network.parameters() if w.ndim > 1 and w is not self.network.out.weight]
         outer = [w for w in self.network.parameters() if w.ndim == 1 or w is self.network.out.weight]
         self._optimizers = (
@@ -99,11 +114,12 @@ class WedgeTrainer:
         return torch.stack([image, self._constraints.restrict(back)], 1)
 
     def training_pairs(self, x: torch.Tensor, progress: StageProgress) -> TrainingPairs:
-        """`COPIES` new pairs of slices (n, rows, cols), which take turns where they are more than the copies."""
+        """`copies_of` new pairs of slices (n, rows, cols), which take turns where they are more than the copies."""
         measurement, model = self._measurement, self._model
-        owner = (self._copies + torch.arange(COPIES)) % len(x)
-        self._copies += COPIES
-        matrices = random_rotations(COPIES, self._rng)
+        copies = copies_of(x)
+        owner = (self._copies + torch.arange(copies)) % len(x)
+        self._copies += copies
+        matrices = random_rotations(copies, self._rng, middle_angle(self._theta))
         constraints = self._constraints.take(owner)
         truth = constraints.project(rotate(x[owner], matrices))
         sinogram = model.forward_project(truth)
@@ -150,8 +166,9 @@ class WedgeTrainer:
         """
         images, copies = min(len(pairs.truth), max(1, PIXELS // pairs.truth[0].numel())), len(pairs.truth)
         pairs = pairs._replace(inputs=pairs.inputs.contiguous(memory_format=torch.channels_last))
-        for step in range(TRAINING_STEPS):
-            decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / TRAINING_STEPS))
+        steps = training_steps_of(len(self._measurement.data))
+        for step in range(steps):
+            decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))
             rate = peak_rate * min(1.0, (self._steps + 1) / WARM_UP_STEPS) * decay
             chosen = pairs.part(torch.randperm(copies, generator=self._rng)[:images].to(pairs.truth.device))
             error = self._constraints.restrict(self.network(chosen.inputs)) - chosen.truth
@@ -174,8 +191,10 @@ class WedgeTrainer:
         It is the factor of the change that leaves the least squared error in the frequencies that the scan does not see
         of a copy, and has seen of the slice.
         """
-        change, error, unseen = self.network(pairs.inputs), pairs.truth, 1 - self._measured
-        change, error = (torch.fft.rfft2(self._constraints.project(x)) for x in (change, error))
+        unseen = 1 - self._measured
+        change, error = (
+            torch.fft.rfft2(self._constraints.restrict(x)) for x in (self.network(pairs.inputs), pairs.truth)
+        )
         before = torch.fft.rfft2(pairs.inputs[:, 0])
         change, error = ((x - before) * (unseen * pairs.measured) for x in (change, error))
         power = float(change.abs().square().sum())
@@ -200,8 +219,8 @@ class WedgeLearning:
     @property
     def steps(self) -> int:
         """Iterations and training steps of `run`, at most, but for the last solve."""
-        learning = PLAIN_ITERATIONS + ROUNDS * ROUND_ITERATIONS + TRAINING_STEPS
-        return self._rounds * learning + (self._rounds - 1) * WEDGE_ITERATIONS
+        learning = PLAIN_ITERATIONS + ROUNDS * ROUND_ITERATIONS + training_steps_of(len(self._measurement.data))
+        return self._rounds * learning + (self._rounds - 1) * SOLVE_ROUNDS * SOLVE_ITERATIONS
 
     def run(self, x: torch.Tensor, progress: StageProgress) -> tuple[torch.Tensor, float]:
         """Images with the missing wedge as the network has it, and the weight of the network's answer in them.
@@ -226,6 +245,7 @@ class WedgeLearning:
         measurement, first = self._measurement, x
         trainer = WedgeTrainer(measurement, self._seed)
         answers: list[torch.Tensor] = []
+        shown: TrainingPairs | None = None
         weight, held_out = 1.0, HELD_OUT if self._rounds == 1 else 0
         delta = 0.1 * float(upper_quantile(x).mean()) + torch.finfo(x.dtype).tiny
         with torch.no_grad():
@@ -237,7 +257,8 @@ class WedgeLearning:
                     weight = trainer.weight(pairs)
             if progress.stopped or weight < LEAST_WEIGHT:
                 return first, 0.0
-            trainer.train(pairs.part(slice(held_out, None)), delta, 1 - 0.5 * k / self._rounds, progress)
+            shown = pairs.part(slice(held_out, None)) if shown is None else shown.followed_by(pairs)
+            trainer.train(shown, delta, 1 - 0.5 * k / self._rounds, progress)
             if progress.stopped:
                 return first, 0.0
             with torch.no_grad():
@@ -245,7 +266,9 @@ class WedgeLearning:
                     weight = trainer.weight(pairs.part(slice(held_out)))
                 answers.append(measurement.constraints.project(trainer.network(real)))
                 if k < self._rounds - 1:
-                    x = fill_missing_wedge(measurement, answers[-1], first, self._across, progress.step)
+                    x = fill_missing_wedge(
+                        measurement, answers[-1], first, self._across, progress.step, rounds=SOLVE_ROUNDS
+                    )
             if progress.stopped:
                 return first, 0.0
         if weight < LEAST_WEIGHT:
