@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .data_warnings import warn_of_data
+from .fit.attenuation_bound import warn_low_bounds
 from .fit.data_fit import warn_unexplained
 from .io.bad_pixels import warn_of_repairs
 from .io.output_base import Output
@@ -152,6 +153,7 @@ def _ganrec(tomo: np.ndarray, center: ArrayLike, recon: np.ndarray, theta: Array
         warm_interval = choose_warm_interval(options, source)
         run_local(Job(source, output, theta, centers, image.shape[1:], options, init, warm_interval), progress)
     image[...] = output.result()
+    warn_low_bounds(output.records, stacklevel=4)
     if not warned:  # wrong data explain a misfit
         warn_unexplained(output.records, options, stacklevel=4)
 
@@ -273,6 +275,7 @@ def recon(
     records = [record for record in output.records if record is not None]
     warn_of_repairs([record.get("repaired", 0) for record in records], angles * columns, source.what)
     image = output.result()
+    warn_low_bounds(output.records)
     if not warned:  # wrong data explain a misfit
         warn_unexplained(output.records, chosen)
     return (image, ReconInfo(chosen, ", ".join(device_names), records)) if return_info else image

@@ -86,6 +86,7 @@ def checked_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
     if values["callback"] is not None and not callable(values["callback"]):
         raise TypeError(f"option callback={shown(values['callback'])} must be callable")
     checked["levels"] = _levels(values["levels"])
+    checked["max_attenuation"] = _max_attenuation(values)
     return checked
 
 
@@ -147,6 +148,20 @@ def _gpus(gpu_list: Any, device: str) -> tuple[int, ...]:
 
 def _is_gpu(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, numbers.Integral) and 0 <= int(value) < 2**31
+
+
+def _max_attenuation(values: Mapping[str, Any]) -> float | str | None:
+    bound = values["max_attenuation"]
+    if bound is None:
+        return None
+    checked = _number("max_attenuation", bound, "auto", 0, exclusive=True)
+    if checked != "auto":
+        for name, other in (("preset", "paper"), ("nonnegative", False)):
+            if values[name] == other:
+                raise ValueError(
+                    f"option max_attenuation={shown(bound)} does not go with {name}={other!r}; leave one out"
+                )
+    return checked
 
 
 def _levels(levels: Any) -> Any:

@@ -80,6 +80,12 @@ class FitOptions:
         plain total variation; 'auto' chooses.
     nonnegative : bool
         Attenuation is not below 0. Turn off for phase tomograms.
+    max_attenuation : 'auto', float or None, > 0
+        Attenuation per pixel that the sample does not exceed anywhere, such as that of its one solid at this energy.
+        'auto' finds it in the data, slice by slice, and keeps it where the slice shows that it has one solid
+        (`fit.attenuation_bound`); it needs ``init='tv'``, a missing wedge and `nonnegative`, else there is no bound.
+        None: no bound. The record of a slice (``return_info=True``) has the bound, where it comes from, and what it
+        costs in the residual.
     mask : bool
         The object is zero outside the disc that the detector sees in a full turn. Turn off for a sample wider than the
         detector.
@@ -130,6 +136,7 @@ class FitOptions:
     edge_threshold: float | None = None
     loss: Literal["auto", "l1", "l2"] = "auto"
     nonnegative: bool = True
+    max_attenuation: Literal["auto"] | float | None = "auto"
     mask: bool = True
     levels: Literal["auto"] | Sequence[float] | None = None
     network: bool = True
@@ -204,7 +211,8 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
     def resolved(self) -> ResolvedOptions:
         """The same options with values in place of None.
 
-        These are `num_iter`, `warm_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor`. Where `grid_factor` is
+        These are `num_iter`, `warm_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor`; `max_attenuation` is
+        None where 'auto' looks for nothing. Where `grid_factor` is
         left open, a fit falls back to 1 on data with too much noise (`fit.fine_grid.grid_factor`).
         """
         fast, best = self.quality == "fast", self.quality == "best"
@@ -219,6 +227,7 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
             if fast or wedge_rounds or self.joint_slices > 1:
                 num_iter = 0
         num_iter = _first(self.num_iter, num_iter)
+        searches = self.preset == "default" and self.init == "tv" and self.nonnegative
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values |= dict(
             num_iter=num_iter,
@@ -226,6 +235,7 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
             reweight_rounds=reweight_rounds,
             wedge_rounds=wedge_rounds,
             grid_factor=grid_factor,
+            max_attenuation=self.max_attenuation if searches or self.max_attenuation != "auto" else None,
         )
         return ResolvedOptions(**values)
 

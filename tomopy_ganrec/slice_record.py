@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from .option_names import RENAMED as RENAMED_OPTIONS
@@ -51,6 +51,12 @@ class SliceRecord:
         Grey levels, attenuation per detector column.
     stopped : str
         'finished', 'plateau' or 'callback'.
+    max_attenuation : float or None
+        The upper bound, attenuation per detector column; None: no bound.
+    bound_origin : str or None
+        Where the bound comes from: 'given', 'found' in the slice's data, or 'neighbour'.
+    bound_rise : float or None
+        What the bound costs: √(R² − R₀²) of the relative residuals R with and R₀ without it.
     """
 
     pixel_model: str
@@ -72,6 +78,9 @@ class SliceRecord:
     start_residual: float
     levels: list[float] | None
     stopped: str
+    max_attenuation: float | None = None
+    bound_origin: str | None = None
+    bound_rise: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary."""
@@ -81,9 +90,10 @@ class SliceRecord:
     def from_json(cls, record: Mapping[str, Any]) -> SliceRecord | None:
         """A record from a dictionary that may hold more; None where fields are missing, as with ``preset='paper'``."""
         names = [field.name for field in fields(cls)]
-        if not all(name in record for name in names):
+        needed = [field.name for field in fields(cls) if field.default is MISSING]
+        if not all(name in record for name in needed):
             return None
-        return cls(**{name: record[name] for name in names})
+        return cls(**{name: record[name] for name in names if name in record})
 
 
 def renamed_record(record: Mapping[str, Any]) -> dict[str, Any]:

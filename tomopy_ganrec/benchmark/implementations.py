@@ -232,7 +232,7 @@ def tv_oracle(problem: Problem) -> Image:
 
 def _weighted_tv(problem: Problem, weight: float | None) -> tuple[float, torch.Tensor, float]:
     """MSSIM, slice and weight of total variation; None: the weight of the rule."""
-    options = GanrecOptions(reweight_rounds=0, num_iter=0, pixel_model="point", tv_weight=weight)
+    options = GanrecOptions(reweight_rounds=0, num_iter=0, pixel_model="point", tv_weight=weight, max_attenuation=None)
     result = fit(problem.projector, problem.sinogram, options)
     image = result.image[0]
     return _mssim(problem, image.cpu().numpy()), image, result.info[0]["tv_weight"]

@@ -66,9 +66,10 @@ _SHEPP_LOGAN = "filter: Shepp–Logan; "
 PLAIN_GRIDREC = _SHEPP_LOGAN + "not padded, not clipped, as in the GANrec paper"
 PADDED_GRIDREC = _SHEPP_LOGAN + "padded to twice the width, cropped, clipped at 0, 0 outside of the field of view"
 _TV = "λ from the noise in the sinogram, 170 iterations, x ≥ 0"
+_BOUND = "max_attenuation='auto'"
 _START = (
     "120 iterations of TV for area-mean pixels; 8 rounds of 28 reweighted iterations; "
-    "frequencies, λ and ε from its residual"
+    f"frequencies, λ and ε from its residual; {_BOUND}"
 )
 _FIT = f"{_START}; 50 iterations of the fit at most"
 _FINE_GRID = f"{_START}; the same on a grid twice as fine below about 3e4 photons"
@@ -146,8 +147,16 @@ METHODS = (
         "TV",
         "total variation, solved by a ramp-preconditioned primal-dual algorithm",
         _TV,
-        fitted(reweight_rounds=0, num_iter=0, pixel_model="point"),
+        fitted(reweight_rounds=0, num_iter=0, pixel_model="point", max_attenuation=None),
         cost=1.6,
+    ),
+    Method(
+        "tv-bound",
+        "TV + bound",
+        "the same total variation with an upper bound on attenuation, found in the data",
+        f"{_TV}, {_BOUND}",
+        fitted(reweight_rounds=0, num_iter=0, pixel_model="point", max_attenuation="auto"),
+        cost=2.4,
     ),
     Method(
         "tv-oracle",
@@ -166,6 +175,15 @@ METHODS = (
         _START,
         fitted(num_iter=0),
         cost=6.0,
+    ),
+    Method(
+        "ganrec-unbounded",
+        "GANrec without bound",
+        "control: the default with max_attenuation=None",
+        _FIT.replace(_BOUND, "max_attenuation=None"),
+        fitted(max_attenuation=None),
+        cost=9.0,
+        seeded=True,
     ),
     Method(
         "ganrec-no-discriminator",

@@ -281,6 +281,7 @@ def _record(
 ) -> SliceRecord:
     measurement, weights = start.measurement, start.measurement.weights.slices[k]
     rounds = start.warm_rounds
+    bound = measurement.bounds[k] if measurement.bounds else None
     return SliceRecord(
         pixel_model=measurement.pixel_model,
         noise=weights.noise,
@@ -301,6 +302,9 @@ def _record(
         start_residual=float(history["residual"][0, k]),
         levels=None if levels is None else [v * unit for v in levels[k].tolist() if not math.isnan(v)],
         stopped=reason,
+        max_attenuation=None if bound is None else bound.value * unit,
+        bound_origin=None if bound is None else bound.origin,
+        bound_rise=None if bound is None or math.isnan(bound.residual_rise) else bound.residual_rise,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 
 from tomopy_ganrec.fit.measurement.constraints import Constraints
-from tomopy_ganrec.fit.measurement.measurement import Measurement
+from tomopy_ganrec.fit.measurement.measurement import AttenuationBound, Measurement
 from tomopy_ganrec.fit.measurement.noise import HIGH, MIDDLE, residual_level
 from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights
 from tomopy_ganrec.options import GanrecOptions
@@ -15,6 +15,7 @@ from tomopy_ganrec.solvers.classical import fbp, sirt
 from tomopy_ganrec.solvers.forward_model import ForwardModel, angles_of, can_resample
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 
+from .attenuation_bound import AttenuationBoundStage
 from .grouping import Group, Start
 from .reweighted_tv import ROUND_ITERATIONS, reweighted_tv, tv_solver
 from .stage_progress import StageProgress
@@ -125,19 +126,33 @@ class StartImage:
     ----------
     measurement : Measurement
     options : GanrecOptions
+    scale : (n, 1, 1) tensor
+        Of the data.
     solver : TotalVariation, optional
         That has had the iterations of the trial.
     """
 
-    def __init__(self, measurement: Measurement, options: GanrecOptions, solver: TotalVariation | None = None):
-        self._measurement, self._options, self._solver = measurement, options, solver
+    def __init__(
+        self,
+        measurement: Measurement,
+        options: GanrecOptions,
+        scale: torch.Tensor,
+        solver: TotalVariation | None = None,
+    ):
+        self._options, self._solver = options, solver
+        given = options.resolved.max_attenuation
+        if options.init != "tv" and given is not None and not isinstance(given, str):
+            bounds = [AttenuationBound(given / value, "given") for value in scale.flatten().tolist()]
+            measurement = measurement.bounded(bounds)
+        self._measurement, self._scale = measurement, scale
 
     @property
     def steps(self) -> int:
         """Iterations of `run`, at most."""
         if self._options.init != "tv":
             return SIRT_ITERATIONS if self._options.init == "sirt" else 0
-        return self._plain_iterations + self._measurement.weights.rounds * ROUND_ITERATIONS
+        bound = AttenuationBoundStage(self._measurement, self._options, self._scale)
+        return self._plain_iterations + bound.steps + self._measurement.weights.rounds * ROUND_ITERATIONS
 
     @property
     def _learns_noise(self) -> bool:
@@ -175,7 +190,7 @@ class StartImage:
             image = sirt(
                 model, data, SIRT_ITERATIONS, constraints.nonnegative, constraints.support, init, progress.step
             )
-            return image, measurement
+            return constraints.clamp(image), measurement
         if kind == "fbp":
             theta = angles_of(model)
             if theta is None:
@@ -192,6 +207,7 @@ class StartImage:
         if self._learns_noise:
             measurement = measurement.learn_noise(solver.x, self._options)
             solver.set_residual_weights(measurement.spectrum)
+        measurement = AttenuationBoundStage(measurement, self._options, self._scale).run(solver, progress)
         return reweighted_tv(solver, measurement, progress.step), measurement
 
 
@@ -204,7 +220,7 @@ def cold_starts(
     progress.expect(trial.steps + (later if trial.steps else 0))
     with torch.no_grad():
         parts = trial.run(group.data, group.weights, constraints, group.init, progress)
-    stages = [StartImage(measurement, options, solver) for measurement, solver in parts]
+    stages = [StartImage(part, options, group.scale[part.index], solver) for part, solver in parts]
     progress.expect(sum(stage.steps for stage in stages))
     for (measurement, _), stage in zip(parts, stages, strict=True):
         init = None if group.init is None else group.init[measurement.index]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import torch
 
 from tomopy_ganrec.fit.measurement.constraints import Constraints
-from tomopy_ganrec.fit.measurement.measurement import Measurement
+from tomopy_ganrec.fit.measurement.measurement import AttenuationBound, Measurement
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.forward_model import ForwardModel
 from tomopy_ganrec.solvers.reweighting import linear_step, reweighted_rounds
 
+from .attenuation_bound import RISE_LOW, residual_rise
 from .grouping import Group, Start
 from .reweighted_tv import ROUND_ITERATIONS, tv_solver
 from .stage_progress import StageProgress
@@ -67,6 +68,10 @@ class _ExplainsData:
         residual, target = part.relative_residual(image), self._target[active]
         if number == MOST_ROUNDS and not self._progress.stopped:
             self.failed[active] = ~(residual <= FAILED * target)
+            maximum = part.constraints.maximum
+            if maximum is not None:  # which may be too low for this slice
+                cut = maximum.isfinite().flatten() & (residual_rise(residual, target) > RISE_LOW)
+                self.failed[active] |= cut
         explained = linear_step(residual / (target + torch.finfo(image.dtype).tiny), *EXPLAINED)
         return torch.maximum(self._far[active], explained)
 
@@ -144,6 +149,8 @@ def warm_start(
         measurement = Measurement.of_point_pixels(model, group.data, group.weights, constraints)
     else:
         measurement = Measurement.of_area_means(model, group.data, group.weights, constraints).whitened()
+    if options.resolved.max_attenuation is not None:
+        measurement = measurement.bounded(_bounds_of_neighbours(group))
     target = torch.tensor([record.start_residual for record in group.neighbours]).to(group.data)
     served = distance(measurement, group.init, target) <= FAR
     if not served.any():
@@ -155,3 +162,12 @@ def warm_start(
     if not len(kept):
         return None, ~served
     return Start(group.index[kept], measurement.take(kept), image[~failed], rounds[~failed]), ~served
+
+
+def _bounds_of_neighbours(group: Group) -> list[AttenuationBound | None]:
+    """The bounds of the neighbours, relative to the scale of each slice's own data."""
+    bounds: list[AttenuationBound | None] = []
+    for record, scale in zip(group.neighbours, group.scale.flatten().tolist(), strict=True):
+        value = record.max_attenuation
+        bounds.append(None if value is None else AttenuationBound(value / scale, "neighbour"))
+    return bounds

@@ -44,8 +44,8 @@ class TotalVariation:
         x = C(z − τ (s Aᵀ F⁻¹(2 p̃ − p) + Dᵀ(2 q̃ − q)))                `_step_primal`
         (p, q, z) ← (p, q, z) + 1.7 ((p̃, q̃, x) − (p, q, z))
 
-    C sets negative values and those outside the mask to 0, and values above u to u. The step sizes, with ρ the ratio of the primal to the dual
-    ones, are ::
+    C sets negative values and those outside the mask to 0, and values above u to u. The step sizes, with ρ the ratio of
+    the primal to the dual ones, are ::
 
         τ = ρ,   σ = 1 / (2 ρ ‖D‖²),   Σ = h / (2 ρ s² ‖Aᵀ F⁻¹ h F A‖),   h(f) = max(2|f|, 0.02),
 
@@ -119,6 +119,7 @@ class TotalVariation:
         self._radius: torch.Tensor  # λ w
         self._iterate: CudaGraphStep[torch.Tensor] | None = None
         self.stopped = False
+        self._maximum: torch.Tensor | None = None
         self.set_residual_weights(spectrum)
         self.set_maximum(maximum)
 
@@ -131,8 +132,12 @@ class TotalVariation:
 
     def set_maximum(self, maximum: float | torch.Tensor | None) -> "TotalVariation":
         """Give the image another upper bound u, as `maximum` of the class; returns the solver itself."""
-        self._maximum = None if maximum is None else torch.as_tensor(maximum).to(self._b).expand(len(self._b), 1, 1)
-        self._iterate = None
+        if maximum is None or self._maximum is None:
+            self._iterate = None  # a recorded step reads the bound's memory, if there is one
+            self._maximum = None
+        if maximum is not None:
+            bound = torch.as_tensor(maximum).to(self._b).expand(len(self._b), 1, 1)
+            self._maximum = bound.clone() if self._maximum is None else self._maximum.copy_(bound)
         return self
 
     def start(self, x: torch.Tensor) -> "TotalVariation":
@@ -163,6 +168,23 @@ class TotalVariation:
         other._p, other._q = self._p[index], [q[index] for q in self._q]
         other._maximum = None if self._maximum is None else self._maximum[index]
         return other.set_residual_weights(spectrum)
+
+    def put(self, index: torch.Tensor, other: "TotalVariation") -> "TotalVariation":
+        """Go on from where another solver is for some slices; returns the solver itself.
+
+        Parameters
+        ----------
+        index : (n,) int tensor
+            The slices.
+        other : TotalVariation
+            Of those n slices.
+        """
+        self.x = self.x.clone()
+        for own, others in zip(
+            (self.x, self._z, self._p, *self._q), (other.x, other._z, other._p, *other._q), strict=True
+        ):
+            own[index] = others
+        return self
 
     def run(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,9 +24,28 @@ from .noise import residual_levels, whitening
 from .pixel_response import compensate_response, pixel_response
 from .regularization import RegularizationWeights, weights_from_residual
 
-__all__ = ["Measurement"]
+__all__ = ["AttenuationBound", "Measurement"]
 
 RAYS_PER_BIN = 2  # of the projector that sees pixels as area means
+
+
+@dataclass(frozen=True)
+class AttenuationBound:
+    """The upper bound of one slice's attenuation.
+
+    Attributes
+    ----------
+    value : float
+        Relative to the scale of the data.
+    origin : str
+        'given', 'found' in the slice's data, or 'neighbour'.
+    residual_rise : float
+        √(R² − R₀²) of the relative residuals R with and R₀ without the bound; NaN where it was not tried.
+    """
+
+    value: float
+    origin: str
+    residual_rise: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -44,6 +65,8 @@ class Measurement:
         `pixel_response` of pixels that are area means; None for point pixels.
     spectrum : tensor or None
         Weights of the frequencies of a residual of `data`, (n or 1, angles, columns // 2 + 1).
+    bounds : tuple of (AttenuationBound or None)
+        Of each slice, as in the constraints; empty: none has one.
     """
 
     index: torch.Tensor
@@ -53,6 +76,7 @@ class Measurement:
     constraints: Constraints
     response: torch.Tensor | None = None
     spectrum: torch.Tensor | None = None
+    bounds: tuple[AttenuationBound | None, ...] = ()
 
     @classmethod
     def of_point_pixels(
@@ -143,7 +167,16 @@ class Measurement:
             weights=self.weights.take(index),
             constraints=self.constraints.take(index),
             spectrum=self.spectrum_of(index),
+            bounds=tuple(self.bounds[k] for k in index.tolist()) if self.bounds else (),
         )
+
+    def bounded(self, bounds: Sequence[AttenuationBound | None]) -> Measurement:
+        """With an upper bound for the attenuation of each slice, or none."""
+        if not any(bounds):
+            return replace(self, constraints=replace(self.constraints, maximum=None), bounds=())
+        values = [math.inf if bound is None else bound.value for bound in bounds]
+        maximum = torch.tensor(values, dtype=torch.float64).to(self.data)[:, None, None]
+        return replace(self, constraints=replace(self.constraints, maximum=maximum), bounds=tuple(bounds))
 
     def whitened(self) -> Measurement:
         """With the frequency weights that the noise and residual levels of its weights ask for."""
