@@ -245,7 +245,10 @@ class _Improvement:
     @property
     def steps(self) -> int:
         steps = sum(grid.steps for grid in self._grids if grid is not None)
-        return steps if self._learning is None else steps + self._learning.steps + len(self._parts) * WEDGE_ITERATIONS
+        if self._learning is None:
+            return steps
+        solves = (WEDGE_ITERATIONS if grid is None else grid.wedge_steps for grid in self._grids)
+        return steps + self._learning.steps + sum(solves)
 
     def run(self, image: torch.Tensor, progress: StageProgress) -> torch.Tensor:
         """The improved image (n, rows, cols); after a stop, what there is."""
