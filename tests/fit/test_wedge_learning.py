@@ -146,6 +146,8 @@ def test_where_learning_does_not_help_the_image_is_the_one_without(small_case, b
     monkeypatch.setattr(WedgeTrainer, "weight", lambda self, pairs: 0.05)
     result = run(small_case, **BRIEF)
     assert torch.equal(result.image, result.start) and result.info[0]["stopped"] == "finished"
+    assert result.info[0]["network_weight"] == 0
+    assert run(small_case, **BRIEF | dict(wedge_rounds=0)).info[0]["network_weight"] is None
 
 
 def test_the_answer_is_weighed(small_case, brief_pairs, measured_start, monkeypatch):

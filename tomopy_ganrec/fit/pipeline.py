@@ -24,16 +24,13 @@ from tomopy_ganrec.solvers.forward_model import (
     field_of_view,
     has_double_precision,
 )
-from tomopy_ganrec.solvers.wedge import has_missing_wedge
 
-from .fine_grid import FineGrid, grid_factor
 from .grouping import Group, Start, groups_of
-from .reweighted_tv import WEDGE_ITERATIONS, fill_missing_wedge
+from .improvement import Improvement
 from .stage_progress import StageProgress
 from .start_image import cold_starts
 from .uncertainty import Bootstrap
 from .warm_start import warm_start
-from .wedge_learning import WedgeLearning
 
 __all__ = ["fit"]
 
@@ -184,28 +181,24 @@ class _Fit:
         progress = StageProgress("fit", self._callback)
         chosen = options.replace(num_iter=self._iterations(start))
         best, levels, history, reason = train(measurement, start.image, unit, chosen, progress)
-        stopped = self._start_progress.stopped or progress.stopped
+        stopped, network_weight = self._start_progress.stopped or progress.stopped, None
         if not stopped:
-            best.image, stopped = self._finish(measurement, best.image)
+            stage = Improvement(measurement.in_single(), options)
+            progress = StageProgress("learn", self._callback, stage.steps)
+            best.image, network_weight = stage.run(best.image, progress)
+            stopped = progress.stopped
             with torch.no_grad():
                 best.residual = measurement.relative_residual(best.image)
         reason = "callback" if stopped else reason
         units = unit.flatten().tolist()
         records = [_record(start, best, k, units[k], levels, history, reason).to_json() for k in range(len(units))]
+        for record in records:
+            record["network_weight"] = network_weight
         if not stopped:
             deviations = self._uncertainty(measurement)
             for record, deviation, value in zip(records, deviations, units, strict=False):
                 record["uncertainty"] = (deviation * value).cpu().numpy()
         return best.image, records, history
-
-    def _finish(self, measurement: Measurement, image: torch.Tensor) -> tuple[torch.Tensor, bool]:
-        """The image after the finer grid and the learned wedge, where they are asked for, and whether it was stopped.
-
-        The slices share a network; otherwise each is computed by itself, unless they are solved jointly.
-        """
-        stage = _Improvement(measurement.in_single(), self._options)
-        progress = StageProgress("learn", self._callback, stage.steps)
-        return stage.run(image, progress), progress.stopped
 
     def _uncertainty(self, measurement: Measurement) -> Iterator[torch.Tensor]:
         """The standard deviation of each slice, until the caller stops it."""
@@ -218,65 +211,6 @@ class _Fit:
             if progress.stopped:
                 return
             yield deviation
-
-
-class _Improvement:
-    """The finer grid and the learned wedge of slices that share a measurement.
-
-    What does not concern the network is computed slice by slice, so that it does not depend on the batch; slices that
-    are solved jointly are one body.
-    """
-
-    def __init__(self, measurement: Measurement, options: GanrecOptions):
-        self._across = options.slice_tv_weight
-        rounds = options.resolved.wedge_rounds if has_missing_wedge(measurement.model) else 0
-        count = len(measurement.data)
-        joint = options.joint_slices > 1
-        self._parts = [slice(count)] if joint else [slice(k, k + 1) for k in range(count)]
-        places = torch.arange(count, device=measurement.data.device)
-        self._bodies = [measurement.take(places[part]) for part in self._parts]
-        factors = [grid_factor(body, options) for body in self._bodies]
-        self._grids = [
-            FineGrid(body, factor, self._across) if factor > 1 else None
-            for body, factor in zip(self._bodies, factors, strict=True)
-        ]
-        self._learning = WedgeLearning(measurement, rounds, options.seed, self._across) if rounds else None
-
-    @property
-    def steps(self) -> int:
-        steps = sum(grid.steps for grid in self._grids if grid is not None)
-        if self._learning is None:
-            return steps
-        solves = (WEDGE_ITERATIONS if grid is None else grid.wedge_steps for grid in self._grids)
-        return steps + self._learning.steps + sum(solves)
-
-    def run(self, image: torch.Tensor, progress: StageProgress) -> torch.Tensor:
-        """The improved image (n, rows, cols); after a stop, what there is."""
-        done = image.clone()
-        with torch.no_grad():
-            for part, grid in zip(self._parts, self._grids, strict=True):
-                if grid is not None:
-                    grid.run(image[part], progress)
-                    if progress.stopped:
-                        return done
-                    done[part] = grid.mean()
-        if self._learning is None:
-            return done
-        answer, weight = self._learning.run(image, progress)
-        if weight > 0:
-            with torch.no_grad():
-                self._solve(answer, image, done, progress)
-        return done
-
-    def _solve(self, answer: torch.Tensor, first: torch.Tensor, done: torch.Tensor, progress: StageProgress) -> None:
-        """Bring the network's answer into agreement with the data, in `done`."""
-        for part, grid, body in zip(self._parts, self._grids, self._bodies, strict=True):
-            if grid is None:
-                done[part] = fill_missing_wedge(body, answer[part], first[part], self._across, progress.step)
-            else:
-                done[part] = grid.fill_missing_wedge(answer[part], progress)
-            if progress.stopped:
-                return
 
 
 def _record(
