@@ -4,7 +4,10 @@ A reconstruction that is rotated by some angle is an object whose wedge is missi
 forward model and reconstructed in the same way, it shows what this scan's wedge does to an object like this one, next
 to what the object was. A small network learns to undo it and is applied to the real slice, and a last solve brings its
 answer into agreement with the data. The repaired slice is a better object to learn from, so this goes round a few
-times. No other image is ever seen.
+times. Copies that the network has not seen yet say how much of its answer is right. No other image is ever seen.
+
+Slices that are given together share the network: copies of all of them train it. What a slice becomes depends on which
+slices are with it, and on the seed.
 
 The idea is that of Y.-T. Liu et al., Nat. Commun. 13, 6482 (2022) (IsoNet, for subtomograms); here the pairs are
 reconstructions of simulated scans, not filtered images, so that the network learns what is wrong with exactly the image
@@ -99,7 +102,7 @@ class WedgeTrainer:
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its overloads
         inner = [w for w in self.network.parameters() if w.ndim > 1 and w is not self.network.out.weight]
         outer = [w for w in self.network.parameters() if w.ndim == 1 or w is self.network.out.weight]
-        self._optimizers = (
+        self._descents = (
             (OrthogonalMomentum(inner, MATRIX_RATE), MATRIX_RATE),
             (torch.optim.AdamW(outer, VECTOR_RATE, betas=(0.9, 0.99), weight_decay=1e-3), VECTOR_RATE),
         )
@@ -174,10 +177,10 @@ class WedgeTrainer:
             error = self._constraints.restrict(self.network(chosen.inputs)) - chosen.truth
             error = torch.fft.irfft2(torch.fft.rfft2(error) * chosen.measured, s=error.shape[-2:])
             loss = (delta * delta * (((error / delta).square() + 1).sqrt() - 1)).mean()
-            for optimizer, _ in self._optimizers:
+            for optimizer, _ in self._descents:
                 optimizer.zero_grad()
             loss.backward()
-            for optimizer, own_rate in self._optimizers:
+            for optimizer, own_rate in self._descents:
                 for group in optimizer.param_groups:
                     group["lr"] = own_rate * rate
                 optimizer.step()
