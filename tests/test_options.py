@@ -38,6 +38,7 @@ def test_option_cases_hold_every_option():
         *SWITCHES,
         *CHOICES,
         "levels",
+        "mask",
         "device",
         "callback",
         "warm_start",

@@ -12,7 +12,7 @@ from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.forward_model import ForwardModel
 from tomopy_ganrec.solvers.operators import power_of_two
 
-__all__ = ["compare_with_data", "is_checked", "warn_unexplained"]
+__all__ = ["compare_with_data", "is_checked", "warn_no_outline", "warn_unexplained"]
 
 # Angles × columns over which the residual is averaged: noise falls, what is wrong stays.
 BLOCK, STRIPE = (8, 8), (16, 1)
@@ -124,6 +124,8 @@ def warn_unexplained(records: Sequence[Mapping | None], options: GanrecOptions, 
     ]
     if options.nonnegative:
         causes.append("negative data (nonnegative=False)")
+    if not isinstance(options.mask, bool):
+        causes.append("a mask that leaves out a part of the sample (mask=True)")
     warnings.warn(
         f"the reconstruction does not explain the data of {len(bad)} of {len(records)} slices, slice {worst} the "
         f"least: its relative residual is {record['residual']:.2g}, noise alone would leave "
@@ -132,3 +134,16 @@ def warn_unexplained(records: Sequence[Mapping | None], options: GanrecOptions, 
         UserWarning,
         stacklevel=stacklevel,
     )
+
+
+def warn_no_outline(records: Sequence[Mapping | None], stacklevel: int = 3) -> None:
+    """Warn once of all slices whose outline was asked for and could not be found."""
+    bad = [k for k, record in enumerate(records) if record and record.get("outline") == "none"]
+    if bad:
+        warnings.warn(
+            f"mask='outline': the projections of {len(bad)} of {len(records)} slices, the first is slice {bad[0]}, do "
+            "not show where the sample ends, so these slices may be filled to the disc that the detector sees. Give "
+            "mask=True, or an array of 0 and 1 if you know the outline",
+            UserWarning,
+            stacklevel=stacklevel,
+        )

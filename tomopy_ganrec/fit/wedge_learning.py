@@ -17,10 +17,12 @@ that it will be given.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
+from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.solvers.classical import fbp
 from tomopy_ganrec.solvers.forward_model import can_resample, required_angles
@@ -94,6 +96,9 @@ class WedgeTrainer:
 
     def __init__(self, measurement: Measurement, seed: int):
         self._measurement, self._constraints = measurement, measurement.constraints
+        # What holds for a copy at any rotation; that the rest is zero, too, the network learns.
+        alike = self._constraints.is_field_of_view
+        self._of_all = self._constraints if alike else replace(self._constraints, support=None)
         model = measurement.model
         self._theta = required_angles(model)
         self._model = model.resampled(rays_per_bin=1) if can_resample(model) else model
@@ -110,11 +115,16 @@ class WedgeTrainer:
         self._whitener = measurement.whitener
         self._measured = measured_frequencies(self._theta, model.domain_shape).to(measurement.data)
 
-    def inputs(self, image: torch.Tensor, sinogram: torch.Tensor) -> torch.Tensor:
-        """Input of the network: images (n, rows, cols) and the FBP of their sinograms, (n, 2, rows, cols)."""
+    def inputs(
+        self, image: torch.Tensor, sinogram: torch.Tensor, constraints: Constraints | None = None
+    ) -> torch.Tensor:
+        """Input of the network: images (n, rows, cols) and the FBP of their sinograms, (n, 2, rows, cols).
+
+        They have the measurement's constraints unless others are given.
+        """
         model = self._measurement.model
         back = fbp(model if sinogram is self._measurement.data else self._model, sinogram, self._theta)
-        return torch.stack([image, self._constraints.restrict(back)], 1)
+        return torch.stack([image, (constraints or self._constraints).restrict(back)], 1)
 
     def training_pairs(self, x: torch.Tensor, progress: StageProgress) -> TrainingPairs:
         """`copies_of` new pairs of slices (n, rows, cols), which take turns where they are more than the copies."""
@@ -123,7 +133,7 @@ class WedgeTrainer:
         owner = (self._copies + torch.arange(copies)) % len(x)
         self._copies += copies
         matrices = random_rotations(copies, self._rng, middle_angle(self._theta))
-        constraints = self._constraints.take(owner)
+        constraints = self._constraints.of_copies(owner, lambda support: rotate(support, matrices))
         truth = constraints.project(rotate(x[owner], matrices))
         sinogram = model.forward_project(truth)
         noise = measurement.noise(owner, self._rng)  # with what the model leaves unexplained
@@ -150,7 +160,7 @@ class WedgeTrainer:
             solver, tv_weight, weights.edge_threshold(x), ROUNDS, ROUND_ITERATIONS, on_iteration=progress.step
         )
         measured = measured_frequencies(self._theta, x.shape[1:], matrices).to(x)
-        return TrainingPairs(self.inputs(image, sinogram), truth, measured)
+        return TrainingPairs(self.inputs(image, sinogram, constraints), truth, measured)
 
     def train(self, pairs: TrainingPairs, delta: float, peak_rate: float, progress: StageProgress) -> None:
         """Train the network on the pseudo-Huber loss of the measured frequencies.
@@ -174,7 +184,7 @@ class WedgeTrainer:
             decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))
             rate = peak_rate * min(1.0, (self._steps + 1) / WARM_UP_STEPS) * decay
             chosen = pairs.part(torch.randperm(copies, generator=self._rng)[:images].to(pairs.truth.device))
-            error = self._constraints.restrict(self.network(chosen.inputs)) - chosen.truth
+            error = self._of_all.restrict(self.network(chosen.inputs)) - chosen.truth
             error = torch.fft.irfft2(torch.fft.rfft2(error) * chosen.measured, s=error.shape[-2:])
             loss = (delta * delta * (((error / delta).square() + 1).sqrt() - 1)).mean()
             for optimizer, _ in self._descents:
@@ -195,9 +205,7 @@ class WedgeTrainer:
         of a copy, and has seen of the slice.
         """
         unseen = 1 - self._measured
-        change, error = (
-            torch.fft.rfft2(self._constraints.restrict(x)) for x in (self.network(pairs.inputs), pairs.truth)
-        )
+        change, error = (torch.fft.rfft2(self._of_all.restrict(x)) for x in (self.network(pairs.inputs), pairs.truth))
         before = torch.fft.rfft2(pairs.inputs[:, 0])
         change, error = ((x - before) * (unseen * pairs.measured) for x in (change, error))
         power = float(change.abs().square().sum())
