@@ -173,7 +173,10 @@ def _add_recon_arguments(recon: argparse.ArgumentParser) -> None:
     for field in fields(GanrecOptions):
         if field.name not in _SET_BY_COMMAND:
             names = [f"--{field.name.replace('_', '-')}", *_OTHER_FLAGS.get(field.name, ())]
-            options.add_argument(*names, type=_value, metavar="VALUE", help=f"default: {field.default!r}")
+            # None is a value of some: what is not given is left out instead
+            options.add_argument(
+                *names, type=_value, metavar="VALUE", default=argparse.SUPPRESS, help=f"default: {field.default!r}"
+            )
 
 
 def _benchmark(words: list[str]) -> int:
@@ -190,7 +193,7 @@ def _recon(arguments: argparse.Namespace) -> None:
     chosen = {
         field.name: getattr(arguments, field.name)
         for field in fields(GanrecOptions)
-        if field.name not in _SET_BY_COMMAND and getattr(arguments, field.name) is not None
+        if field.name not in _SET_BY_COMMAND and hasattr(arguments, field.name)
     }
     options = GanrecOptions.from_mapping(chosen)  # before torch is loaded and the file is read
     from . import io

@@ -8,8 +8,7 @@ linearly. The solid's attenuation is where that line begins.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping, Sequence
+import math
 
 import torch
 
@@ -23,7 +22,7 @@ from tomopy_ganrec.solvers.wedge import has_missing_wedge
 from .reweighted_tv import ROUND_ITERATIONS
 from .stage_progress import StageProgress
 
-__all__ = ["RISE_LOW", "AttenuationBoundStage", "residual_rise", "warn_low_bounds"]
+__all__ = ["RISE_LOW", "AttenuationBoundStage", "residual_rise"]
 
 # Of the bounds tried: the first relative to the image's upper quantile; iterations for each, and how many.
 FIRST_FACTOR, STEP_ITERATIONS, STEPS = 0.78, 20, 6
@@ -70,10 +69,11 @@ class AttenuationBoundStage:
     @property
     def steps(self) -> int:
         """Iterations of `run`, at most."""
-        if not self._searches and self._given is None:
+        if self._given is not None:
+            return STEP_ITERATIONS + TRIAL_ITERATIONS
+        if not self._searches:
             return 0
-        tried = STEPS if self._searches else 0
-        return (1 + tried) * STEP_ITERATIONS + TRIAL_ITERATIONS + TRIAL_ROUNDS * ROUND_ITERATIONS
+        return (1 + STEPS) * STEP_ITERATIONS + TRIAL_ITERATIONS + TRIAL_ROUNDS * ROUND_ITERATIONS
 
     def run(self, solver: TotalVariation, progress: StageProgress) -> Measurement:
         """The measurement with its bounds. The solver, which has none so far, has gone on with them.
@@ -98,13 +98,15 @@ class AttenuationBoundStage:
         bounded = solver.take(every).set_maximum(found)
         bounded.run(self._tv_weight(every), TRIAL_ITERATIONS, on_iteration=progress.step)
         rise = residual_rise(self._residual(bounded.x), residual)
-        value, origin = found, "given"
-        if self._given is None:
-            share, value, bounded = self._judge(bounded, found, overshoot, progress)
+        value, share, origin = found, torch.ones_like(rise), "given"
+        if self._given is not None:
+            rise = torch.full_like(rise, math.nan) if progress.stopped else rise
+        else:
+            share, value, bounded = self._slices_of_one_solid(bounded, found, overshoot, progress)
             every, origin = torch.nonzero(share)[:, 0], "found"
-        if progress.stopped or not len(every):
-            return measurement
-        solver.put(every, bounded)
+            if progress.stopped or not len(every):
+                return measurement
+        solver.put(every, bounded, share[every])
         bounds: list[AttenuationBound | None] = [None] * len(value)
         for k in every.tolist():
             bounds[k] = AttenuationBound(float(value[k]), origin, float(rise[k]))
@@ -112,7 +114,7 @@ class AttenuationBoundStage:
         solver.set_maximum(measurement.constraints.maximum)
         return measurement
 
-    def _judge(
+    def _slices_of_one_solid(
         self, bounded: TotalVariation, found: torch.Tensor, overshoot: torch.Tensor, progress: StageProgress
     ) -> tuple[torch.Tensor, torch.Tensor, TotalVariation]:
         """Which slices have one solid, their bounds, and a solver of these slices.
@@ -192,14 +194,11 @@ class AttenuationBoundStage:
     def _tv_weight(self, index: torch.Tensor) -> torch.Tensor:
         return self._measurement.weights.tv_weight(self._measurement.data)[index]
 
-    def _residual(self, image: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    def _residual(self, image: torch.Tensor) -> torch.Tensor:
         """The relative residual of each slice, (n,); of slices that are one body, of all of them."""
-        measurement = self._measurement
-        if index is not None and len(index) < len(measurement.data):
-            measurement = measurement.take(index)
-        residual = measurement.relative_residual(image)
+        residual = self._measurement.relative_residual(image)
         if self._joint:
-            power = measurement.data.flatten(1).square().sum(1)
+            power = self._measurement.data.flatten(1).square().sum(1)
             residual = ((residual.square() * power).sum() / power.sum()).sqrt().expand_as(residual)
         return residual
 
@@ -314,22 +313,3 @@ def _margin(level: torch.Tensor, overshoot: torch.Tensor) -> torch.Tensor:
     """
     sureness = (level - 0.99) / 0.02 + (overshoot - 1.25) / 0.05
     return MARGIN * (1 - linear_step(sureness, *SURENESS_LIMITS))
-
-
-def warn_low_bounds(records: Sequence[Mapping | None], stacklevel: int = 3) -> None:
-    """Warn once of all slices that attenuate more than the bound given for them, naming the worst."""
-    low = {
-        k: record
-        for k, record in enumerate(records)
-        if record and record.get("bound_origin") == "given" and (record.get("bound_rise") or 0) > RISE_LOW
-    }
-    if not low:
-        return
-    worst, record = max(low.items(), key=lambda item: item[1]["bound_rise"])
-    warnings.warn(
-        f"max_attenuation={record['max_attenuation']:.4g} per pixel is less than the data of {len(low)} of "
-        f"{len(records)} slices show: with it, {record['bound_rise']:.2g} of slice {worst}'s data stay unexplained that "
-        "total variation explains without it. Give the attenuation of the densest material, or 'auto'",
-        UserWarning,
-        stacklevel=stacklevel,
-    )
