@@ -31,7 +31,7 @@ POSITIVE = (
     "projector_memory",
     "wedge_tv_weight",
 )
-SWITCHES = ("nonnegative", "mask", "network", "trust_theta", "progress")
+SWITCHES = ("nonnegative", "network", "trust_theta", "progress")
 CHOICES = {
     "preset": ("default", "paper"),
     "quality": ("fast", "default", "best"),

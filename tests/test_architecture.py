@@ -27,11 +27,11 @@ LAYERS = [
     {"angle_units"},
     {"options"},
     {"option_checks"},
-    {"option_names", "option_values", "results", "slice_record", "forks", "package_version"},
+    {"mask", "option_names", "option_values", "results", "slice_record", "forks", "package_version"},
 ]
 
 # What a folder may import of the package besides itself, where that is less than all that lies below it.
-OPTIONS = {"options", "option_names", "option_values"}
+OPTIONS = {"mask", "options", "option_names", "option_values"}
 ONLY = {
     "fit.measurement": {"fit.data_fit", "slice_record", "solvers", *OPTIONS},
     "fit.gan": {
@@ -53,6 +53,7 @@ ONLY = {
 # Imported before torch is loaded, which takes seconds: the command line reads its arguments and the scan first.
 LIGHT_FOLDERS = ("io", "phantoms")
 LIGHT_MODULES = (
+    "mask",
     "options",
     "validation",
     "scan_angles",

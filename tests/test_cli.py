@@ -1,6 +1,7 @@
 """The command line."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -158,3 +159,27 @@ def test_the_angular_range_of_the_demonstration(flag, monkeypatch):
     monkeypatch.setattr("tomopy_ganrec.benchmark.demo.demo", lambda *arguments: calls.append(arguments))
     assert main(["demo", flag, "90"]) == 0 and main(["demo"]) == 0
     assert calls == [("demo", 256, 90, None), ("demo", 256, 120, None)]
+
+
+def test_masks_from_files_and_by_word(scan, tmp_path, capsys):
+    mask = np.stack([np.eye(24), np.eye(24)[::-1]])
+    np.save(tmp_path / "each.npy", mask)
+    tifffile.imwrite(tmp_path / "both.tif", mask.max(0).astype(np.uint8))
+    words = f"recon {scan} --center 12.5 --num-iter 2 --init sirt --quiet --reader h5py"
+    for value, given in (("each.npy", mask), ("both.tif", mask.max(0)), ("outline", "outline"), ("False", False)):
+        out = tmp_path / f"{value}.h5"
+        where = tmp_path / value if "." in value else value
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "the reconstruction does not explain")
+            assert main([*words.split(), "--mask", str(where), "--out", str(out)]) == 0
+            projections, theta = io.read_projections(scan, reader="h5py")
+            expected = recon(projections, theta, 12.5, num_iter=2, init="sirt", mask=given)
+        with h5py.File(out) as file:
+            np.testing.assert_array_equal(file["exchange/data"][:], expected)
+    for value, message in (
+        ("magic", "neither True, False or 'outline' nor a file"),
+        ("none.npy", "there is no mask file none.npy"),
+        ("7", "mask=7 must be True, False, 'outline' or an array"),
+    ):
+        assert main([*words.split(), "--mask", value, "--out", str(tmp_path / "out")]) == 1
+        assert message in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -1,10 +1,10 @@
-"""Image quality: by hand, and as scikit-image computes it."""
+"""Image quality and agreement of segmentations: by hand, and as scikit-image computes it."""
 
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from tomopy_ganrec.metrics import mssim, rmse, ssim_map
+from tomopy_ganrec.metrics import matthews_correlation, mssim, otsu_segmentation, rmse, ssim_map
 
 
 def pair(size=40, seed=0):
@@ -85,10 +85,48 @@ def test_float32_and_lists_are_taken():
     assert isinstance(mssim(truth, image), float)
 
 
-@pytest.mark.parametrize("metric", [mssim, rmse, ssim_map])
+@pytest.mark.parametrize("metric", [mssim, rmse, ssim_map, matthews_correlation])
 @pytest.mark.parametrize(
     "a, b", [((16, 16), (16, 17)), ((2, 16, 16), (2, 16, 16)), ((16,), (16,)), ((16, 16), (1, 16, 16))], ids=str
 )
 def test_wrong_shapes(metric, a, b):
     with pytest.raises(ValueError, match=r"shape.*rows, columns"):
         metric(np.zeros(a), np.zeros(b))
+
+
+def test_matthews_correlation_by_hand():
+    truth = np.array([[1, 1, 1, 1], [0, 0, 0, 0]], bool)
+    found = np.array([[1, 1, 1, 0], [1, 0, 0, 0]], bool)
+    # 3 true and 1 false positives, 3 true and 1 false negatives: (3·3 − 1·1) / sqrt(4·4·4·4)
+    assert matthews_correlation(truth, found) == pytest.approx(0.5, rel=1e-12)  # the order of a sum
+    assert matthews_correlation(truth, truth) == pytest.approx(1, rel=1e-12)
+    assert matthews_correlation(truth, ~truth) == pytest.approx(-1, rel=1e-12)
+    assert matthews_correlation(truth.astype(int), found.tolist()) == matthews_correlation(truth, found)
+
+
+def test_a_single_class_correlates_with_nothing():
+    truth = np.eye(8)
+    assert matthews_correlation(truth, np.ones((8, 8))) == matthews_correlation(np.zeros((8, 8)), truth) == 0
+
+
+def test_a_correlation_is_of_segmentations():
+    with pytest.raises(ValueError, match="zeros and ones"):
+        matthews_correlation(np.eye(8), 0.01 * np.eye(8))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01])
+def test_otsu_parts_two_materials_in_any_unit(scale):
+    truth = np.add.outer(np.arange(40), np.arange(40)) % 9 < 4
+    image = scale * (truth + 0.15 * np.random.default_rng(0).standard_normal(truth.shape))
+    found = otsu_segmentation(image)
+    assert found.dtype == bool and matthews_correlation(truth, found) > 0.97  # half the step is 3.3 deviations
+
+
+def test_otsu_of_a_constant_image_finds_nothing():
+    assert not otsu_segmentation(np.full((8, 8), 0.3)).any()
+
+
+@pytest.mark.parametrize("image", [np.full((8, 8), np.nan), np.zeros((0, 8))], ids=["nan", "empty"])
+def test_otsu_needs_finite_pixels(image):
+    with pytest.raises(ValueError, match="cannot be segmented"):
+        otsu_segmentation(image)

@@ -39,6 +39,7 @@ def test_option_cases_hold_every_option():
         *CHOICES,
         "levels",
         "max_attenuation",
+        "mask",
         "device",
         "callback",
         "warm_start",

@@ -54,6 +54,20 @@ def test_grid_of_another_size(scan):
     assert np.corrcoef(ours.ravel(), mlem.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.filterwarnings("ignore:the reconstruction does not explain")
+@pytest.mark.parametrize("ncore, nchunk", [(1, None), (2, 1), (1, 0), (1, 2)])
+def test_each_slice_has_its_mask_in_any_chunk(scan, ncore, nchunk):
+    projections, theta = scan
+    y, x = np.mgrid[:N, :N] - (N - 1) / 2
+    masks = np.stack([np.hypot(y - 5 * k, x) < 15 + 2 * k for k in range(3)])
+    options = {"num_iter": 0, "mask": masks}
+    keywords = {"algorithm": ganrec, "ncore": ncore, "nchunk": nchunk}
+    ours = tomopy.recon(projections, theta, CENTER, options=options, **keywords)
+    assert not ours[~masks].any() and all(one.any() for one in ours)
+    with pytest.raises(ValueError, match="mask has shape"):
+        tomopy.recon(projections, theta, CENTER, options={"num_iter": 0, "mask": masks[:2]}, **keywords)
+
+
 def test_default_centre_is_tomopys(scan):
     theta = scan[1]
     projections = tomopy.project(blobs()[None], theta, pad=False)

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .data_warnings import warn_of_data
-from .fit.data_fit import warn_low_bounds, warn_unexplained
+from .fit.data_fit import warn_low_bounds, warn_no_outline, warn_unexplained
 from .io.bad_pixels import warn_of_repairs
 from .io.output_base import Output
 from .io.outputs import output_of
 from .io.source_base import Source
 from .io.sources import source_of
+from .mask import Mask
 from .option_values import grid_size, shown
 from .options import GanrecOptions
-from .tomopy_chunks import give_back_threads, shared_progress
+from .tomopy_chunks import give_back_threads, options_of_chunk, shared_progress
 from .validation import check_array, check_centers, check_init, check_order, check_projections, check_size, check_theta
 from .volume.devices import check_ncore, cpu_threads, resolve_devices
 from .volume.job import Job
@@ -51,8 +52,8 @@ class ReconInfo:
         The devices that were used, with commas between them.
     slices : list of dict
         For each slice what `results.FitResult.info` holds (noise, tv_weight, the iteration returned, data residual,
-        levels, reason for stopping …), its ``center``, ``history`` of losses, ``seconds`` and projector ``backend``.
-        ``explained`` says whether the reconstruction explains the data (None: not checked, see
+        levels, outline, reason for stopping …), its ``center``, ``history`` of losses, ``seconds`` and projector
+        ``backend``. ``explained`` says whether the reconstruction explains the data (None: not checked, see
         `fit.data_fit.is_checked`), ``misfit`` and ``noise_residual`` by how much (`fit.data_fit.compare_with_data`).
     """
 
@@ -145,6 +146,7 @@ def _ganrec(tomo: np.ndarray, center: ArrayLike, recon: np.ndarray, theta: Array
     if init is not None:
         init = check_init(init, image.shape)
     check_size(image.shape[1:], tomo.shape[2])
+    options = options_of_chunk(options, image)
     output = output_of(None, image.shape)
     warned = warn_of_data(source, theta, centers, image.shape[1:], options, stacklevel=4)
     output.begin({})
@@ -155,6 +157,7 @@ def _ganrec(tomo: np.ndarray, center: ArrayLike, recon: np.ndarray, theta: Array
     warn_low_bounds(output.records, stacklevel=4)
     if not warned:  # wrong data explain a misfit
         warn_unexplained(output.records, options, stacklevel=4)
+    warn_no_outline(output.records, stacklevel=4)
 
 
 def recon(
@@ -245,6 +248,8 @@ def recon(
     centers = check_centers(center, slices, columns, chosen.center_convention)
     size = grid_size(columns, num_gridx, num_gridy)
     check_size(size, columns)
+    if isinstance(chosen.mask, Mask):
+        chosen.mask.check(slices, size)
     init = None if init_recon is None else check_init(init_recon, (slices, *size))
     device_names = [] if client is not None else [str(device) for device in resolve_devices(chosen)]
     warned = warn_of_data(source, theta, centers, size, chosen)
@@ -277,4 +282,5 @@ def recon(
     warn_low_bounds(output.records)
     if not warned:  # wrong data explain a misfit
         warn_unexplained(output.records, chosen)
+    warn_no_outline(output.records)
     return (image, ReconInfo(chosen, ", ".join(device_names), records)) if return_info else image

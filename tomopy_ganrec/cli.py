@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _SET_BY_COMMAND = ("progress", "callback", "trust_theta")  # options that are not read as Python values
+_HELP = {"mask": "True, False, 'outline', or a file of 0 and 1 (.npy, .tiff): (rows, columns) or one a slice"}
 _OTHER_FLAGS = {"gpu_list": ["--gpus"]}
 
 
@@ -172,10 +173,15 @@ def _add_recon_arguments(recon: argparse.ArgumentParser) -> None:
     )
     for field in fields(GanrecOptions):
         if field.name not in _SET_BY_COMMAND:
+            described = f"{_HELP[field.name]}; " if field.name in _HELP else ""
             names = [f"--{field.name.replace('_', '-')}", *_OTHER_FLAGS.get(field.name, ())]
             # None is a value of some: what is not given is left out instead
             options.add_argument(
-                *names, type=_value, metavar="VALUE", default=argparse.SUPPRESS, help=f"default: {field.default!r}"
+                *names,
+                type=_value,
+                metavar="VALUE",
+                default=argparse.SUPPRESS,
+                help=f"{described}default: {field.default!r}",
             )
 
 
@@ -195,6 +201,10 @@ def _recon(arguments: argparse.Namespace) -> None:
         for field in fields(GanrecOptions)
         if field.name not in _SET_BY_COMMAND and hasattr(arguments, field.name)
     }
+    if isinstance(chosen.get("mask"), str) and chosen["mask"] != "outline":
+        from .io.mask_file import read_mask
+
+        chosen["mask"] = read_mask(chosen["mask"])
     options = GanrecOptions.from_mapping(chosen)  # before torch is loaded and the file is read
     from . import io
     from .api import recon

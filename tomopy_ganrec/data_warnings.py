@@ -191,12 +191,14 @@ def _wide_sample_warning(columns: int, center: float, size: tuple[int, int], opt
     """The warning for a sample wider than the detector, where the grid does not extend far beyond that."""
     rows, cols = size
     reach = max(center, columns - center)
-    if min(rows, cols) >= 1.4 * 2 * reach and not options.mask:
+    on_disc = options.mask is True or options.mask == "outline"
+    if min(rows, cols) >= 1.4 * 2 * reach and not on_disc:
         return None
     need = 2 * max(columns, math.ceil(reach))
+    mask = f" with mask={options.mask!r}" if on_disc else ""
     return (
         "the projections do not fall to zero at the detector's edge: the sample is wider than the detector of "
-        f"{columns} columns, and a grid of {rows}×{cols}{' with mask=True' if options.mask else ''} cannot hold it. "
+        f"{columns} columns, and a grid of {rows}×{cols}{mask} cannot hold it. "
         f"Give num_gridx={need}, num_gridy={need}, mask=False"
     )
 

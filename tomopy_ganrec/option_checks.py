@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .mask import Mask
 from .option_names import RENAMED_VALUES
 from .option_values import LARGEST, converted, shown
 
@@ -48,7 +49,7 @@ POSITIVE = (
     "projector_memory",
     "wedge_tv_weight",
 )
-SWITCHES = ("nonnegative", "mask", "network", "trust_theta", "progress")
+SWITCHES = ("nonnegative", "network", "trust_theta", "progress")
 
 
 def checked_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def checked_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
     for name in SWITCHES:
         if not isinstance(values[name], bool | np.bool_):
             raise TypeError(f"option {name}={shown(values[name])} must be True or False")
+    checked["mask"] = _mask(values["mask"])
     checked["device"] = _device(values["device"])
     if values["gpu_list"] is not None:
         checked["gpu_list"] = _gpus(values["gpu_list"], checked["device"])
@@ -119,6 +121,12 @@ def _number(name: str, value: Any, default: Any, least: int, exclusive: bool = F
     if not number >= least or (exclusive and number == least):  # NaN is in no range
         raise ValueError(f"option {name}={shown(value)} must be {word} {limit}{also}")
     return number
+
+
+def _mask(mask: Any) -> Any:
+    if isinstance(mask, Mask | bool) or (isinstance(mask, str) and mask == "outline"):
+        return mask
+    return bool(mask) if isinstance(mask, np.bool_) else Mask(mask)
 
 
 def _device(device: Any) -> str:

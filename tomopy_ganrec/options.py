@@ -12,6 +12,9 @@ from .option_names import TOMOPY_KEYWORDS, nearest_option
 from .option_values import shown, unwrapped
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from .mask import Mask
     from .results import Status
 
 __all__ = ["ExecutionOptions", "FitOptions", "GanrecOptions", "ResolvedOptions"]
@@ -48,8 +51,8 @@ class FitOptions:
         What the value of a pixel stands for. 'area': the mean of the object over the pixel's area, as with every real
         sample; the projector is corrected for it (`fit.measurement.pixel_response`), and what structure below the pixel
         leaves in the data is weighted as a model error. 'point': the object is constant in each pixel, as in data
-        simulated from an image. 'auto' takes the one that explains the data better; an `init` other than 'tv' means
-        'point'.
+        simulated from an image. 'auto' takes the one to whose reconstruction the data are nearer, area means where
+        noise hides it; an `init` other than 'tv' means 'point'.
     wedge_rounds : int or None, >= 0
         Rounds in which a network learns from the scan itself what its missing wedge does (`fit.wedge_learning`), and
         repairs the image. None: 0 ('best': 3).
@@ -86,9 +89,11 @@ class FitOptions:
         (`fit.attenuation_bound`); it needs ``init='tv'``, a missing wedge and `nonnegative`, else there is no bound.
         None: no bound. The record of a slice (``return_info=True``) has the bound, where it comes from, and what it
         costs in the residual.
-    mask : bool
-        The object is zero outside the disc that the detector sees in a full turn. Turn off for a sample wider than the
-        detector.
+    mask : bool, 'outline' or array_like
+        Where the object may be; elsewhere the slice is zero. True: in the disc that the detector sees in a full turn.
+        False: anywhere in the grid, for a sample wider than the detector. An array of 0 and 1, (rows, columns) or
+        (slices, rows, columns): where it is 1. 'outline': within the outline that the edges of the projections show
+        (`fit.measurement.outline`), for samples whose both sides the detector sees; worth most below 90°.
     levels : None, 'auto' or sequence of float
         Grey levels of a segmented material in attenuation per pixel, or 'auto' to find them. None (default) assumes
         nothing. Levels help a lot where they exist; with 'auto', slices without discrete levels are reconstructed
@@ -137,7 +142,7 @@ class FitOptions:
     loss: Literal["auto", "l1", "l2"] = "auto"
     nonnegative: bool = True
     max_attenuation: Literal["auto"] | float | None = "auto"
-    mask: bool = True
+    mask: bool | Literal["outline"] | Mask | np.ndarray = True
     levels: Literal["auto"] | Sequence[float] | None = None
     network: bool = True
     adversarial: float = 0.1

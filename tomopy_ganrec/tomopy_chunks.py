@@ -13,9 +13,11 @@ from types import FrameType, TracebackType
 
 import numpy as np
 
+from .mask import Mask
+from .options import GanrecOptions
 from .volume.progress import Progress, progress_lock
 
-__all__ = ["give_back_threads", "shared_progress"]
+__all__ = ["give_back_threads", "options_of_chunk", "shared_progress"]
 
 THREADS = "TOMOPY_PYTHON_THREADS"
 
@@ -67,6 +69,45 @@ class shared_progress:  # noqa: N801  # used as a function
             last = self._progress.active == 0
         if last and _tomopys_frame() is None:  # tomopy.recon was interrupted while its threads went on
             give_back_threads()
+
+
+def options_of_chunk(options: GanrecOptions, image: np.ndarray) -> GanrecOptions:
+    """The options for one chunk: of a mask for each slice of the volume, the chunk's part.
+
+    Parameters
+    ----------
+    options : GanrecOptions
+        Of the call.
+    image : (slices, rows, cols) array
+        That the chunk writes into, a part of the array of all slices.
+
+    Raises
+    ------
+    ValueError
+        For a mask of another shape than the slices, and where the chunk's place in the volume is not known.
+    """
+    mask, base, count = options.mask, _base_array(image), len(image)
+    if not isinstance(mask, Mask):
+        return options
+    if mask.per_slice and base.nbytes > image.nbytes and (len(mask) != count or _tomopys_frame() is not None):
+        first, rest = divmod(_address(image) - _address(base), image[0].nbytes)
+        whole = base.flags.c_contiguous and image.flags.c_contiguous and not rest
+        if not whole or len(mask) * image[0].nbytes != base.nbytes:
+            raise ValueError(
+                f"option mask has shape {mask.shape}, one a slice; {count} slices of an array of shape {base.shape} "
+                "are reconstructed here; give the mask of all its slices, (slices, rows, columns), with an init_recon, "
+                "if any, that is an array of its own; or one of (rows, columns) for all of them"
+            )
+        options = options.replace(mask=mask.take(range(first, first + count)))
+        mask = options.mask
+    assert isinstance(mask, Mask)
+    mask.check(count, image.shape[1:])
+    return options
+
+
+def _address(array: np.ndarray) -> int:
+    """Where the first value lies in memory."""
+    return int(array.__array_interface__["data"][0])
 
 
 def _tomopys_frame() -> FrameType | None:

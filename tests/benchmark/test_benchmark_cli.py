@@ -222,6 +222,11 @@ def test_a_method_that_fails_makes_the_status_1(tmp_path, monkeypatch, capsys):
         ("--device tpu", "give 'auto', 'cpu', 'cuda' or 'cuda:1'"),
         ("--size 4", "at least 16"),
         ("--angles 0:120", "belong to a scan"),
+        ("--reference", "belong to a scan"),
+        ("--htc2022 none", "no files htc2022_"),
+        ("--htc2022 none --center 3", "--center and --htc2022 exclude"),
+        ("--htc2022 none --ranges 120", "--ranges and --htc2022 exclude"),
+        ("--methods dip-tv --ranges 150", "--slow-everywhere"),
         ("--projections none.h5", "no file"),
         ("--projections x.h5 --ranges 120", "--ranges and --projections"),
     ],
@@ -249,6 +254,7 @@ def test_a_folder_is_needed_and_must_be_ours(tmp_path, capsys):
 def test_list(capsys):
     assert main(["benchmark", "--list"]) == 0
     said = capsys.readouterr().out
+    assert "slow: at 120, 90, 60 degrees" in said
     assert all(name in said for name in ("gridrec-padded", "pml_hybrid", "ganrec-no-discriminator", "zeolite", "51/70"))
 
 
@@ -290,3 +296,25 @@ def test_a_scan(tmp_path, capsys):
         "rock" in (tmp_path / "out" / "table.md").read_text()
         and (tmp_path / "out" / "slices-rock-32--60to60.png").exists()
     )
+
+
+def test_discs_of_the_challenge(tmp_path, capsys):
+    h5py = pytest.importorskip("h5py")
+    import torch
+
+    from tomopy_ganrec import ParallelBeamProjector, phantoms
+
+    degrees, body = np.arange(0, 180, 4.0), torch.from_numpy(0.02 * phantoms.zeolite(32))
+    sinogram = ParallelBeamProjector(32, np.deg2rad(degrees), 32).forward_project(body).numpy()
+    with h5py.File(tmp_path / "htc2022_rock.h5", "w") as file:
+        file["exchange/data"], file["exchange/theta"] = np.exp(-sinogram.swapaxes(0, 1)), degrees
+        file["exchange"].attrs.update(center=16.0, attenuation_of_the_material=0.02)
+    out = tmp_path / "out"
+    assert benchmark(f"--htc2022 {tmp_path} --angles 0:90,0:60 --methods fbp,tv,tv-directional --quiet", out) == 0
+    rows = {(row["angular_range"], row["method"]): row for row in table(out)}
+    assert len(rows) == 6 and all(0 < float(row["mcc"]) < 1 and 0 < float(row["mssim"]) < 1 for row in rows.values())
+    said = (out / "table.md").read_text()
+    assert "| MCC " in said and "distance" not in said.split("Means over slices")[0]
+    assert {"slices-htc2022_rock-32-0to90.png", "slices-htc2022_rock-32-0to60.png"} <= {p.name for p in out.iterdir()}
+    page = (out / "report.html").read_text()
+    assert "MCC 0." in page and '"reference"' in page

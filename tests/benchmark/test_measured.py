@@ -1,4 +1,6 @@
-"""Measured scans in a benchmark: projections used and held out, and the full range for comparison."""
+"""Measured scans in a benchmark: projections used and held out, the full range, and segmentations beside its own."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +8,8 @@ import torch
 
 pytest.importorskip("astra")
 pytest.importorskip("h5py")
-from tomopy_ganrec.benchmark.measured import measured
+from tomopy_ganrec import metrics
+from tomopy_ganrec.benchmark.measured import htc2022, measured
 from tomopy_ganrec.benchmark.methods import chosen
 from tomopy_ganrec.benchmark.runner import pending, run
 from tomopy_ganrec.benchmark.store import Results
@@ -162,3 +165,78 @@ def test_dead_pixels_are_repaired_in_files_and_named_in_arrays(tmp_path):
     projections[3, 0, 2] = np.nan
     with pytest.raises(ValueError, match="1 of its line integrals are not finite"):
         measured((projections, theta))
+
+
+HTC2022 = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def test_several_angular_ranges_share_the_full_range(scan):
+    tasks = measured(scan, ["0:120", "0:60"], CENTER, slices=(0, 1), reader="h5py")
+    assert [task.columns["angular_range"] for task in tasks] == ["full", "0:120", "0:60"]
+    assert {task.full_range for task in tasks[1:]} == {"rock-32-full"}
+
+
+def test_images_and_segmentations_beside_tv_from_the_full_range(scan, tmp_path):
+    results = Results(tmp_path)
+    options = dict(center=CENTER, slices=(0, 1), reader="h5py", reference=True, material=0.02)
+    tasks = measured(scan, ["0:120", "0:40"], **options)
+    assert [task.columns["angular_range"] for task in tasks] == ["0:120", "0:40"]
+    assert "material 0.02" in tasks[0].columns["setup"] and tasks[0].load().material == 0.02
+    assert tasks[0].load().reference is tasks[1].load().reference  # made once
+    assert run(results, runs_of(tasks, chosen(["fbp", "tv"])), progress=False) == 0
+    rows = {(row["angular_range"], row["method"]): row for row in results.rows()}
+    tv = {angular_range: rows[angular_range, "tv"] for angular_range in ("0:120", "0:40")}
+    for value in ("mcc", "mssim"):
+        assert 1 > tv["0:120"][value] > tv["0:40"][value] > 0 and tv["0:120"][value] > rows["0:120", "fbp"][value]
+    reference = results.image(tv["0:120"]["reference"])
+    image = results.image(tv["0:120"]["image"])
+    expected = metrics.matthews_correlation(*map(metrics.otsu_segmentation, (reference, image)))
+    assert tv["0:120"]["mcc"] == expected and tv["0:120"]["rmse"] == metrics.rmse(reference, image)
+    unit = float(np.median(reference[metrics.otsu_segmentation(reference)]))
+    # The material's attenuation is the range of values, as 1 is for phantoms.
+    assert tv["0:120"]["mssim"] == pytest.approx(metrics.mssim(reference / unit, image / unit), abs=1e-6)
+    assert tv["0:120"]["distance"] is None
+    with pytest.raises(ValueError, match="from other data"):
+        pending(results, runs_of(measured(scan, "0:120", CENTER, slices=(0, 1), reader="h5py"), chosen(["fbp"])))
+
+
+@pytest.mark.parametrize("angles", [None, "0:180"])
+def test_a_reference_needs_projections_outside(scan, angles):
+    with pytest.raises(ValueError, match="a reference needs a scan of 165° and more"):
+        measured(scan, angles, CENTER, reader="h5py", reference=True)
+
+
+@pytest.mark.parametrize("material", [0.0, -1.0, np.nan, np.inf])
+def test_a_material_attenuates(scan, material):
+    with pytest.raises(ValueError, match="must be above 0"):
+        measured(scan, "0:120", CENTER, reader="h5py", material=material)
+
+
+def test_a_folder_of_discs(tmp_path):
+    import h5py
+
+    for name in ("htc2022_b.h5", "htc2022_a.h5", "other.h5"):
+        write(tmp_path / name, np.arange(0, 180, 4.0))
+    with h5py.File(tmp_path / "htc2022_b.h5", "a") as file:
+        file["exchange"].attrs.update(center=CENTER, attenuation_of_the_material=0.02, note="rebinned")
+    tasks = htc2022(tmp_path)
+    assert [(task.columns["object"], task.columns["angular_range"]) for task in tasks] == [
+        (f"htc2022_{disc}", angular_range) for disc in "ab" for angular_range in ("0:90", "0:60", "0:30")
+    ]
+    a, b = tasks[0].columns["setup"], tasks[3].columns["setup"]
+    assert "axis at 16 columns" in a and "material" not in a and "axis at 17.5 columns" in b and "material 0.02" in b
+    with pytest.raises(FileNotFoundError, match="no files htc2022_"):
+        htc2022(tmp_path / "none")
+
+
+# What this package's total variation had when the protocol was fixed; the score of the challenge is MCC.
+@pytest.mark.skipif(not list(HTC2022.glob("htc2022_t?.h5")), reason="the challenge's discs are not here")
+def test_the_score_of_total_variation_on_the_challenges_discs(tmp_path):
+    tasks = [task for task in htc2022(HTC2022, ["0:90"]) if task.columns["object"] in ("htc2022_ta", "htc2022_tc")]
+    results = Results(tmp_path)
+    assert run(results, runs_of(tasks, chosen(["tv"])), progress=False) == 0
+    mcc = {row["object"]: row["mcc"] for row in results.rows()}
+    # Rounding moves a score by less than 0.001.
+    assert mcc["htc2022_ta"] == pytest.approx(0.953, abs=0.003) and mcc["htc2022_tc"] == pytest.approx(
+        0.9595, abs=0.003
+    )

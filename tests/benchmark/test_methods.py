@@ -38,7 +38,8 @@ def offset(image, truth):
 
 
 # Methods over the same operator as another are tried once.
-FAMILY = ("ganrec-", "tv-oracle", "astra-mlem-best")
+FAMILY = ("ganrec-", "tv-oracle", "astra-mlem-best", "svmbir")
+ELSEWHERE = ("ganrec-paper", "ganrec-package", "dip-tv")  # slow; the last two have tests of their own
 GRIDS = [(48, 0.0), (48, 1.3), (47, 0.0), (47, -0.8)]
 
 
@@ -48,7 +49,7 @@ GRIDS = [(48, 0.0), (48, 1.3), (47, 0.0), (47, -0.8)]
     [
         (name, *grid)
         for name in methods()
-        if name != "ganrec-paper"
+        if name not in ELSEWHERE
         for grid in (GRIDS[-1:] if name.startswith(FAMILY) else GRIDS)
     ],
 )
@@ -135,7 +136,7 @@ def test_the_seed_counts_for_methods_that_have_one():
     "name, hint",
     [
         ("gandrec", "did you mean 'gridrec'|did you mean 'ganrec'"),
-        ("svmbir", "choose from fbp, gridrec, gridrec-padded"),
+        ("mbirjax", "choose from fbp, gridrec, gridrec-padded"),
     ],
 )
 def test_an_unknown_method_names_the_known(name, hint):
@@ -147,10 +148,14 @@ def test_choosing():
     assert [m.name for m in chosen(["ganrec", "fbp"])] == ["fbp", "ganrec"]  # in the order of tables
     assert set(methods()) - {m.name for m in chosen()} == {
         "tv-oracle",
+        "ganrec-outline",
         "ganrec-best",
         "ganrec-best-unlearned",
         "ganrec-paper",
         "mlem",
+        "svmbir",
+        "dip-tv",
+        "ganrec-package",
     }
     assert [m.name for m in chosen(["all"])] == list(methods()) == [m.name for m in chosen("all")]
 
@@ -172,7 +177,7 @@ def without(monkeypatch, *packages):
 
 
 def test_what_is_missing_has_a_reason(monkeypatch):
-    without(monkeypatch, "tomopy", "midas_tomo", "astra")
+    without(monkeypatch, "tomopy", "midas_tomo", "astra", "svmbir", "ganrectorch")
     found = methods()
     assert "TomoPy is not installed" in found["pml_hybrid"].unavailable
     assert (
@@ -180,6 +185,7 @@ def test_what_is_missing_has_a_reason(monkeypatch):
         and "midas-tomo is not installed" in found["gridrec-padded"].unavailable
     )
     assert "ASTRA toolbox is not installed" in found["astra-sirt"].unavailable
+    assert "pip install svmbir" in found["svmbir"].unavailable and "ganrec==" in found["ganrec-package"].unavailable
     assert found["fbp"].unavailable is None and found["ganrec"].unavailable is None
     with pytest.raises(RuntimeError, match="TomoPy is not installed"):
         reconstruct(found["gridrec"], None)
@@ -222,3 +228,24 @@ def test_gridrec_keeps_standard_output_clean(capfd):
         pytest.skip(method.unavailable)
     reconstruct(method, problem_of(blobs(32), 16.0))
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_the_ganrec_package_is_on_the_common_grid():
+    if reason := peers.missing("ganrectorch"):
+        pytest.skip(reason)
+    size, least = 112, peers.LEAST_OF_GANREC_PACKAGE
+    image, theta = blobs(size), np.linspace(0, np.pi, least, endpoint=False)
+    projector = ParallelBeamProjector(size, theta, size, size / 2 + 1.3)
+    sinogram = projector.forward_project(torch.from_numpy(image[None]))[0].numpy()
+    state = torch.random.get_rng_state()
+    found = peers.ganrec_package(sinogram, theta, size / 2 + 1.3, 60, 0, "cpu")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    # After 60 of its 1000 iterations the spots are there and the background is not yet flat.
+    assert np.corrcoef(found.ravel(), image.ravel())[0, 1] > 0.8
+    assert np.abs(offset(found, image)).max() < 0.15 and found.sum() == pytest.approx(image.sum(), rel=0.05)
+
+
+def test_the_ganrec_package_needs_many_projections():
+    with pytest.raises(ValueError, match="at least 109 projections"):
+        peers.ganrec_package(np.ones((60, 128)), np.linspace(0, 1, 60), 64.0, 1, 0, "cpu")

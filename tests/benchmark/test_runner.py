@@ -28,6 +28,22 @@ def method(name="flat", give=lambda problem: np.full(problem.projector.domain_sh
     return Method(name, name.title(), "test", "none", compute, 1.0, **more)
 
 
+def test_slow_peers_run_in_few_cases():
+    cases = simulated([Case("shale", 32, angular_range) for angular_range in ("150", "120", "60")], 1, (1000, 1001))
+    slow, fast = method("slow", slow=True), method("fast")
+    runs = runs_of(cases, [slow, fast])
+    of_slow = [run.slice_case.columns for run in runs if run.method is slow]
+    assert [(c["angular_range"], c["object_seed"]) for c in of_slow] == [("120", 1000), ("60", 1000)]
+    assert len(runs) == 6 + 2 and len(runs_of(cases, [slow], slow_everywhere=True)) == 6
+
+
+def test_a_method_that_needs_many_projections_runs_with_many():
+    cases = simulated([Case("shale", 32, "60"), Case("shale", 32, "30")])
+    assert [run.slice_case.columns["projections"] for run in runs_of(cases, [method(least=33)])] == []
+    cases = simulated([Case("shale", 48, "60"), Case("shale", 48, "30")])
+    assert [run.slice_case.columns["projections"] for run in runs_of(cases, [method(least=40)])] == [60]
+
+
 @pytest.fixture(autouse=True)
 def forget():
     CALLS.clear()

@@ -66,14 +66,25 @@ def test_a_start_goes_on_from_an_image_given(small_case, init):
     assert warm.norm() < 0.5 * cold.norm()  # five iterations leave it near where it began
 
 
-@pytest.mark.parametrize("size", (64, 96))
+@pytest.mark.parametrize(
+    ("phantom", "size", "angular_range", "photons"),
+    (
+        ("shale", 64, "120", None),
+        ("shale", 96, "120", None),
+        ("zeolite", 64, "60", None),
+        ("zeolite", 64, "90", 1e5),
+        ("foam", 64, "51/70", 1e5),
+        ("zeolite", 64, "180", 1e4),
+        ("foam", 64, "150", 1e4),
+    ),
+)
 @pytest.mark.parametrize(("protocol", "pixel_model"), (("pixel", "point"), ("subpixel", "area")))
-def test_auto_finds_the_pixel_model(size, protocol, pixel_model):
+def test_auto_finds_the_pixel_model(phantom, size, angular_range, photons, protocol, pixel_model):
     pytest.importorskip("astra")
     from tomopy_ganrec.benchmark.cases import AngularRange, Case
 
-    _, sinogram = Case("shale", size, "120", None, protocol).slice()
-    theta = AngularRange("120").theta
+    _, sinogram = Case(phantom, size, angular_range, photons, protocol).slice()
+    theta = AngularRange(angular_range).theta
     result = fit(
         ParallelBeamProjector(size, theta, size),
         torch.from_numpy(sinogram)[None],

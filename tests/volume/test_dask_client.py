@@ -187,6 +187,17 @@ def test_what_is_given_goes_with_the_slices(client, sinogram):
     close(recon(sinogram, THETA, client=client, **options), recon(sinogram, THETA, **options), 5e-3)
 
 
+@pytest.mark.filterwarnings("ignore:the reconstruction does not explain")
+def test_each_slice_has_its_own_mask(client, sinogram):
+    y, x = np.mgrid[:SIZE, :SIZE] - (SIZE - 1) / 2
+    masks = np.stack([np.hypot(y + k / 4, x) < 5 + k / 4 for k in range(SLICES)])
+    image = recon(sinogram, THETA, client=client, mask=masks, batch_size=2, **QUICK)
+    assert not image[~masks].any() and all(one.any() for one in image)
+    # Slices of a batch that is another are the same to 1e-4.
+    expected = recon(sinogram, THETA, mask=masks, batch_size=2, **QUICK)
+    np.testing.assert_allclose(image, expected, rtol=0, atol=1e-3 * expected.max())
+
+
 def test_weights_of_the_paper_go_from_slice_to_slice(client, sinogram, tmp_path):
     options = dict(preset="paper", num_iter=3, warm_iter=2, warm_start=4, batch_size=2, sinogram_order=True)
     expected, local_info = recon(sinogram, THETA, return_info=True, **options)

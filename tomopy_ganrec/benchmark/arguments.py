@@ -6,6 +6,7 @@ from typing import Any
 from tomopy_ganrec.volume.devices import resolve_device
 
 from . import cases
+from .tasks import SLOW_RANGES
 
 __all__ = [
     "DEFAULTS",
@@ -113,6 +114,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="slices to keep as images (default: first; a scan's full range is kept)",
     )
     parser.add_argument("--seeds", default="0", help="seeds of the fit, for methods that have one (default: 0)")
+    parser.add_argument(
+        "--slow-everywhere",
+        action="store_true",
+        help="run peers that are slower than ganrec-best in all cases (default: on the first object alone, and of "
+        f"phantoms at {', '.join(SLOW_RANGES)} degrees)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     parser.add_argument("--title", help="of the report")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -150,7 +157,24 @@ def _add_scan(scan: argparse._ArgumentGroup) -> None:
     scan.add_argument(
         "--angles",
         metavar="FROM:TO",
-        help="use FROM <= theta < TO, in degrees; what lies outside is held out (default: all but every tenth)",
+        help="use FROM <= theta < TO, in degrees, or several with commas between; what lies outside is held out "
+        "(default: all but every tenth)",
+    )
+    scan.add_argument(
+        "--reference",
+        action="store_true",
+        help="compare images and their segmentations (Otsu's threshold; MCC) with those of TV from the full range",
+    )
+    scan.add_argument(
+        "--material",
+        type=float,
+        help="attenuation of the material per column, for methods that are told it (default: they do without)",
+    )
+    scan.add_argument(
+        "--htc2022",
+        metavar="FOLDER",
+        help="discs of the Helsinki Tomography Challenge 2022 instead of one scan: files htc2022_*.h5 in the Data "
+        "Exchange layout, over 0-180 degrees, with --reference and --angles 0:90,0:60,0:30",
     )
     scan.add_argument("--center", type=float, help="rotation axis in columns (default: the middle of the detector)")
     scan.add_argument(

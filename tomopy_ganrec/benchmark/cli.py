@@ -14,12 +14,12 @@ from tomopy_ganrec import phantoms
 
 from .arguments import DEFAULTS, PAPER, add_arguments, device_of, noise_levels, slice_range, whole_numbers, words_of
 from .cases import KNOWN_RANGES, cases
-from .measured import measured
+from .measured import HTC2022_RANGES, htc2022, measured
 from .methods import Method, chosen, methods
 from .report.write import write_report
 from .runner import device_name, estimate, pending, run
 from .store import Results
-from .tasks import BenchmarkRun, SliceCase, runs_of, simulated
+from .tasks import SLOW_RANGES, BenchmarkRun, SliceCase, runs_of, simulated
 
 __all__ = ["add_arguments", "benchmark"]
 
@@ -32,15 +32,21 @@ def _listing() -> str:
         lines.append(f"  {method.name:<26}{method.description}; {method.parameters}")
         if method.unavailable:
             lines.append(f"  {'':<26}not here: {method.unavailable}")
+        if method.slow:
+            lines.append(
+                f"  {'':<26}slow: at {', '.join(SLOW_RANGES)} degrees of the first object, or --slow-everywhere"
+            )
     lines += [f"phantoms: {', '.join(phantoms.OBJECTS)}", f"angular ranges: {KNOWN_RANGES}"]
     return "\n".join(lines)
 
 
 def _slice_cases(arguments: argparse.Namespace, device: str) -> list[SliceCase]:
-    if arguments.projections:
+    if arguments.projections or arguments.htc2022:
         return _of_scan(arguments, device)
-    if arguments.angles or arguments.center is not None:
-        raise ValueError("--angles and --center belong to a scan: give --projections FILE, or use --ranges")
+    if arguments.angles or arguments.reference or arguments.center is not None or arguments.material is not None:
+        raise ValueError(
+            "--angles, --center, --reference and --material belong to a scan: give --projections FILE, or use --ranges"
+        )
     given = {name: value for name in DEFAULTS if (value := getattr(arguments, name)) is not None}
     settings = (PAPER if arguments.full else DEFAULTS) | given
     selected = cases(
@@ -62,19 +68,30 @@ def _of_scan(arguments: argparse.Namespace, device: str) -> list[SliceCase]:
     clash = [
         f"--{name}" for name in ("objects", "ranges", "photons", "protocol", "size", "full") if getattr(arguments, name)
     ]
+    scans = "--projections" if arguments.projections else "--htc2022"
     if clash:
         raise ValueError(
-            f"{', '.join(clash)} and --projections exclude each other: a scan has its own object, angles and noise"
+            f"{', '.join(clash)} and {scans} exclude each other: a scan has its own object, angles and noise"
         )
+    angles = words_of(arguments.angles) if arguments.angles else None
+    if arguments.htc2022:
+        clash = [f"--{name}" for name in ("projections", "center", "material", "slices") if getattr(arguments, name)]
+        if clash:
+            raise ValueError(
+                f"{', '.join(clash)} and --htc2022 exclude each other: the files of its discs have their own"
+            )
+        return htc2022(arguments.htc2022, angles or HTC2022_RANGES, arguments.images, device)
     return measured(
         arguments.projections,
-        arguments.angles,
+        angles,
         arguments.center,
         arguments.center_convention,
         slice_range(arguments.slices or "0:1"),
         arguments.reader,
         arguments.images,
         device,
+        reference=arguments.reference,
+        material=arguments.material,
     )
 
 
@@ -134,13 +151,16 @@ def _pending(results: Results | None, runs: list[BenchmarkRun], device: str) -> 
 
 
 def _runs(arguments: argparse.Namespace, selected: Sequence[Method], device: str) -> list[BenchmarkRun]:
-    runs = runs_of(_slice_cases(arguments, device), selected, whole_numbers(arguments.seeds, "seeds"))
+    runs = runs_of(
+        _slice_cases(arguments, device), selected, whole_numbers(arguments.seeds, "seeds"), arguments.slow_everywhere
+    )
     for method in selected:
         if method.unavailable:
             _print(f"without {method.label}: {method.unavailable}")
     if not runs:
         raise ValueError(
-            "nothing to run: none of the methods chosen is available, or makes sense for these cases; see --list"
+            "nothing to run: none of the methods chosen is available, or makes sense for these cases; see --list, and "
+            "--slow-everywhere for slow peers"
         )
     return runs
 

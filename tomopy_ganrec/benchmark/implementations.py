@@ -22,6 +22,8 @@ from . import peers
 __all__ = [
     "MEMORY_LIMIT",
     "STOPS",
+    "SVMBIR_ITERATIONS",
+    "TV_OPTIONS",
     "Image",
     "Problem",
     "astra_mlem",
@@ -30,15 +32,21 @@ __all__ = [
     "astra_sirt",
     "filtered_back_projection",
     "fitted",
+    "ganrec_package",
     "gridrec",
     "matrix_projector",
     "pml_hybrid",
     "sparse_mlem",
+    "svmbir",
     "tv_oracle",
 ]
 
 MEMORY_LIMIT = 4e9  # bytes for a projector's matrix
+SVMBIR_ITERATIONS = 300  # its own default of 100 is, it says, too few for limited angular ranges
 STOPS = (5, 10, 15, 20, 30, 40, 50, 70, 100, 140, 200)  # iterations after which `astra_mlem_best` may stop
+
+# Plain total variation.
+TV_OPTIONS: dict[str, Any] = dict(reweight_rounds=0, num_iter=0, pixel_model="point", max_attenuation=None)
 
 Image = np.ndarray | torch.Tensor
 
@@ -57,6 +65,8 @@ class Problem:
         For methods that have one.
     truth : (rows, cols) array, optional
         For oracles alone.
+    material : float, optional
+        Attenuation per column of the material, for methods that are told it.
     by_product : dict
         Reconstructions that a method made on its way to its own, with their seconds: ``{method: (slice, seconds)}``.
     """
@@ -65,6 +75,7 @@ class Problem:
     sinogram: torch.Tensor
     seed: int = 0
     truth: np.ndarray | None = None
+    material: float | None = None
     by_product: dict[str, tuple[torch.Tensor, float]] = field(default_factory=dict)
 
     @property
@@ -202,6 +213,16 @@ def pml_hybrid(problem: Problem) -> Image:
     return image[0]
 
 
+def svmbir(problem: Problem) -> Image:
+    """The qGGMRF reconstruction of svmbir for a signal-to-noise ratio of 40 dB, `SVMBIR_ITERATIONS` at most."""
+    return peers.svmbir_qggmrf(*problem.measured, snr_db=40.0, max_iterations=SVMBIR_ITERATIONS)
+
+
+def ganrec_package(problem: Problem) -> Image:
+    """The ganrec package's own reconstruction, 1000 iterations, on the problem's device."""
+    return peers.ganrec_package(*problem.measured, 1000, problem.seed, str(problem.sinogram.device))
+
+
 def fitted(by_product: str | None = None, **options: Any) -> Callable[[Problem], Image]:
     """A function that reconstructs by `fit` with these options; the start image is the by-product of that name."""
 
@@ -232,7 +253,7 @@ def tv_oracle(problem: Problem) -> Image:
 
 def _weighted_tv(problem: Problem, weight: float | None) -> tuple[float, torch.Tensor, float]:
     """MSSIM, slice and weight of total variation; None: the weight of the rule."""
-    options = GanrecOptions(reweight_rounds=0, num_iter=0, pixel_model="point", tv_weight=weight, max_attenuation=None)
+    options = GanrecOptions(tv_weight=weight, **TV_OPTIONS)
     result = fit(problem.projector, problem.sinogram, options)
     image = result.image[0]
     return _mssim(problem, image.cpu().numpy()), image, result.info[0]["tv_weight"]

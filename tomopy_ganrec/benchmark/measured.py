@@ -1,6 +1,7 @@
-"""Measured scans in a benchmark: no truth, but held-out projections and each method's own slice from the full range."""
+"""Measured scans in a benchmark: no truth, but held-out projections and slices from the full range."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,15 +10,17 @@ import numpy as np
 import torch
 
 from tomopy_ganrec import io
+from tomopy_ganrec.io.optional import import_h5py
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.validation import check_centers, check_theta
 
-from .implementations import MEMORY_LIMIT
+from .implementations import MEMORY_LIMIT, TV_OPTIONS, Problem, fitted
 from .tasks import Projections, SliceCase, SliceData
 
-__all__ = ["measured"]
+__all__ = ["HTC2022_RANGES", "htc2022", "measured"]
 
 FULL_RANGE = 165.0  # degrees from which on a scan serves as its own reference
+HTC2022_RANGES = ("0:90", "0:60", "0:30")  # degrees, of the challenge's levels 1, 4 and 7
 HELD_OUT = 10  # of a scan without projections outside the angular range, one in so many is held out
 
 
@@ -47,7 +50,11 @@ def _split(degrees: np.ndarray, angles: str | None) -> tuple[np.ndarray, np.ndar
 
 @dataclass(frozen=True)
 class _Scan:
-    """Line integrals (angles, slices, columns), angles in radians, axis in columns, and number of the first slice."""
+    """Line integrals (angles, slices, columns), angles in radians, axis in columns, and number of the first slice.
+
+    `material` is the attenuation that methods are told; `references` keeps TV from the full range by slice, or is None
+    where nothing is compared with it.
+    """
 
     name: str
     projections: np.ndarray
@@ -55,6 +62,8 @@ class _Scan:
     center: float
     first: int
     device: str
+    material: float | None = None
+    references: dict[int, np.ndarray] | None = None
 
     @property
     def columns(self) -> int:
@@ -67,6 +76,15 @@ class _Scan:
             self.columns, self.theta[indices], self.columns, self.center, device=self.device, memory_limit=MEMORY_LIMIT
         )
         return projector, torch.from_numpy(sinogram).to(self.device)
+
+    def reference(self, k: int) -> np.ndarray | None:
+        """Slice `k` by TV from all projections, which is made once; None without `references`."""
+        if self.references is None:
+            return None
+        if k not in self.references:
+            image = fitted(**TV_OPTIONS)(Problem(*self.part(np.arange(len(self.theta)), k)))
+            self.references[k] = torch.as_tensor(image).cpu().numpy()
+        return self.references[k]
 
     def case_name(self, angular_range: str) -> str:
         return f"{self.name}-{self.columns}-{angular_range.replace(':', 'to')}"
@@ -83,9 +101,17 @@ class _Scan:
         """Slice `k` from the projections `used`."""
 
         def load() -> SliceData:
-            return SliceData(*self.part(used, k), held_out=None if held_out is None else self.part(held_out, k))
+            return SliceData(
+                *self.part(used, k),
+                held_out=None if held_out is None else self.part(held_out, k),
+                reference=self.reference(k),
+                material=self.material,
+            )
 
         data = np.ascontiguousarray(self.projections[:, k], np.float32).tobytes()
+        setup = f"axis at {self.center:g} columns, data {hashlib.sha1(data).hexdigest()[:10]}"
+        setup += f", material {self.material:g}" if self.material else ""
+        setup += ", beside TV of the full range" if self.references is not None else ""
         columns = {
             "case": self.case_name(angular_range),
             "object": self.name,
@@ -97,9 +123,9 @@ class _Scan:
             "photons": None,
             "slice": self.first + k,
             "object_seed": None,
-            "setup": f"axis at {self.center:g} columns, data {hashlib.sha1(data).hexdigest()[:10]}",
+            "setup": setup,
         }
-        return SliceCase(columns, load, keep_images, full_range)
+        return SliceCase(columns, load, keep_images, full_range, first=k == 0)
 
 
 Scan = str | Path | tuple[np.ndarray, np.ndarray]
@@ -133,7 +159,7 @@ def _read(
 
 def measured(
     scan: Scan,
-    angles: str | None = None,
+    angles: str | Sequence[str] | None = None,
     center: float | None = None,
     center_convention: Literal["edge", "index"] = "edge",
     slices: tuple[int, int] | None = None,
@@ -141,20 +167,23 @@ def measured(
     images: str = "first",
     device: str = "cpu",
     name: str | None = None,
+    reference: bool = False,
+    material: float | None = None,
 ) -> list[SliceCase]:
     """Slices of a measured scan.
 
     Held out are the projections outside of `angles` (modulo 180°), or every tenth where there are none outside. Where
     the whole scan spans 165° and more, and `angles` leaves some of it out, each method also reconstructs the full range
-    first, and is compared with that.
+    first, and is compared with that. With `reference`, images and their segmentations by Otsu's threshold are compared
+    with those of total variation from the full range instead.
 
     Parameters
     ----------
     scan : str or Path, or (array_like, array_like)
         A Data Exchange file, see `io.read_projections`; or line integrals (angles, slices, columns) and angles in
         radians.
-    angles : str, optional
-        ``'first:last'`` in degrees; None: the whole scan.
+    angles : str or sequence of str, optional
+        ``'first:last'`` in degrees, one or several; None: the whole scan.
     center : float, optional
         Rotation axis in columns; None: the middle of the detector.
     center_convention : {'edge', 'index'}
@@ -169,12 +198,17 @@ def measured(
         A torch device.
     name : str, optional
         In tables; None: the file's, or 'scan'.
+    reference : bool
+        Whether to compare with total variation from the full range.
+    material : float, optional
+        Attenuation of the material per column, for methods that are told it.
 
     Raises
     ------
     ValueError
         For arrays that do not fit together or are not finite, a centre off the detector, and angles that leave no
-        projection to use or none to hold out.
+        projection to use or none to hold out; for a reference from a scan of less than 165°, or from all that is used;
+        for a material that is not above 0.
     """
     projections, theta, name = _read(scan, slices, reader, name)
     columns, degrees = projections.shape[2], np.rad2deg(theta)
@@ -184,14 +218,72 @@ def measured(
     if not isinstance(scan, (str, Path)):
         theta = check_theta(theta, len(theta))
         degrees = np.rad2deg(theta)
-    used, held_out, outside = _split(degrees, angles)
-    with_full_range = bool(outside and np.ptp(degrees) >= FULL_RANGE)
-    opened = _Scan(name, projections, theta, axis, slices[0] if slices else 0, device)
-    full_range = opened.case_name("full") if with_full_range else ""
-    slice_cases = []
+    if material is not None and not 0 < material < np.inf:
+        raise ValueError(f"material={material}: its attenuation per column must be above 0")
+    references: dict[int, np.ndarray] | None = {} if reference else None
+    opened = _Scan(name, projections, theta, axis, slices[0] if slices else 0, device, material, references)
+    ranges = [angles] if angles is None or isinstance(angles, str) else list(angles)
+    parts = [_split(degrees, angular_range) for angular_range in ranges]
+    full = np.ptp(degrees) >= FULL_RANGE
+    if reference and not (full and all(outside for _, _, outside in parts)):
+        raise ValueError(
+            f"{name}: a reference needs a scan of {FULL_RANGE:g}° and more, of which the angular range leaves some "
+            f"out; it has {np.ptp(degrees):.4g}°, and angles={angles!r}"
+        )
+    slice_cases: list[SliceCase] = []
     for k in range(projections.shape[1]):
-        if with_full_range:
-            slice_cases.append(opened.slice_case(k, "full", np.arange(len(degrees))))
         keep = images == "all" or (images == "first" and k == 0)
-        slice_cases.append(opened.slice_case(k, angles or "all", used, held_out, keep, full_range))
+        own_full_range = ""
+        if full and not reference and any(outside for _, _, outside in parts):
+            slice_cases.append(opened.slice_case(k, "full", np.arange(len(degrees))))
+            own_full_range = opened.case_name("full")
+        for angular_range, (used, held_out, outside) in zip(ranges, parts, strict=True):
+            compared = own_full_range if outside else ""
+            slice_cases.append(opened.slice_case(k, angular_range or "all", used, held_out, keep, compared))
+    return slice_cases
+
+
+def htc2022(
+    folder: str | Path,
+    angles: str | Sequence[str] = HTC2022_RANGES,
+    images: str = "first",
+    device: str = "cpu",
+) -> list[SliceCase]:
+    """Discs of the Helsinki Tomography Challenge 2022, each by itself, beside the reference from the full half turn.
+
+    The challenge scores a segmentation of limited-angle data by its Matthews correlation (MCC) with that of the full
+    scan (A. Meaney, F. Silva de Moura, M. Juvonen and S. Siltanen, doi:10.5281/zenodo.8041800).
+
+    Parameters
+    ----------
+    folder : str or Path
+        With files ``htc2022_*.h5`` in the Data Exchange layout, one disc each: the challenge's data rebinned to
+        parallel rays over half a turn. Attributes of ``/exchange``: ``center``, the axis in columns (edge convention),
+        else the middle; ``attenuation_of_the_material`` per column, which is told to the methods that use it.
+    angles : str or sequence of str
+        Angular ranges in degrees.
+    images : {'first', 'all', 'none'}
+    device : str
+
+    Raises
+    ------
+    FileNotFoundError
+        For a folder without such files.
+    ValueError
+        As of `measured`.
+    """
+    paths = sorted(Path(folder).glob("htc2022_*.h5"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} has no files htc2022_*.h5; give the folder with the discs of the challenge")
+    slice_cases = []
+    for path in paths:
+        with import_h5py().File(path, "r") as file:
+            attributes = file["exchange"].attrs
+            center, material = (
+                float(attributes[key]) if key in attributes else None
+                for key in ("center", "attenuation_of_the_material")
+            )
+        slice_cases += measured(
+            path, angles, center, slices=(0, 1), images=images, device=device, reference=True, material=material
+        )
     return slice_cases

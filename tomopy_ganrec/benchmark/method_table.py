@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from .implementations import (
     STOPS,
+    SVMBIR_ITERATIONS,
+    TV_OPTIONS,
     Image,
     Problem,
     astra_mlem,
@@ -13,10 +15,14 @@ from .implementations import (
     astra_sirt,
     filtered_back_projection,
     fitted,
+    ganrec_package,
     pml_hybrid,
     sparse_mlem,
+    svmbir,
     tv_oracle,
 )
+from .peers import LEAST_OF_GANREC_PACKAGE
+from .restated import DIP_ITERATIONS, DIRECTIONAL_TV_ITERATIONS, dip_tv, directional_tv_in_circle
 
 __all__ = ["COSTLY", "METHODS", "PADDED_GRIDREC", "PLAIN_GRIDREC", "Method"]
 
@@ -43,6 +49,10 @@ class Method:
         Without noise it would be the same as another.
     cpu_only : bool
         It computes on one core of the CPU, wherever the problem is.
+    slow : bool
+        A peer that is slower than quality='best': it runs in some cases alone, see `tasks.runs_of`.
+    least : int
+        Projections and columns that it needs at least: it does not run with fewer.
     package : str or None
         Package that it needs besides this one's requirements.
     """
@@ -58,6 +68,8 @@ class Method:
     seeded: bool = False
     noisy_only: bool = False
     cpu_only: bool = False
+    slow: bool = False
+    least: int = 0
     package: str | None = None
 
 
@@ -74,7 +86,18 @@ _START = (
 _FIT = f"{_START}; 50 iterations of the fit at most"
 _FINE_GRID = f"{_START}; the same on a grid twice as fine below about 3e4 photons"
 
-COSTLY = ("tv-oracle", "ganrec-best", "ganrec-best-unlearned", "ganrec-paper", "mlem")  # or of interest to few
+# Or of interest to few; svmbir, dip-tv and ganrec-package are slower than quality='best'.
+COSTLY = (
+    "tv-oracle",
+    "ganrec-outline",
+    "ganrec-best",
+    "ganrec-best-unlearned",
+    "ganrec-paper",
+    "mlem",
+    "svmbir",
+    "dip-tv",
+    "ganrec-package",
+)
 
 # In the order of tables; gridrec, whose provider depends on what is installed, comes after the first.
 METHODS = (
@@ -147,7 +170,7 @@ METHODS = (
         "TV",
         "total variation, solved by a ramp-preconditioned primal-dual algorithm",
         _TV,
-        fitted(reweight_rounds=0, num_iter=0, pixel_model="point", max_attenuation=None),
+        fitted(**TV_OPTIONS),
         cost=1.6,
     ),
     Method(
@@ -166,6 +189,50 @@ METHODS = (
         tv_oracle,
         cost=6.0,
         oracle=True,
+    ),
+    Method(
+        "tv-directional",
+        "TV, directional, bounded",
+        "total variation with an L1 term along the measured direction and bounds, as CIL's second entry to HTC2022",
+        f"λ = 0.0032 × columns / 512, μ = 3 λ, {DIRECTIONAL_TV_ITERATIONS} iterations, 0 ≤ x ≤ the material's "
+        "attenuation, which it is told (none in scans without), in the circle that encloses the measured edges",
+        directional_tv_in_circle,
+        cost=7.0,
+    ),
+    Method(
+        "svmbir",
+        "svmbir",
+        "model-based iterative reconstruction with a qGGMRF prior, of the package svmbir",
+        f"snr_db = 40, p = 1.2, T = 1, sharpness = 0, x ≥ 0, {SVMBIR_ITERATIONS} iterations at most",
+        svmbir,
+        cost=28.0,
+        cpu_only=True,
+        slow=True,
+        package="svmbir",
+    ),
+    Method(
+        "dip-tv",
+        "DIP + TV",
+        "deep image prior: an untrained U-Net fitted to the sinogram, with total variation",
+        f"λ = 0.0032 × columns / 512, ramp-filtered residual, {DIP_ITERATIONS} iterations of Adam at 0.005, running "
+        "mean",
+        dip_tv,
+        cost=120.0,
+        seeded=True,
+        slow=True,
+    ),
+    Method(
+        "ganrec-package",
+        "ganrec package",
+        "GANtomo of the ganrec package 0.3.0, the torch code of Yang et al. 2020",
+        "its own parameters: 1000 iterations, l1_ratio = 100, rates of 0.001; its cal_intensity for units; its "
+        f"discriminator needs {LEAST_OF_GANREC_PACKAGE} projections and columns at least",
+        ganrec_package,
+        cost=600.0,
+        seeded=True,
+        slow=True,
+        least=LEAST_OF_GANREC_PACKAGE,
+        package="ganrectorch",
     ),
     Method("ganrec", "GANrec", "this package's default", _FIT, fitted("ganrec-start"), cost=9.0, seeded=True),
     Method(
@@ -210,6 +277,15 @@ METHODS = (
         f"{_FIT}; levels='auto'",
         fitted(levels="auto"),
         cost=9.3,
+        seeded=True,
+    ),
+    Method(
+        "ganrec-outline",
+        "GANrec, outline",
+        "mask='outline': nothing outside of the outline that the edges of the projections show",
+        f"{_FIT}; mask='outline'",
+        fitted(mask="outline"),
+        cost=9.0,
         seeded=True,
     ),
     Method(

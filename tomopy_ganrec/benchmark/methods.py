@@ -39,7 +39,7 @@ def _gridrec(pad: bool) -> Method:
 
 def methods() -> dict[str, Method]:
     """All methods by name, in the order of tables; those that this machine cannot run carry the reason."""
-    absent = {package: peers.missing(package) for package in ("astra", "tomopy")}
+    absent = {package: peers.missing(package) for package in ("astra", "tomopy", "svmbir", "ganrectorch")}
     astra_on_cpu = bool(absent["astra"]) or not import_astra().use_cuda()
     available = [
         replace(

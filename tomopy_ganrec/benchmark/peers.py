@@ -1,4 +1,4 @@
-"""Algorithms of TomoPy, midas-tomo and ASTRA on the grid of `ParallelBeamProjector`.
+"""Algorithms of TomoPy, midas-tomo, ASTRA, svmbir and the ganrec package on the grid of `ParallelBeamProjector`.
 
 Each takes a sinogram (angles, columns) as an array and a rotation axis in the edge convention, and returns the square
 float32 image (columns, columns) that `ParallelBeamProjector` would have, in attenuation per detector column.
@@ -6,32 +6,49 @@ float32 image (columns, columns) that `ParallelBeamProjector` would have, in att
 
 import contextlib
 import importlib
+import io
 import os
+import sys
 import tempfile
+import types
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.ndimage import shift
 
 from tomopy_ganrec.projector.astra_common import import_astra
 
-__all__ = ["astra_algorithm", "midas_gridrec", "missing", "tomopy_gridrec", "tomopy_iterative"]
+__all__ = [
+    "LEAST_OF_GANREC_PACKAGE",
+    "astra_algorithm",
+    "ganrec_package",
+    "midas_gridrec",
+    "missing",
+    "svmbir_qggmrf",
+    "tomopy_gridrec",
+    "tomopy_iterative",
+]
 
+
+LEAST_OF_GANREC_PACKAGE = 109  # projections and columns, below which nothing is left for its discriminator's last layer
 
 _HINTS = {
     "tomopy": ("TomoPy", "conda install -c conda-forge tomopy"),
     "midas_tomo": ("midas-tomo", "pip install 'tomopy_ganrec[gridrec]'"),
     "astra": ("the ASTRA toolbox", "pip install 'tomopy_ganrec[astra]'"),
+    "svmbir": ("svmbir", "pip install svmbir"),
+    "ganrectorch": ("the ganrec package", "pip install --no-deps ganrec==0.3.0; pip install quantities ipython"),
 }
 
 
 def missing(package: str) -> str | None:
-    """Why a package ('tomopy', 'midas_tomo' or 'astra') cannot be used here, or None."""
+    """Why a package ('tomopy', 'midas_tomo', 'astra', 'svmbir', 'ganrectorch') cannot be used here, or None."""
     name, install = _HINTS[package]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _torchvision_not_needed():
             warnings.simplefilter("ignore")  # of parts that are not needed here
             importlib.import_module(package)
     except ImportError as error:
@@ -148,3 +165,83 @@ def astra_algorithm(
             astra.algorithm.delete(algorithm)
         astra.data2d.delete([data, image])
         astra.projector.delete(projector)
+
+
+def svmbir_qggmrf(
+    sinogram: np.ndarray, theta: np.ndarray, center: float, snr_db: float, max_iterations: int
+) -> np.ndarray:
+    """The reconstruction of svmbir with a qGGMRF prior, its other parameters as by default, on one core.
+
+    svmbir counts the axis from the middle of the detector, as `center` minus half the columns, and draws rows and
+    columns the other way round. What it keeps of a geometry goes into a folder that is removed.
+    """
+    svmbir = importlib.import_module("svmbir")
+    columns = sinogram.shape[1]
+    with tempfile.TemporaryDirectory() as folder:
+        image = svmbir.recon(
+            np.ascontiguousarray(sinogram[:, None], np.float32),
+            np.asarray(theta, np.float64),
+            num_rows=columns,
+            num_cols=columns,
+            center_offset=center - columns / 2,
+            snr_db=snr_db,
+            max_iterations=max_iterations,
+            num_threads=1,
+            verbose=0,
+            svmbir_lib_path=folder,
+        )
+    return np.ascontiguousarray(image[0].T)
+
+
+@contextlib.contextmanager
+def _torchvision_not_needed() -> Iterator[None]:
+    """Put empty modules in the place of torchvision's, which the ganrec package imports and does not use here.
+
+    torchvision's builds for CUDA, the ones on PyPI, do not import beside a torch for the CPU.
+    """
+    names = [name for name in ("torchvision", "torchvision.transforms") if name not in sys.modules]
+    empty = {name: types.ModuleType(name) for name in names}
+    for module in empty.values():
+        module.__path__ = []
+    sys.modules.update(empty)
+    try:
+        yield
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
+
+
+def ganrec_package(
+    sinogram: np.ndarray, theta: np.ndarray, center: float, iterations: int, seed: int, device: str
+) -> np.ndarray:
+    """``GANtomo`` of the ganrec package 0.3.0 (XYangXRay/ganrec), its torch half, with the parameters that it ships.
+
+    As in its example the sinogram is normalised from 0 to 1, and its ``cal_intensity`` gives the image a scale by the
+    mean sum of a projection. Its axis is the middle of the detector: the sinogram is moved to it. It is not compiled:
+    ``torch.compile`` changes its speed alone.
+
+    Raises
+    ------
+    ValueError
+        For fewer than `LEAST_OF_GANREC_PACKAGE` projections or columns.
+    """
+    if min(sinogram.shape) < LEAST_OF_GANREC_PACKAGE:
+        raise ValueError(
+            f"the ganrec package needs at least {LEAST_OF_GANREC_PACKAGE} projections and columns, not {sinogram.shape}"
+        )
+    with warnings.catch_warnings(), _torchvision_not_needed(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        module, tools = (importlib.import_module(f"ganrectorch.{name}") for name in ("ganrec", "utils"))
+        options = {"iter_num": iterations, "recon_monitor": False, "save_wpath": None, "init_wpath": None}
+        centred = shift(sinogram.astype(np.float64), (0, sinogram.shape[1] / 2 - center), order=3, mode="nearest")
+        precision, tuned = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+        cuda = [torch.device(device)] if device.startswith("cuda") else []
+        try:
+            with torch.random.fork_rng(cuda), torch.compiler.set_stance("force_eager"), torch.enable_grad():
+                torch.manual_seed(seed)
+                network = module.GANtomo(tools.nor_tomo(centred).astype(np.float32), np.float32(theta), **options)
+                image = np.asarray(network.recon(), np.float32).reshape(centred.shape[1], -1)
+        finally:
+            torch.set_float32_matmul_precision(precision)
+            torch.backends.cudnn.benchmark = tuned
+        return tools.cal_intensity(centred[None], image[None])[0].astype(np.float32)

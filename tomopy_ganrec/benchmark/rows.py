@@ -6,7 +6,7 @@ from typing import Any
 
 from tomopy_ganrec.option_values import shown
 
-__all__ = ["COLUMNS", "COLUMNS_OF_0_1", "PHRASES_OF_0_1", "Row", "checked", "row_of_0_1"]
+__all__ = ["COLUMNS", "COLUMNS_OF_0_1", "COLUMNS_WITHOUT_MCC", "PHRASES_OF_0_1", "Row", "checked", "row_of_today"]
 
 Row = dict[str, Any]  # a value for each of COLUMNS
 
@@ -34,9 +34,13 @@ COLUMNS = {
     "seed": "seed of the fit; none for methods without",
     "status": "ok or failed",
     "error": "why it failed",
-    "mssim": "mean structural similarity, Gaussian window of 1.5 pixels",
+    "mssim": (
+        "mean structural similarity, Gaussian window of 1.5 pixels; of a scan to TV from its full range, with the "
+        "material's attenuation as the range of values"
+    ),
     "mssim_7x7": "the same with a window of 7 x 7 pixels",
     "rmse": "root mean square error, in units of the object",
+    "mcc": "Matthews' correlation of Otsu's segmentation with that of a scan's TV from its full range",
     "residual": "relative data residual of the projections used",
     "residual_heldout": "relative data residual of projections that were not used",
     "distance": "relative distance to the same method's slice from the full range",
@@ -45,13 +49,15 @@ COLUMNS = {
     "versions": "of the packages that took part",
     "image": "the reconstruction, a file in the folder; empty where it was not kept",
     "reference": (
-        "what it is compared with: the truth, or the same method's slice from the full range; "
+        "what it is compared with: the truth, or from a scan's full range TV or the same method's slice; "
         "empty where it was not kept"
     ),
 }
 
 # Results of version 0.1.0 are still read: a column had another name, and parameters were described in other words.
-COLUMNS_OF_0_1 = tuple("wedge" if name == "angular_range" else name for name in COLUMNS)
+# So are those from before segmentations were compared.
+COLUMNS_WITHOUT_MCC = tuple(name for name in COLUMNS if name != "mcc")
+COLUMNS_OF_0_1 = tuple("wedge" if name == "angular_range" else name for name in COLUMNS_WITHOUT_MCC)
 PHRASES_OF_0_1 = {
     "TV for pixels as means": "TV for area-mean pixels",
     "3 lessons for wedges below 176°": "3 rounds of wedge learning for angular ranges below 176°",
@@ -60,8 +66,13 @@ PHRASES_OF_0_1 = {
 LARGEST = 1e100  # of a measure: means and deviations of larger ones do not fit into a float
 
 
-def row_of_0_1(row: Row) -> Row:
-    """A row with the columns of version 0.1.0 (``wedge``) as one with today's; other rows as they are."""
+def row_of_today(row: Row, no_mcc: str | None = None) -> Row:
+    """A row with the columns of version 0.1.0 (``wedge``), or without ``mcc``, as one with today's; others as they are.
+
+    `no_mcc` is the value of the column that such a row lacks.
+    """
+    if set(row) in (set(COLUMNS_OF_0_1), set(COLUMNS_WITHOUT_MCC)):
+        row = row | {"mcc": no_mcc}
     if "wedge" not in row or "angular_range" in row:
         return row
     row = {"angular_range" if name == "wedge" else name: value for name, value in row.items()}
@@ -106,7 +117,7 @@ def _status(value: Any) -> bool:
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = dict.fromkeys(COLUMNS, (_text, "text"))
 _KINDS |= dict.fromkeys(("size", "projections", "slice", "object_seed", "seed"), (_count, "a whole number"))
 _KINDS |= dict.fromkeys(
-    ("mssim", "mssim_7x7", "rmse", "residual", "residual_heldout", "distance", "seconds"), (_number, "a number")
+    ("mssim", "mssim_7x7", "rmse", "mcc", "residual", "residual_heldout", "distance", "seconds"), (_number, "a number")
 )
 _KINDS |= {"degrees": (_finite, "a finite number"), "photons": (_positive, "a number above 0")}
 _KINDS |= {"oracle": (_switch, "true or false"), "status": (_status, "ok or failed")}
@@ -122,7 +133,7 @@ def checked(row: object) -> Row:
     ValueError
         For what is no row, or has a value that is not of its column's kind.
     """
-    row = row_of_0_1(row) if isinstance(row, dict) else row
+    row = row_of_today(row) if isinstance(row, dict) else row
     if not isinstance(row, dict) or set(row) != set(COLUMNS):
         raise ValueError("it does not have the columns of a result")
     for name, value in row.items():

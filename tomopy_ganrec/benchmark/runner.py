@@ -89,7 +89,9 @@ class _LoadedSlice:
         self._error: Exception | None = None
         try:
             self._data = slice_case.load()
-            self._problem = Problem(self._data.projector, self._data.sinogram, truth=self._data.truth)
+            self._problem = Problem(
+                self._data.projector, self._data.sinogram, truth=self._data.truth, material=self._data.material
+            )
             # What is done once is not counted for the first method.
             fbp(self._problem.projector, self._problem.sinogram, self._problem.projector.theta)
         except Exception as error:  # whatever it is, it is reported in the rows of this slice
@@ -173,6 +175,10 @@ def _measures(results: Results, benchmark_run: BenchmarkRun, image: np.ndarray, 
         measures["rmse"] = metrics.rmse(data.truth, image)
         if slice_case.keep_images:
             measures["reference"] = results.keep_image(row, "truth", data.truth)
+    if data.reference is not None:
+        measures |= _beside_reference(data.reference, image)
+        if slice_case.keep_images:
+            measures["reference"] = results.keep_image(row, "reference", data.reference)
     full = results.finished(row | {"case": slice_case.full_range}) if slice_case.full_range else None
     if full is not None and full["image"]:
         reference = results.image(full["image"])
@@ -182,6 +188,18 @@ def _measures(results: Results, benchmark_run: BenchmarkRun, image: np.ndarray, 
         seed = "" if benchmark_run.seed is None else f"-{benchmark_run.seed}"
         measures["image"] = results.keep_image(row, f"{row['method']}{seed}", image)
     return measures
+
+
+def _beside_reference(reference: np.ndarray, image: np.ndarray) -> Row:
+    """Similarity of an image to the reference in units of the material's attenuation, and of their segmentations."""
+    segmented = metrics.otsu_segmentation(reference)
+    material = float(np.median(reference[segmented])) if segmented.any() else 1.0
+    return {
+        "mssim": metrics.mssim(reference, image, material),
+        "mssim_7x7": metrics.mssim(reference, image, material, gaussian=False),
+        "rmse": metrics.rmse(reference, image),
+        "mcc": metrics.matthews_correlation(segmented, metrics.otsu_segmentation(image)),
+    }
 
 
 def _residual(projector: ParallelBeamProjector, sinogram: torch.Tensor, image: np.ndarray) -> float:
@@ -194,7 +212,17 @@ def _residual(projector: ParallelBeamProjector, sinogram: torch.Tensor, image: n
 def versions() -> str:
     """The packages that take part, in one line."""
     names = []
-    for name in ("tomopy_ganrec", "torch", "numpy", "scikit-image", "astra-toolbox", "tomopy", "midas-tomo"):
+    for name in (
+        "tomopy_ganrec",
+        "torch",
+        "numpy",
+        "scikit-image",
+        "astra-toolbox",
+        "tomopy",
+        "midas-tomo",
+        "svmbir",
+        "ganrec",
+    ):
         try:
             names.append(f"{name} {version(name)}")
         except PackageNotFoundError:

@@ -13,7 +13,9 @@ from .implementations import MEMORY_LIMIT
 from .methods import Method
 from .rows import COLUMNS, Row
 
-__all__ = ["BenchmarkRun", "Projections", "SliceCase", "SliceData", "runs_of", "simulated"]
+__all__ = ["SLOW_RANGES", "BenchmarkRun", "Projections", "SliceCase", "SliceData", "runs_of", "simulated"]
+
+SLOW_RANGES = ("120", "90", "60")  # angular ranges from which peers that are slower than quality='best' run
 
 Projections = tuple[ParallelBeamProjector, torch.Tensor]  # a geometry and its (1, angles, columns) sinogram
 
@@ -30,12 +32,18 @@ class SliceData:
     truth : (rows, cols) float32 array, optional
     held_out : (ParallelBeamProjector, (1, angles, columns) tensor), optional
         Projections that the methods are not given.
+    reference : (rows, cols) float32 array, optional
+        Of a scan: TV from its full range, with which images and their segmentations are compared.
+    material : float, optional
+        Attenuation per column of the material, for methods that are told it.
     """
 
     projector: ParallelBeamProjector
     sinogram: torch.Tensor
     truth: np.ndarray | None = None
     held_out: Projections | None = None
+    reference: np.ndarray | None = None
+    material: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +60,15 @@ class SliceCase:
         Whether its reconstructions are stored.
     full_range : str
         Name of the case with the full range of a scan's angles, for the distance to it; '' for none.
+    first : bool
+        Whether it is the first slice of the first of a phantom's seeds, or of a scan.
     """
 
     columns: Row
     load: Callable[[], SliceData]
     keep_images: bool = True
     full_range: str = ""
+    first: bool = True
 
     @property
     def weight(self) -> float:
@@ -109,46 +120,56 @@ def simulated(
         A torch device.
     """
     return [
-        _simulated_slice(
-            case, k, slices, seed, images == "all" or (images == "first" and k == 0 and position == 0), device
-        )
+        _simulated_slice(case, k, slices, seed, images, device, first=k == 0 and position == 0)
         for case in cases
         for position, seed in enumerate(object_seeds)
         for k in range(slices)
     ]
 
 
-def _simulated_slice(case: Case, k: int, slices: int, seed: int, keep_images: bool, device: str) -> SliceCase:
+def _simulated_slice(case: Case, k: int, slices: int, seed: int, images: str, device: str, first: bool) -> SliceCase:
     def load() -> SliceData:
         truth, sinogram = case.slice(k, slices, seed)
         theta = AngularRange(case.angular_range).theta
         projector = ParallelBeamProjector(case.size, theta, case.size, device=device, memory_limit=MEMORY_LIMIT)
-        return SliceData(projector, torch.from_numpy(sinogram[None]).to(device), truth)
+        return SliceData(projector, torch.from_numpy(sinogram[None]).to(device), truth, material=1.0)
 
     sampling = "" if case.protocol == "pixel" else f", {case.oversample} times finer than the grid"
     setup = f"one of {slices} slices{sampling}"
-    return SliceCase(case.columns | {"slice": k, "object_seed": seed, "setup": setup}, load, keep_images)
+    keep_images = images == "all" or (images == "first" and first)
+    columns = case.columns | {"slice": k, "object_seed": seed, "setup": setup}
+    return SliceCase(columns, load, keep_images, first=first)
 
 
 def runs_of(
-    slice_cases: Iterable[SliceCase], methods: Sequence[Method], seeds: Sequence[int] = (0,)
+    slice_cases: Iterable[SliceCase],
+    methods: Sequence[Method],
+    seeds: Sequence[int] = (0,),
+    slow_everywhere: bool = False,
 ) -> list[BenchmarkRun]:
     """All runs that make sense, slice by slice.
 
     Oracles run where there is a truth, methods for noise where there is noise; a method with a seed runs once for each
-    of `seeds`, the others once. Methods that are not available are left out.
+    of `seeds`, the others once. Methods that are not available are left out, and those that need more projections. Slow
+    peers run on the first slice of the first object, and of phantoms from the angular ranges `SLOW_RANGES`, unless they
+    are to run everywhere.
     """
     return [
         BenchmarkRun(slice_case, method, seed)
         for slice_case in slice_cases
         for method in methods
-        if _makes_sense(method, slice_case)
+        if _makes_sense(method, slice_case) and (slow_everywhere or not method.slow or _for_slow_peers(slice_case))
         for seed in (seeds if method.seeded else (None,))
     ]
 
 
+def _for_slow_peers(slice_case: SliceCase) -> bool:
+    measured = slice_case.columns["protocol"] == "measured"
+    return slice_case.first and (measured or slice_case.columns["angular_range"] in SLOW_RANGES)
+
+
 def _makes_sense(method: Method, slice_case: SliceCase) -> bool:
-    if method.unavailable:
+    if method.unavailable or min(slice_case.columns[name] for name in ("size", "projections")) < method.least:
         return False
     if slice_case.columns["protocol"] == "measured":
         return not method.oracle

@@ -14,7 +14,7 @@ from tomopy_ganrec.solvers.operators import power_of_two
 
 from .attenuation_bound import RISE_LOW
 
-__all__ = ["compare_with_data", "is_checked", "warn_low_bounds", "warn_unexplained"]
+__all__ = ["compare_with_data", "is_checked", "warn_low_bounds", "warn_no_outline", "warn_unexplained"]
 
 # Angles × columns over which the residual is averaged: noise falls, what is wrong stays.
 BLOCK, STRIPE = (8, 8), (16, 1)
@@ -126,6 +126,8 @@ def warn_unexplained(records: Sequence[Mapping | None], options: GanrecOptions, 
     ]
     if options.nonnegative:
         causes.append("negative data (nonnegative=False)")
+    if not isinstance(options.mask, bool):
+        causes.append("a mask that leaves out a part of the sample (mask=True)")
     warnings.warn(
         f"the reconstruction does not explain the data of {len(bad)} of {len(records)} slices, slice {worst} the "
         f"least: its relative residual is {record['residual']:.2g}, noise alone would leave "
@@ -148,8 +150,21 @@ def warn_low_bounds(records: Sequence[Mapping | None], stacklevel: int = 3) -> N
     worst, record = max(low.items(), key=lambda item: item[1]["bound_rise"])
     warnings.warn(
         f"max_attenuation={record['max_attenuation']:.4g} per pixel is less than the data of {len(low)} of "
-        f"{len(records)} slices show: with it, {record['bound_rise']:.2g} of slice {worst}'s data stay unexplained that "
-        "total variation explains without it. Give the attenuation of the densest material, or 'auto'",
+        f"{len(records)} slices show: with it, the residual of slice {worst} rises by {record['bound_rise']:.2g} of "
+        "its data. Give the attenuation of the densest material, or 'auto'",
         UserWarning,
         stacklevel=stacklevel,
     )
+
+
+def warn_no_outline(records: Sequence[Mapping | None], stacklevel: int = 3) -> None:
+    """Warn once of all slices whose outline was asked for and could not be found."""
+    bad = [k for k, record in enumerate(records) if record and record.get("outline") == "none"]
+    if bad:
+        warnings.warn(
+            f"mask='outline': the projections of {len(bad)} of {len(records)} slices, the first is slice {bad[0]}, do "
+            "not show where the sample ends, so these slices may be filled to the disc that the detector sees. Give "
+            "mask=True, or an array of 0 and 1 if you know the outline",
+            UserWarning,
+            stacklevel=stacklevel,
+        )

@@ -107,13 +107,14 @@ class _Fit:
         if options.init == "tv" and sinogram.dtype == torch.float32 and has_double_precision(model):
             model = model.in_double()
         self._model, self._sinogram, self._options, self._callback = model, sinogram, options, callback
-        support = field_of_view(model, sinogram.device).to(sinogram) if options.mask else None
-        self._constraints = Constraints(options.nonnegative, support)
+        self._constraints = Constraints.of_slices(model, sinogram, options)
         self._scale = self._data_scale()
         self._start_progress = StageProgress("start", callback)
 
     def _data_scale(self) -> torch.Tensor:
-        scale = data_scale(self._model, self._sinogram, self._constraints.support)
+        # Whatever the mask: the weights of the regularisation are relative to it.
+        view = field_of_view(self._model, self._sinogram.device).to(self._sinogram)
+        scale = data_scale(self._model, self._sinogram, None if self._options.mask is False else view)
         if self._options.joint_slices > 1:
             # Neighbours are compared, in the same units; a slice without signal has none of its own.
             signal = self._sinogram.flatten(1).any(1)
@@ -141,6 +142,8 @@ class _Fit:
             image[start.index] = improved * unit
             for k, record in zip(start.index.tolist(), records, strict=True):
                 info[k] = record
+                if self._constraints.outline:
+                    record["outline"] = self._constraints.outline[k]
             histories.append((start.index.tolist(), history))
             seconds["fit"] += time.perf_counter() - began
             began = time.perf_counter()
@@ -162,13 +165,13 @@ class _Fit:
     def _group_starts(self, group: Group, constraints: Constraints) -> Iterator[Start]:
         progress, rest = self._start_progress, group
         if group.neighbours:
-            start, left = warm_start(self._model, group, self._options, constraints, progress)
+            start, left = warm_start(self._model, group, self._options, constraints.take(group.index), progress)
             if start is not None:
                 yield start
             if not left.any():
                 return
             rest = group.from_scratch(torch.nonzero(left)[:, 0])
-        yield from cold_starts(self._model, rest, self._options, constraints, progress)
+        yield from cold_starts(self._model, rest, self._options, constraints.take(rest.index), progress)
 
     def _iterations(self, start: Start) -> int:
         """Iterations of the adversarial fit."""

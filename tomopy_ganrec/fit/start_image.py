@@ -8,11 +8,11 @@ import torch
 
 from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import AttenuationBound, Measurement
-from tomopy_ganrec.fit.measurement.noise import HIGH, MIDDLE, residual_level
+from tomopy_ganrec.fit.measurement.pixel_model_evidence import are_area_means, position_between
 from tomopy_ganrec.fit.measurement.regularization import RegularizationWeights
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.classical import fbp, sirt
-from tomopy_ganrec.solvers.forward_model import ForwardModel, angles_of, can_resample
+from tomopy_ganrec.solvers.forward_model import ForwardModel, angles_of, can_resample, required_angles
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 
 from .attenuation_bound import AttenuationBoundStage
@@ -25,19 +25,21 @@ __all__ = ["PixelModelTrial", "StartImage", "cold_starts"]
 TV_ITERATIONS, SIRT_ITERATIONS = 170, 30
 TRIAL_ITERATIONS = 105  # of total variation with each pixel model before they are compared
 NOISE_ITERATIONS = 120  # of total variation before the noise is read off its residual
-# Ratio of the residuals, area means to point pixels, above which an object counts as made of square pixels: with a
-# relative noise below QUIET_NOISE between 0.1 and 0.2 cycles per column, where both have settled after the trial; with
-# more, where the model error is largest.
-QUIET_NOISE, POINT_RATIO_QUIET, POINT_RATIO = 3e-3, 0.98, 0.97
 
 
 class PixelModelTrial:
     """Splits a batch by what its pixels are, area means or points.
 
-    With ``pixel_model='auto'`` each of the two has 105 iterations of total variation, and the one that explains the
-    data better is taken. On the phantoms, noise-free, the ratio of the residuals, area means to point pixels, is .55 to
-    .945 for structure below the pixel and 1.02 to 1.6 for objects made of square pixels (128² and 256², 60 to 180°).
-    With 1e5 photons the two overlap, and with 1e4 they are alike: then area means are taken but for few slices.
+    With ``pixel_model='auto'`` each of the two has 105 iterations of total variation, and `position_between` says to
+    which of them the data are nearer.
+
+    Measured on 60 slices that no constant was chosen on (seeds 6000 to 6059; the four phantoms, round and angular
+    grains, smooth contours; 64² and 128², one of 256²; 60 to 180°; noise-free, 1e5 and 1e4 photons), half with
+    structure below the pixel, half of square pixels: the kind is found in 100, 95 and 80 % (by the ratio of the
+    residuals 100, 75 and 55 %), always where there is structure below the pixel. Against the better of the two, the
+    start image loses .0022 of MSSIM in the mean (.0081), at most .026 where the kind is mistaken: square pixels with
+    noise and a fine texture or few angles. Mostly over 60 to 90° the wrong kind is at times the better one, by up to
+    .033; no comparison with the data can show that.
 
     Parameters
     ----------
@@ -98,21 +100,18 @@ class PixelModelTrial:
         area = Measurement.of_area_means(self._model, data, weights, constraints)
         if self.kind == "area":
             return [(area, None)]
-        relative_noise = [one.relative_noise for one in weights.slices]
-        quiet = torch.tensor([noise < QUIET_NOISE for noise in relative_noise], device=data.device)
-        across, solvers, levels = self._options.slice_tv_weight, [], []
+        across, solvers, seen = self._options.slice_tv_weight, [], []
         for measurement in (area, point):
             solver = tv_solver(measurement, init, across)
             solver.run(weights.tv_weight(data), TRIAL_ITERATIONS, on_iteration=progress.step)
-            residual = measurement.residual(measurement.model.forward_project(solver.x))
-            levels.append(torch.where(quiet, residual_level(residual, MIDDLE), residual_level(residual, HIGH)))
+            seen.append(data + measurement.residual(measurement.model.forward_project(solver.x)))
             solvers.append(solver)
-        ratio = torch.where(quiet, POINT_RATIO_QUIET, POINT_RATIO)
-        is_point = levels[0] > ratio * levels[1]
-        if self._options.joint_slices > 1:  # neighbours stay together
-            is_point[:] = levels[0].mean() > ratio[0] * levels[1].mean()
+        noise = weights.noise_level(data) * data.shape[2] / 2
+        joint = self._options.joint_slices > 1  # neighbours stay together
+        position, error = position_between(data, seen[1], seen[0], noise, joint)
+        is_area = are_area_means(position, error, required_angles(self._model))
         parts: list[tuple[Measurement, TotalVariation | None]] = []
-        for measurement, solver, chosen in zip((area, point), solvers, (~is_point, is_point), strict=True):
+        for measurement, solver, chosen in zip((area, point), solvers, (is_area, ~is_area), strict=True):
             if chosen.any():
                 index = torch.nonzero(chosen)[:, 0]
                 parts.append((measurement.take(index), solver.take(index)))

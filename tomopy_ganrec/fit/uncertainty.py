@@ -54,15 +54,16 @@ class Bootstrap:
         factors = 2 ** (2 * torch.rand(2, self._samples, generator=rng, dtype=torch.float32) - 1)
         tv_weight = per_slice((weights.tv_weight * factors[0]).tolist(), data)
         edge_threshold = per_slice((weights.edge_threshold * factors[1]).tolist(), data)
+        constraints = measurement.constraints.take(owner)
         solver = TotalVariation(
             measurement.model,
             data,
             weights.step_ratio,
-            measurement.constraints.nonnegative,
-            measurement.constraints.support,
+            constraints.nonnegative,
+            constraints.support,
             measurement.spectrum_of(torch.tensor([k])),
             weights.wedge_tv_weight,
-            maximum=measurement.constraints.take(owner).maximum,
+            maximum=constraints.maximum,
         )
         solver.run(tv_weight, PLAIN_ITERATIONS, on_iteration=progress.step)
         rounds = ROUNDS if weights.rounds else 0

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 
+from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.solvers.classical import fbp
 from tomopy_ganrec.solvers.forward_model import can_resample, required_angles
@@ -87,6 +89,9 @@ class WedgeTrainer:
 
     def __init__(self, measurement: Measurement, seed: int):
         self._measurement, self._constraints = measurement, measurement.constraints
+        # What holds for a copy at any rotation; that the rest is zero, too, the network learns.
+        alike = self._constraints.is_field_of_view
+        self._of_all = self._constraints if alike else replace(self._constraints, support=None)
         model = measurement.model
         self._theta = required_angles(model)
         self._model = model.resampled(rays_per_bin=1) if can_resample(model) else model
@@ -98,11 +103,16 @@ class WedgeTrainer:
         self._steps = 0
         self._whitener = measurement.whitener
 
-    def inputs(self, image: torch.Tensor, sinogram: torch.Tensor) -> torch.Tensor:
-        """Input of the network: images (n, rows, cols) and the FBP of their sinograms, (n, 2, rows, cols)."""
+    def inputs(
+        self, image: torch.Tensor, sinogram: torch.Tensor, constraints: Constraints | None = None
+    ) -> torch.Tensor:
+        """Input of the network: images (n, rows, cols) and the FBP of their sinograms, (n, 2, rows, cols).
+
+        They have the measurement's constraints unless others are given.
+        """
         model = self._measurement.model
         back = fbp(model if sinogram is self._measurement.data else self._model, sinogram, self._theta)
-        return torch.stack([image, self._constraints.restrict(back)], 1)
+        return torch.stack([image, (constraints or self._constraints).restrict(back)], 1)
 
     def training_pairs(
         self, x: torch.Tensor, progress: StageProgress
@@ -124,7 +134,7 @@ class WedgeTrainer:
         measurement, model = self._measurement, self._model
         owner = torch.arange(COPIES) % len(x)
         matrices = random_rotations(COPIES, self._rng)
-        constraints = self._constraints.take(owner)
+        constraints = self._constraints.of_copies(owner, lambda support: rotate(support, matrices))
         truth = constraints.project(rotate(x[owner], matrices))
         sinogram = model.forward_project(truth)
         noise = measurement.noise(owner, self._rng)  # with what the model leaves unexplained
@@ -151,7 +161,7 @@ class WedgeTrainer:
             solver, tv_weight, weights.edge_threshold(x), ROUNDS, ROUND_ITERATIONS, on_iteration=progress.step
         )
         measured = measured_frequencies(self._theta, x.shape[1:], matrices).to(x)
-        return self.inputs(image, sinogram), truth, measured
+        return self.inputs(image, sinogram, constraints), truth, measured
 
     def train(
         self,
@@ -182,7 +192,7 @@ class WedgeTrainer:
             for group in self._optimizer.param_groups:
                 group["lr"] = peak_rate * rate
             chosen = torch.randperm(COPIES, generator=self._rng)[:count].to(truth.device)
-            error = self._constraints.restrict(self.network(inputs[chosen])) - truth[chosen]
+            error = self._of_all.restrict(self.network(inputs[chosen])) - truth[chosen]
             error = torch.fft.irfft2(torch.fft.rfft2(error) * measured[chosen], s=error.shape[-2:])
             loss = (delta * delta * (((error / delta).square() + 1).sqrt() - 1)).mean()
             self._optimizer.zero_grad()

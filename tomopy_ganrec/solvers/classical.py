@@ -95,7 +95,7 @@ def sirt(
     iterations : int
     nonnegative : bool
         Negative values are set to 0 after each iteration.
-    mask : (rows, cols) tensor, optional
+    mask : (rows, cols) or (B, rows, cols) tensor, optional
         Multiplied with the image after each iteration.
     init : (B, rows, cols) tensor, optional
         The start image; without it 0.

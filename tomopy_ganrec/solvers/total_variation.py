@@ -12,7 +12,7 @@ from .forward_model import ForwardModel, operator_norm, required_angles
 from .operators import difference_across, divergence, gradient, ramp_filter
 from .wedge import middle_angle
 
-__all__ = ["TotalVariation"]
+__all__ = ["RAMP_FLOOR", "RELAXATION", "TotalVariation"]
 
 RELAXATION = 1.7  # factor of each step, from 1 (none) to 2
 RAMP_FLOOR = 0.02  # of the ramp filter in the dual step of the data, which must be positive at frequency 0, too
@@ -62,7 +62,7 @@ class TotalVariation:
     step_ratio : float
         ρ; it changes the path of the iteration, not its limit.
     nonnegative : bool
-    mask : (rows, cols) tensor, optional
+    mask : (rows, cols) or (B, rows, cols) tensor, optional
     spectrum : tensor that broadcasts to (B, angles, columns // 2 + 1), optional
         G: weight of the residual at each frequency along the detector, positive; none: 1. See `fit.measurement`, whose
         pixel response and noise give such weights.
@@ -166,6 +166,8 @@ class TotalVariation:
         other._b = sinogram
         other.x, other._z = self.x[index], self._z[index]
         other._p, other._q = self._p[index], [q[index] for q in self._q]
+        if self._mask is not None and self._mask.ndim == 3:
+            other._mask = self._mask[index]
         other._maximum = None if self._maximum is None else self._maximum[index]
         return other.set_residual_weights(spectrum)
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tomopy_ganrec.io.protocols import SliceSink, SliceSource
+from tomopy_ganrec.mask import Mask
 from tomopy_ganrec.options import FitOptions, GanrecOptions
 from tomopy_ganrec.package_version import VERSION
 
@@ -99,9 +100,13 @@ class Job:
             center=_digest(self.centers),
             init_recon=None if self.init is None else _digest(self.init),
             every=self.warm_interval,
-            options={field.name: getattr(self.options, field.name) for field in fields(FitOptions)},
+            options={field.name: _plain(getattr(self.options, field.name)) for field in fields(FitOptions)},
             version=VERSION,
         )
+
+
+def _plain(value: Any) -> Any:
+    return value.identity() if isinstance(value, Mask) else value
 
 
 def _digest(array: np.ndarray) -> str:

@@ -14,6 +14,7 @@ from tomopy_ganrec import forks
 from tomopy_ganrec.fit import fit
 from tomopy_ganrec.fit.data_fit import compare_with_data, is_checked
 from tomopy_ganrec.io.protocols import Record, SliceSource, SliceStore
+from tomopy_ganrec.mask import Mask
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.results import FitResult, Status
@@ -24,7 +25,7 @@ from .memory import projector_dtype
 from .planning import Task
 from .weight_store import WeightStore
 
-__all__ = ["InitialImages", "Records", "Worker", "WorkerJob", "memory_errors"]
+__all__ = ["InitialImages", "Records", "Worker", "WorkerJob", "memory_errors", "options_of_slices"]
 
 Records = Sequence[Record | None] | Mapping[int, Record]
 """The record of each slice that is done, by its number."""
@@ -154,7 +155,7 @@ class Worker:
         result = fit(
             projector,
             sinogram,
-            options,
+            options_of_slices(options, slices),
             init=None if init is None else torch.from_numpy(init).to(self.device),
             callback=notify,
             near=_neighbours_records(task, records) if warm else None,
@@ -237,6 +238,12 @@ class Worker:
             share = abs(index - a) / abs(b - a)
             images[k] = (1 - share) * output.read(a) + share * output.read(b)
         return images
+
+
+def options_of_slices(options: GanrecOptions, slices: np.ndarray) -> GanrecOptions:
+    """The options with the masks of some slices of the volume, where each slice has its own."""
+    mask = options.mask
+    return options.replace(mask=mask.take(slices)) if isinstance(mask, Mask) and mask.per_slice else options
 
 
 def _neighbours_records(task: Task, records: Records) -> list[Record | None]:

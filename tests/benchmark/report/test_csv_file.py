@@ -1,5 +1,7 @@
 """Rows of results as CSV, written and read back; those of version 0.1.0 are read as well."""
 
+import csv
+import io
 import json
 
 import pytest
@@ -39,11 +41,27 @@ def test_csv_that_is_none_is_refused(written, tmp_path):
             read_csv(table)
 
 
+def without_mcc(text, path):
+    """Write a table as it was before segmentations were compared."""
+    lines = list(csv.reader(io.StringIO(text, newline="")))
+    column = lines[0].index("mcc")
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(line[:column] + line[column + 1 :] for line in lines)
+
+
+def test_csv_without_segmentations_is_read(results, written, tmp_path):
+    without_mcc(written["results.csv"].read_text(encoding="utf-8"), tmp_path / "old.csv")
+    rows = read_csv(tmp_path / "old.csv")
+    assert same(rows) == same(results.rows()) and {row["mcc"] for row in rows} == {None}
+
+
 def test_csv_of_0_1_is_read(results, written, tmp_path):
     """The angular range was in the column ``wedge``, and parameters were described in other words."""
     text = written["results.csv"].read_text(encoding="utf-8")
     old = tmp_path / "old.csv"
-    old.write_text(text.replace(",angular_range,", ",wedge,", 1).replace("num_iter=1", "TV for pixels as means"))
+    without_mcc(text, old)
+    before = old.read_text(encoding="utf-8")
+    old.write_text(before.replace(",angular_range,", ",wedge,", 1).replace("num_iter=1", "TV for pixels as means"))
     rows = read_csv(old)
     parameters = {"parameters": "TV for area-mean pixels"}
     assert same(rows) == same([row | parameters for row in results.rows()])

@@ -96,6 +96,7 @@ def test_bounds_in_another_dtype():
     assert constraints.maximum.dtype == torch.float64 and torch.equal(constraints.maximum, BOUNDS.double())
     # A double image at the bound does not exceed it when both become single.
     bound = torch.tensor(0.1, dtype=torch.float64).expand(1, 1, 1)
-    assert Constraints(maximum=bound).project(torch.ones(1, 1, 1).double()).float() <= Constraints(maximum=bound).to(
-        torch.float32
-    ).maximum
+    assert (
+        Constraints(maximum=bound).project(torch.ones(1, 1, 1).double()).float()
+        <= Constraints(maximum=bound).to(torch.float32).maximum
+    )

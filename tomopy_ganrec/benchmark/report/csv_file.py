@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tomopy_ganrec.benchmark.rows import COLUMNS, COLUMNS_OF_0_1, Row, row_of_0_1
+from tomopy_ganrec.benchmark.rows import COLUMNS, COLUMNS_OF_0_1, COLUMNS_WITHOUT_MCC, Row, row_of_today
 
 from .summaries import VALUES
 
@@ -29,7 +29,7 @@ def csv_text(rows: Iterable[Row]) -> str:
 def read_csv(path: str | Path) -> list[Row]:
     """The rows of a ``results.csv`` with their types; an empty field is None where it is not a text.
 
-    A file of version 0.1.0, whose angular range is in the column ``wedge``, is read as well.
+    A file without ``mcc`` is read as well, and one of version 0.1.0, whose angular range is in the column ``wedge``.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def read_csv(path: str | Path) -> list[Row]:
     """
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) not in (tuple(COLUMNS), COLUMNS_OF_0_1):
+        if tuple(reader.fieldnames or ()) not in (tuple(COLUMNS), COLUMNS_WITHOUT_MCC, COLUMNS_OF_0_1):
             raise ValueError(
                 f"{path} is not a table of results: its columns are {reader.fieldnames}, not {list(COLUMNS)}"
             )
@@ -47,7 +47,7 @@ def read_csv(path: str | Path) -> list[Row]:
             if None in row or None in row.values():
                 raise ValueError(f"{path}, line {reader.line_num}: it has too few or too many fields")
             try:
-                rows.append({name: _value(name, text) for name, text in row_of_0_1(row).items()})
+                rows.append({name: _value(name, text) for name, text in row_of_today(row, "").items()})
             except (ValueError, KeyError) as error:
                 raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     return rows

@@ -27,7 +27,7 @@ __all__ = [
     "title",
 ]
 
-DIGITS = {"mssim": 4, "mssim_7x7": 4, "rmse": 4, "time": 2, "seconds": 2}
+DIGITS = {"mssim": 4, "mssim_7x7": 4, "rmse": 4, "mcc": 4, "time": 2, "seconds": 2}
 LEGEND = (
     "Mean ± standard deviation over slices; in brackets the mean over slices of the standard deviation over seeds of "
     "the fit. Bold: the best among methods that use no truth and have all slices. TV and GANrec are 0 outside of the "
@@ -37,10 +37,12 @@ LEGEND = (
 SCAN_LEGEND = (
     "Means over slices. Residual: relative data residual of the projections used; held out: of those not used. "
     "Distance: relative distance to the same method's slice from the full range. Lower is better, but a low residual "
-    "alone is no proof of a good image."
+    "alone is no proof of a good image. MCC: Matthews' correlation of Otsu's segmentation with that of TV from the "
+    "full range; MSSIM: structural similarity to that TV. Higher is better."
 )
 _SEEDS = {"object_seed": "object seed", "seed": "seed"}
 _SCAN_VALUES = {
+    "mcc": "MCC",
     "mssim": "MSSIM",
     "residual": "residual",
     "residual_heldout": "held out",
@@ -152,8 +154,12 @@ def scan_table(rows: Sequence[Row], order: Sequence[str]) -> ScanTable | None:
         return None
     rank = {case: k for k, case in enumerate(dict.fromkeys(s["case"] for s in summaries))}
     summaries.sort(key=lambda s: (rank[s["case"]], order.index(s["method"])))
-    with_truth = any(s["mssim"] is not None for s in summaries)
-    values = {name: head for name, head in _SCAN_VALUES.items() if name != "mssim" or with_truth}
+    compared = [name for name in ("mcc", "mssim", "distance") if any(s[name] is not None for s in summaries)]
+    values = {
+        name: head
+        for name, head in _SCAN_VALUES.items()
+        if name in (*compared, "residual", "residual_heldout", "seconds")
+    }
     numbers = {name: table_cells(summaries, name, DIGITS.get(name, 3)) for name in values}
     lines = []
     for s in summaries:

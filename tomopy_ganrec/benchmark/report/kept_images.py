@@ -26,6 +26,13 @@ class KeptImages:
         return bool(self.rows[0]["protocol"] == "measured")
 
     @property
+    def shared_reference(self) -> str:
+        """What all are compared with, in a word: 'truth' or 'reference'; '' where each has its own full range."""
+        if not self.measured:
+            return "truth"
+        return "reference" if any(row["mcc"] is not None for row in self.rows) else ""
+
+    @property
     def case(self) -> str:
         """The name of the case."""
         return str(self.rows[0]["case"])

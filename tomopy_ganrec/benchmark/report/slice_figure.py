@@ -34,11 +34,14 @@ def first_seeds(kept: KeptImages) -> list[Row]:
 
 
 def panel_title(row: Row) -> str:
-    """The method, and its MSSIM where there is a truth."""
+    """The method, its MSSIM where there is a truth, and of a scan its MCC and MSSIM where there is a reference."""
     name = textwrap.fill(f"{row['label'] or row['method']}{' †' if row['oracle'] else ''}", 26)
-    if row["mssim"] is None or row["protocol"] == "measured":
-        return name
-    return f"{name}\nMSSIM {format_number(row['mssim'], 'mssim', 4)}"
+    lines = [name]
+    if row["mcc"] is not None:
+        lines.append(f"MCC {format_number(row['mcc'], 'mcc', 4)}")
+    if row["mssim"] is not None and (row["mcc"] is not None or row["protocol"] != "measured"):
+        lines.append(f"MSSIM {format_number(row['mssim'], 'mssim', 4)}")
+    return "\n".join(lines)
 
 
 def panels_across(panels: int, most: int) -> int:
@@ -93,7 +96,10 @@ def _region(image: np.ndarray) -> _Region:
 
 @dataclass(frozen=True)
 class _Panel:
-    """A column of the figure: a method, or the truth (then without a row); `full` is its slice from the full range."""
+    """A column of the figure: a method, or without a row what all are compared with.
+
+    `full` is the method's slice from the full range.
+    """
 
     title: str
     image: np.ndarray
@@ -108,17 +114,18 @@ def _panels(results: Results, kept: KeptImages) -> list[_Panel]:
         for row in rows
         if row["reference"] and row["reference"] != row["image"]
     }
-    full = references if kept.measured else {}
+    full = {} if kept.shared_reference else references
     panels = [_Panel(panel_title(row), results.image(row["image"]), row, full.get(row["method"])) for row in rows]
-    if references and not kept.measured:
-        panels.insert(0, _Panel("truth", next(iter(references.values()))))
+    if references and kept.shared_reference:
+        panels.insert(0, _Panel(kept.shared_reference, next(iter(references.values()))))
     return panels
 
 
 def slice_figure(results: Results, kept: KeptImages, style: Mapping[str, Style] | None = None) -> Figure:
     """The truth and every method: slices, an enlarged region below each, and the profile through it.
 
-    Of a scan, the same method's slice from the full range stands above that from the angular range.
+    Of a scan the reference takes the place of the truth. Without one, a method's own slice from the full range stands
+    above that from the angular range.
 
     Parameters
     ----------
@@ -137,7 +144,7 @@ def slice_figure(results: Results, kept: KeptImages, style: Mapping[str, Style] 
     figure, grid = _laid_out(panels, len(kinds))
     _draw_images(figure, grid, panels, kinds, region, gray_window(results, kept))
     axis = figure.add_subplot(grid[-1, :])
-    label = "truth" if panels[0].row is None else "full range, median of the methods"
+    label = panels[0].title if panels[0].row is None else "full range, median of the methods"
     if panels[0].row is None or full:
         profile = guide[region.line, region.columns]
         axis.plot(_columns(region), profile, color="black", linewidth=2.4, label=label)

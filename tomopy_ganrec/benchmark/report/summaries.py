@@ -13,7 +13,7 @@ from .case_names import case_key
 __all__ = ["PEERS", "VALUES", "is_finite", "peer_of", "slice_key", "summarize"]
 
 PEERS = ("mlem", "astra-mlem")  # the time of the first of them that ran is 1
-VALUES = ("mssim", "mssim_7x7", "rmse", "residual", "residual_heldout", "distance", "seconds")
+VALUES = ("mssim", "mssim_7x7", "rmse", "mcc", "residual", "residual_heldout", "distance", "seconds")
 _OF_CASE = ("case", "object", "protocol", "size", "angular_range", "degrees", "projections", "photons")
 
 

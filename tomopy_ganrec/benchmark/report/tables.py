@@ -12,8 +12,8 @@ from .summaries import VALUES, is_finite, summarize
 
 __all__ = ["TableCell", "cell_text", "format_number", "method_table", "table_cells"]
 
-_FIXED = ("mssim", "mssim_7x7", "rmse")  # the others have significant digits instead of decimals
-_COMPARED = {"mssim": max, "mssim_7x7": max, "rmse": min}  # values with a best one, and how it is found
+_FIXED = ("mssim", "mssim_7x7", "rmse", "mcc")  # the others have significant digits instead of decimals
+_COMPARED = {"mssim": max, "mssim_7x7": max, "rmse": min, "mcc": max}  # values with a best one, and how it is found
 
 
 class TableCell(NamedTuple):
@@ -111,8 +111,8 @@ def method_table(
     methods : list of str, optional
         Which, and their order; None for all by the alphabet. Those without rows are left out.
     value : str
-        ``mssim``, ``mssim_7x7``, ``rmse``, ``residual``, ``residual_heldout``, ``distance``, ``seconds`` or ``time``
-        (relative to the peer's).
+        ``mssim``, ``mssim_7x7``, ``rmse``, ``mcc``, ``residual``, ``residual_heldout``, ``distance``, ``seconds`` or
+        ``time`` (relative to the peer's).
     markup : {'rst', 'md'}
     digits : int
         Decimals of similarities and RMSE; significant digits of others.

@@ -84,8 +84,9 @@ class _Slice:
     def _value(self, row: Row) -> str:
         if row["mssim"] is None:
             return ""
-        compared = "with its full range " if self._kept.measured else ""
-        return f"MSSIM {compared}{format_number(row['mssim'], 'mssim', 4)}"
+        compared = "" if self._kept.shared_reference else "with its full range "
+        mcc = "" if row["mcc"] is None else f"MCC {format_number(row['mcc'], 'mcc', 4)}, "
+        return f"{mcc}MSSIM {compared}{format_number(row['mssim'], 'mssim', 4)}"
 
     def _of_method(self, row: Row) -> list[dict[str, str]]:
         """The choice of a row, after that of its full range where it is a scan's."""
@@ -93,9 +94,11 @@ class _Slice:
         choice = {"key": key, "label": label, "value": self._value(row), "picture": self._picture(row["image"])}
         if not row["reference"] or row["reference"] == row["image"]:
             return [choice]
-        if self._kept.measured:
+        if not self._kept.shared_reference:
             picture = self._picture(row["reference"])
             return [{"key": f"full|{key}", "label": f"{label}, full range", "value": "", "picture": picture}, choice]
+        if self._kept.measured:
+            return [choice]
         truth, image = (self._results.image(row[column]) for column in ("reference", "image"))
         return [choice | {"map": self._pictures.add(_ssim_map(truth, image))}]
 
@@ -104,9 +107,9 @@ class _Slice:
         rows, first = self._kept.rows, self._kept.rows[0]
         choices = []
         references = [row["reference"] for row in rows if row["reference"] and row["reference"] != row["image"]]
-        if references and not self._kept.measured:
-            picture = self._picture(references[0])
-            choices.append({"key": "truth", "label": "truth", "value": "", "picture": picture})
+        shared = self._kept.shared_reference
+        if references and shared:
+            choices.append({"key": shared, "label": shared, "value": "", "picture": self._picture(references[0])})
         for row in rows:
             choices += self._of_method(row)
         seed = "" if first["object_seed"] is None else f", object {first['object_seed']}"

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.stage_progress import StageProgress
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.results import FitResult, NonFiniteError, Status
-from tomopy_ganrec.solvers.forward_model import ForwardModel, field_of_view
+from tomopy_ganrec.solvers.forward_model import ForwardModel
 from tomopy_ganrec.solvers.operators import power_of_two
 
 from .adversary import AdversarialOptimizer
@@ -107,8 +108,9 @@ class _PublishedFit:
         # A unit of its own for data whose squares and sums float32 cannot hold.
         self._unit = torch.where((unit > HUGE) | (unit < 1 / HUGE), unit, 1.0)
         self._sinogram = sinogram = sinogram / self._unit
-        view = field_of_view(model, sinogram.device).to(sinogram)
-        self._support = view if options.mask else torch.ones_like(view)
+        constraints = Constraints.of_slices(model, sinogram, options)
+        self._outline, support = constraints.outline, constraints.support
+        self._support = torch.ones(model.domain_shape).to(sinogram) if support is None else support
         self._measured = unit_range(standardized(sinogram))
         rng = torch.Generator().manual_seed(options.seed)
         self._generator = PaperGenerator(batch, model.range_shape, model.domain_shape, rng).to(sinogram)
@@ -122,7 +124,7 @@ class _PublishedFit:
             self._discriminator,
             options.discriminator_rate or AUTHORS_RATES["discriminator"],
         )
-        support = self._support.expand(batch, *self._support.shape).contiguous()
+        support = self._support.expand(batch, *model.domain_shape).contiguous()
         self._support_projected = model.forward_project(support)
         self._history: dict[str, list[np.ndarray]] = {"objective": [], "discriminator": []}
         self._best: _BestDistance | None = None
@@ -195,6 +197,8 @@ class _PublishedFit:
             )
             for iteration, distance, value in zip(best.iteration, best.distance, residual, strict=True)
         ]
+        for record, kind in zip(info, self._outline, strict=False):
+            record["outline"] = kind
         curves = {name: np.stack(values) for name, values in self._history.items() if values}
         seconds = dict(start=0.0, fit=time.perf_counter() - self._began)
         return FitResult(image * self._unit, self._start * self._unit, info, curves, seconds, self._states())

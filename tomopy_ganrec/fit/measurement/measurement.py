@@ -12,7 +12,6 @@ from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.forward_model import (
     ForwardModel,
     can_resample,
-    field_of_view,
     pixel_size_of,
     required_angles,
 )
@@ -200,15 +199,12 @@ class Measurement:
         old_response, spectrum = self._frequencies()
         model = _resampled(self.model, pixel_size_of(self.model) / factor)
         response = _response(model, self.data)
-        support = self.constraints.support
-        if support is not None:
-            support = field_of_view(model, self.data.device).to(self.data)
         return replace(
             self,
             model=model,
             data=compensate_response(filter_projections(self.data, old_response), response),
             weights=self.weights.scaled(tv_factor),
-            constraints=replace(self.constraints, support=support),
+            constraints=self.constraints.on_finer_grid(model, factor),
             response=response,
             spectrum=spectrum / old_response * response,
         )

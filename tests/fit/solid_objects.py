@@ -1,4 +1,4 @@
-"""Slices of one solid, of several and of none: drawn six times finer than the grid, and measured with or without noise."""
+"""Slices of one solid, of several and of none: drawn six times finer than the grid, measured with or without noise."""
 
 from functools import cache
 from typing import NamedTuple
@@ -71,7 +71,7 @@ def textured(rng):
     """A disc whose attenuation varies everywhere."""
     y, x = _grid()
     waves = sum(
-        np.cos(np.pi * (a * x + b * y) + c) / len(range(12))
+        np.cos(np.pi * (a * x + b * y) + c) / 12
         for a, b, c in zip(rng.uniform(-9, 9, 12), rng.uniform(-9, 9, 12), rng.uniform(0, 6.28, 12), strict=True)
     )
     return (0.6 + 0.8 * waves).clip(0) * ((np.hypot(y, x) < 0.85) & ~_inside(_discs(rng, 12, 0.05, 0.1, 0.05)))
