@@ -169,20 +169,15 @@ def _add_recon_arguments(recon: argparse.ArgumentParser) -> None:
     )
     recon.add_argument("--quiet", action="store_true", help="no progress bar")
     options = recon.add_argument_group(
-        "options of the reconstruction", "described in tomopy_ganrec.GanrecOptions; values as in Python"
+        "options of the reconstruction",
+        "described in tomopy_ganrec.GanrecOptions; values as in Python",
+        argument_default=argparse.SUPPRESS,  # None is a value of some
     )
     for field in fields(GanrecOptions):
         if field.name not in _SET_BY_COMMAND:
             described = f"{_HELP[field.name]}; " if field.name in _HELP else ""
             names = [f"--{field.name.replace('_', '-')}", *_OTHER_FLAGS.get(field.name, ())]
-            # None is a value of some: what is not given is left out instead
-            options.add_argument(
-                *names,
-                type=_value,
-                metavar="VALUE",
-                default=argparse.SUPPRESS,
-                help=f"{described}default: {field.default!r}",
-            )
+            options.add_argument(*names, type=_value, metavar="VALUE", help=f"{described}default: {field.default!r}")
 
 
 def _benchmark(words: list[str]) -> int:
