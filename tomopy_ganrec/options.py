@@ -219,8 +219,8 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
         """The same options with values in place of None.
 
         These are `num_iter`, `warm_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor`; `max_attenuation` is
-        None where 'auto' looks for nothing. Where `grid_factor` is
-        left open, a fit falls back to 1 on data with too much noise (`fit.fine_grid.grid_factor`).
+        None where 'auto' looks for nothing. Where `grid_factor` is left open, a fit falls back to 1 on data with too
+        much noise (`fit.fine_grid.grid_factor`).
         """
         fast, best = self.quality == "fast", self.quality == "best"
         reweight_rounds = _first(self.reweight_rounds, 4 if fast else 8)
