@@ -38,6 +38,7 @@ def test_option_cases_hold_every_option():
         *SWITCHES,
         *CHOICES,
         "levels",
+        "max_attenuation",
         "mask",
         "device",
         "callback",
@@ -64,6 +65,33 @@ def test_documented_limits_are_those_enforced(name):
     assert (sign, limit) == (">" if name in POSITIVE else ">=", str(WHOLE.get(name, 0)))
     assert ("None" in documented()[name][0]) == (GanrecOptions.__dataclass_fields__[name].default is None)
     assert ("'auto'" in documented()[name][0]) == (GanrecOptions.__dataclass_fields__[name].default == "auto")
+
+
+def test_documented_values_of_the_bound():
+    kind, description = documented()["max_attenuation"]
+    assert kind == "'auto', float or None, > 0" and GanrecOptions().max_attenuation == "auto"
+    assert "None: no bound" in description
+
+
+# None where 'auto' has nothing to look for: without a start image of total variation, and where x may be below 0.
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    (
+        (dict(), "auto"),
+        (dict(quality="best"), "auto"),
+        (dict(levels="auto"), "auto"),
+        (dict(joint_slices=3), "auto"),
+        (dict(preset="paper"), None),
+        (dict(nonnegative=False), None),
+        *((dict(init=init), None) for init in ("sirt", "fbp", "none")),
+        *((dict(init=init, max_attenuation=0.5), 0.5) for init in ("tv", "sirt", "fbp", "none")),
+        (dict(max_attenuation=None), None),
+    ),
+    ids=str,
+)
+def test_the_bound_that_is_looked_for_or_given(given, expected):
+    resolved = GanrecOptions(**given).resolved
+    assert resolved.max_attenuation == expected and resolved.resolved == resolved
 
 
 # As the docstring of `warm_iter` says; never more than the fit of a slice from scratch.
@@ -165,7 +193,7 @@ def test_resolved(given, expected):
     assert tuple(getattr(resolved, name) for name in names) == expected
     assert resolved.resolved == resolved
     # All other options stay, and the options themselves too.
-    others = set(NAMES) - set(names)
+    others = set(NAMES) - {*names, "max_attenuation"}
     assert all(getattr(resolved, name) == getattr(options, name) for name in others)
     assert options == GanrecOptions(seed=3, **given)
 

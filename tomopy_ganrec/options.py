@@ -90,8 +90,10 @@ class FitOptions:
         (`fit.attenuation_bound`); it needs ``init='tv'``, a missing wedge and `nonnegative`, else there is no bound.
         None: no bound. The record of a slice (``return_info=True``) has the bound, where it comes from, and what it
         costs in the residual.
-    mask : bool, 'outline' or array_like
+    mask : 'auto', bool, 'outline' or array_like
         Where the object may be; elsewhere the slice is zero. True: in the disc that the detector sees in a full turn.
+        'auto': in the circle that the edges of the projections show, where they show one, as those of a cylinder or a
+        tube do; else as True.
         False: anywhere in the grid, for a sample wider than the detector. An array of 0 and 1, (rows, columns) or
         (slices, rows, columns): where it is 1. 'outline': within the outline that the edges of the projections show
         (`fit.measurement.outline`), for samples whose both sides the detector sees; worth most below 90°.
@@ -143,7 +145,7 @@ class FitOptions:
     loss: Literal["auto", "l1", "l2"] = "auto"
     nonnegative: bool = True
     max_attenuation: Literal["auto"] | float | None = "auto"
-    mask: bool | Literal["outline"] | Mask | np.ndarray = True
+    mask: bool | Literal["auto", "outline"] | Mask | np.ndarray = "auto"
     levels: Literal["auto"] | Sequence[float] | None = None
     network: bool = True
     adversarial: float = 0.1
@@ -221,8 +223,8 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
         """The same options with values in place of None.
 
         These are `num_iter`, `warm_iter`, `reweight_rounds`, `wedge_rounds` and `grid_factor`; `max_attenuation` is
-        None where 'auto' looks for nothing. Where `grid_factor` is
-        left open, a fit falls back to 1 on data with too much noise (`fit.fine_grid.grid_factor`).
+        None where 'auto' looks for nothing. Where `grid_factor` is left open, a fit falls back to 1 on data with too
+        much noise (`fit.fine_grid.grid_factor`).
         """
         fast, best = self.quality == "fast", self.quality == "best"
         reweight_rounds = _first(self.reweight_rounds, 4 if fast else 8)
