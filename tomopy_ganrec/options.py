@@ -179,9 +179,8 @@ class ExecutionOptions:
     batch_size : int or 'auto', >= 1
         Slices fitted at once. 'auto': as many as the free memory holds, 8 on a CPU and 32 on a GPU at most. With
         default options a slice is the same to 1e-4 (‖difference‖/‖slice‖) in any batch, with any number of threads and
-        on any CPU. With `wedge_rounds` the slices of a batch share a network: in batches of 8 learning takes a third of
-        the time that it takes for each by itself, and finds more; a slice depends on its batch, but not on the worker
-        or on other batches.
+        on any CPU. With `wedge_rounds` the slices of a batch share a network: faster and better in batches of 8, and
+        independent of the worker and of other batches.
     device : str
         'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'; as a keyword or in a dictionary also TomoPy's
         'gpu', which is 'auto'.
