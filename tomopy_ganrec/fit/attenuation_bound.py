@@ -20,7 +20,7 @@ from tomopy_ganrec.solvers.reweighting import linear_step, reweighted_rounds
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 from tomopy_ganrec.solvers.wedge import has_missing_wedge, measured_range
 
-from .one_solid import margin, material, share_of_solid
+from .one_solid import inside, margin, material, share_of_solid
 from .reweighted_tv import ROUND_ITERATIONS
 from .stage_progress import StageProgress
 
@@ -40,12 +40,8 @@ RISE_LOW, RISE_HIGH = 0.01, 0.02
 BASE_FACTOR, BASE_LIMIT = 1.1, 0.008
 EARLY_LIMITS = (0.93, 0.945)  # of the level (`one_solid.material`): below, a slice is not looked at any further
 NO_EFFECT = (0.92, 0.97)  # of the image's upper quantile: up to the first a bound counts, from the second on it is none
-# Residual with a bound relative to that without one, and its rise, both after the rounds of reweighting. Plain total
-# variation makes small grains and thin fibres fainter than they are, and a bound on them costs no residual; reweighted,
-# it does. Where the bound lost .05 to .25 of MSSIM (64², 90 and 60°), the rise was .0042 to .018 in five cases of six,
-# and the ratio 1.24 to 1.9; where it gained, the rise was at most .004, or the ratio at most 1.06. A bound that stays
-# higher costs less: by at least the last number times the logarithm.
-RATIO_LIMITS, COST_LIMITS, LEAST_SLOPE = (1.13, 1.22), (0.0035, 0.0055), 0.15
+# How far the free image's inside may lie above a bound before the bounded image is not gone on from.
+INSIDE_LIMITS = (1.06, 1.12)
 
 
 class AttenuationBoundStage:
@@ -54,8 +50,8 @@ class AttenuationBoundStage:
     From the plain total variation of a slice on, six bounds are tried, the first well below the image's upper quantile
     and the next ones where the residual should have risen by 2 and 1 % of the data. The line through the bounds at
     these two rises gives the one at which the rise begins. It is kept where the slice shows, after two rounds of
-    reweighting, that it has one solid (`one_solid.share_of_solid`) and that its data bear the bound as well as none;
-    other slices go on as if nothing had been.
+    reweighting, that it has one solid (`one_solid.share_of_solid`), and is raised where the same rounds without a bound
+    show more attenuation inside of it (`one_solid.inside`); other slices go on as if nothing had been.
 
     Parameters
     ----------
@@ -164,18 +160,14 @@ class AttenuationBoundStage:
                 on_iteration=progress.step,
             )
         level, grey = material(measurement, bounded.x, found[possible], self._joint)
-        residual, unbounded = self._residual(measurement, bounded.x), self._residual(measurement, free.x)
-        costs = linear_step(residual / unbounded.clamp(min=1e-9), *RATIO_LIMITS)
-        degrees = math.degrees(measured_range(required_angles(measurement.model)))
-        above = margin(level, overshoot[possible], degrees)
-        rise = residual_rise(residual, unbounded) - LEAST_SLOPE * above.flatten()
-        costs = costs * linear_step(rise, *COST_LIMITS)
         one_solid = early * share_of_solid(level, grey, overshoot[possible])
-        one_solid = one_solid * (1 - costs)[:, None, None]
-        factor = (1 + above) / one_solid.clamp(min=0.05)
+        within = inside(free.x, found[possible], self._joint)
+        bounded.put(torch.arange(len(possible)), free, linear_step(within, *INSIDE_LIMITS).flatten())
+        degrees = math.degrees(measured_range(required_angles(measurement.model)))
+        factor = torch.maximum(1 + margin(level, overshoot[possible], degrees), within) / one_solid.clamp(min=0.05)
         value[possible] *= factor
-        one_solid = (one_solid * (1 - linear_step(factor / overshoot[possible], *NO_EFFECT))).flatten()
-        share[possible] = one_solid
+        one_solid = one_solid * (1 - linear_step(factor / overshoot[possible], *NO_EFFECT))
+        share[possible] = one_solid.flatten()
         return share, value, bounded.take(torch.nonzero(one_solid)[:, 0])
 
     def _lowest_bounds(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.solvers.operators import gradient
 from tomopy_ganrec.solvers.reweighting import linear_step
 
-__all__ = ["margin", "material", "share_of_solid"]
+__all__ = ["inside", "margin", "material", "share_of_solid"]
 
 # Limits between which a test's answer goes from no to yes; see `share_of_solid` and `margin`.
 LEVEL_LIMITS = (0.945, 0.965)
@@ -84,3 +85,27 @@ def margin(level: torch.Tensor, overshoot: torch.Tensor, degrees: float) -> torc
     usual = float(np.interp(degrees, MARGIN_RANGES, MARGINS))
     margin = MARGIN + (usual - MARGIN) * linear_step(sureness, *UNSURE_LIMITS)
     return margin * (1 - linear_step(sureness, *SURE_LIMITS))
+
+
+def inside(image: torch.Tensor, bound: torch.Tensor, joint: bool) -> torch.Tensor:
+    """The median of an image inside of the solid, relative to the bound, (n, 1, 1); 0 where the solid has no inside.
+
+    Inside are the pixels that lie, with their eight neighbours, above half the bound. Plain total variation makes small
+    grains and thin fibres fainter than they are, and a bound on them costs no residual; reweighted without a bound,
+    they show it: at 64² and 90° 1.00 to 1.05 times their attenuation, where the bound found was .83 to .97 of it. Where
+    attenuation is piled up, the median is not: of zeolite and a disc with holes it is .81 to 1.04, at 120 to 60°.
+
+    Parameters
+    ----------
+    image : (n, rows, cols) tensor
+        Without a bound.
+    bound : (n, 1, 1) tensor
+    joint : bool
+        Whether the slices are one body.
+    """
+    relative = image / bound
+    eroded = -F.max_pool2d(-relative[:, None], 3, stride=1, padding=1)[:, 0]
+    parts = (
+        [relative[eroded > 0.5]] * len(image) if joint else [x[e > 0.5] for x, e in zip(relative, eroded, strict=True)]
+    )
+    return torch.stack([part.median() if len(part) else bound.new_zeros(()) for part in parts])[:, None, None]
