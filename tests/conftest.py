@@ -142,7 +142,7 @@ def measured_start():
         with torch.no_grad():
             trial = PixelModelTrial(case.model, options)
             measurement, solver = trial.run(case.sinogram / scale, weights, constraints, None, progress)[0]
-            image, measurement = StartImage(measurement, options, solver).run(None, progress)
+            image, measurement = StartImage(measurement, options, scale, solver).run(None, progress)
         return measurement, image, options
 
     return start

@@ -52,11 +52,31 @@ def test_recon_to_hdf5_quietly_with_levels(scan, tmp_path, capsys):
     assert captured.err == "" and "levels: 0, 0.2" in captured.out
 
 
+@pytest.mark.parametrize(("value", "bound"), (("None", None), ("auto", "auto"), ("0.15", 0.15)))
+def test_the_bound_of_the_command_line(scan, tmp_path, value, bound):
+    out = tmp_path / "out.h5"
+    words = f"recon {scan} --center 12.5 --slices 0:1 --angles 0:90 --num-iter 0 --out {out} --quiet"
+    assert main([*words.split(), "--max-attenuation", value]) == 0
+    projections, theta = io.read_projections(scan, angles="0:90", reader="h5py")
+    expected = recon(projections[:, :1], theta, 12.5, num_iter=0, max_attenuation=bound)
+    with h5py.File(out) as file:
+        np.testing.assert_array_equal(file["exchange/data"][:], expected)
+    assert bound != 0.15 or expected.max() <= np.float32(0.15)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
         ("--num-iter many", "num_iter='many' must be a whole number"),
         ("--init magic", "init='magic' is not known"),
+        ("--max-attenuation 0", "max_attenuation=0 must be a number above 0, or 'auto'"),
+        ("--max-attenuation=-1", "max_attenuation=-1 must be a number above 0, or 'auto'"),
+        ("--max-attenuation nan", "max_attenuation='nan' must be a number above 0, or 'auto'"),
+        ("--max-attenuation 1e999", "max_attenuation=inf must be a number above 0"),
+        ("--max-attenuation dense", "max_attenuation='dense' must be a number above 0, or 'auto'"),
+        ("--max-attenuation True", "max_attenuation=True must be a number above 0, or 'auto'"),
+        ("--max-attenuation 1 --nonnegative False", "does not go with nonnegative=False; leave one out"),
+        ("--max-attenuation 1 --preset paper", "does not go with preset='paper'; leave one out"),
         ("--angles 300:400", "keeps 0 projections"),
         ("--center 99", "off the detector of 24 columns"),
         ("--slices 5:9", "not among the 2"),

@@ -120,6 +120,28 @@ def test_gpu_list_and_another_device_contradict_each_other(device):
         GanrecOptions(gpu_list=[0], device=device)
 
 
+def test_max_attenuation():
+    assert GanrecOptions().max_attenuation == GanrecOptions(max_attenuation="auto").max_attenuation == "auto"
+    assert GanrecOptions(max_attenuation=None).max_attenuation is None
+    for value in (2, 0.5, np.float32(0.5), np.int32(2), 1e-30):
+        bound = GanrecOptions(max_attenuation=value).max_attenuation
+        assert bound == value and type(bound) is float
+    for value in (True, False, np.True_, "0.5", "none", [0.5], (0, 1), 0.5 + 0j, *STRANGE):
+        with pytest.raises(TypeError, match="^option max_attenuation=.* must be a number above 0, or 'auto'"):
+            GanrecOptions(max_attenuation=value)
+    for value in (0, -0.0, -1, float("nan"), float("inf"), -float("inf"), np.float32("nan"), 1e39, 10**400):
+        with pytest.raises(ValueError, match="^option max_attenuation=.* must be a number above 0"):
+            GanrecOptions(max_attenuation=value)
+
+
+@pytest.mark.parametrize(("name", "value"), (("preset", "paper"), ("nonnegative", False), ("nonnegative", np.False_)))
+def test_a_bound_given_where_there_can_be_none_is_refused(name, value):
+    with pytest.raises(ValueError, match=rf"max_attenuation=0.5 does not go with {name}=.*; leave one out"):
+        GanrecOptions(max_attenuation=0.5, **{name: value})
+    for bound in ("auto", None):
+        assert GanrecOptions(max_attenuation=bound, **{name: value}).resolved.max_attenuation is None
+
+
 def test_levels_are_sorted_floats():
     for value in ([1, 0, 0.5], (0.5, 1.0, 0.0), np.array([0, 1, 0.5], np.float32)):
         assert GanrecOptions(levels=value).levels == (0.0, 0.5, 1.0)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .data_warnings import warn_of_data
-from .fit.attenuation_bound import warn_low_bounds
-from .fit.data_fit import warn_no_outline, warn_unexplained
+from .fit.data_fit import warn_low_bounds, warn_no_outline, warn_unexplained
 from .io.bad_pixels import warn_of_repairs
 from .io.output_base import Output
 from .io.outputs import output_of

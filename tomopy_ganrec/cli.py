@@ -169,7 +169,9 @@ def _add_recon_arguments(recon: argparse.ArgumentParser) -> None:
     )
     recon.add_argument("--quiet", action="store_true", help="no progress bar")
     options = recon.add_argument_group(
-        "options of the reconstruction", "described in tomopy_ganrec.GanrecOptions; values as in Python"
+        "options of the reconstruction",
+        "described in tomopy_ganrec.GanrecOptions; values as in Python",
+        argument_default=argparse.SUPPRESS,  # None is a value of some
     )
     for field in fields(GanrecOptions):
         if field.name not in _SET_BY_COMMAND:
@@ -192,7 +194,7 @@ def _recon(arguments: argparse.Namespace) -> None:
     chosen = {
         field.name: getattr(arguments, field.name)
         for field in fields(GanrecOptions)
-        if field.name not in _SET_BY_COMMAND and getattr(arguments, field.name) is not None
+        if field.name not in _SET_BY_COMMAND and hasattr(arguments, field.name)
     }
     if isinstance(chosen.get("mask"), str) and chosen["mask"] not in ("auto", "outline"):
         from .io.mask_file import read_mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 
-__all__ = ["RENAMED", "RENAMED_VALUES", "TOMOPY_KEYWORDS", "nearest_option", "renamed_options"]
+__all__ = ["ADDED", "RENAMED", "RENAMED_VALUES", "TOMOPY_KEYWORDS", "nearest_option", "renamed_options"]
 
 # Keywords that TomoPy itself passes to a callable algorithm or documents for its own; they do not concern this one.
 TOMOPY_KEYWORDS = frozenset(
@@ -46,6 +46,8 @@ RENAMED = {
     "pixels": "pixel_model",
 }
 RENAMED_VALUES = {"pixel_model": {"mean": "area", "box": "point"}}
+# Options that came later, and the value with which a reconstruction is what it was before.
+ADDED = {"max_attenuation": None}
 
 
 def renamed_options(options: Mapping, names: Mapping[str, str] = RENAMED) -> dict:

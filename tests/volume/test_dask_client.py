@@ -198,6 +198,15 @@ def test_each_slice_has_its_own_mask(client, sinogram):
     np.testing.assert_allclose(image, expected, rtol=0, atol=1e-3 * expected.max())
 
 
+@pytest.mark.filterwarnings("ignore:max_attenuation=", "ignore:the reconstruction does not explain")
+def test_a_bound_goes_with_the_slices_and_its_records_come_back(client, sinogram):
+    bound = 0.5 * float(recon(sinogram, THETA, **QUICK).max())
+    image, info = recon(sinogram, THETA, client=client, max_attenuation=bound, return_info=True, **QUICK)
+    assert image.max() <= bound * (1 + 1e-6)  # float32
+    assert all(record["bound_origin"] == "given" for record in info.slices)
+    assert max(record["bound_rise"] or 0 for record in info.slices) > 0.01  # what is warned of
+
+
 def test_weights_of_the_paper_go_from_slice_to_slice(client, sinogram, tmp_path):
     options = dict(preset="paper", num_iter=3, warm_iter=2, warm_start=4, batch_size=2, sinogram_order=True)
     expected, local_info = recon(sinogram, THETA, return_info=True, **options)

@@ -9,24 +9,22 @@ linearly. The solid's attenuation is where that line begins.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 
 from tomopy_ganrec.fit.measurement.measurement import AttenuationBound, Measurement
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.forward_model import required_angles
-from tomopy_ganrec.solvers.operators import gradient, upper_quantile
+from tomopy_ganrec.solvers.operators import upper_quantile
 from tomopy_ganrec.solvers.reweighting import linear_step, reweighted_rounds
 from tomopy_ganrec.solvers.total_variation import TotalVariation
 from tomopy_ganrec.solvers.wedge import has_missing_wedge, measured_range
 
+from .one_solid import inside, margin, material, share_of_solid
 from .reweighted_tv import ROUND_ITERATIONS
 from .stage_progress import StageProgress
 
-__all__ = ["RISE_LOW", "AttenuationBoundStage", "residual_rise", "warn_low_bounds"]
+__all__ = ["RISE_LOW", "AttenuationBoundStage", "residual_rise"]
 
 # Of the bounds tried: the first relative to the image's upper quantile; iterations for each, and how many.
 FIRST_FACTOR, STEP_ITERATIONS, STEPS = 0.78, 20, 6
@@ -40,14 +38,10 @@ RISE_LOW, RISE_HIGH = 0.01, 0.02
 # At this factor above the solid the residual has risen by what the bound does to the regularisation alone: that much,
 # but at most the second number, is taken off.
 BASE_FACTOR, BASE_LIMIT = 1.1, 0.008
-# Limits between which a test's answer goes from no to yes; see `_share_of_solid` and `_margin`.
-EARLY_LIMITS, LEVEL_LIMITS = (0.93, 0.945), (0.945, 0.965)
-GREY_LIMITS, THIN_LIMITS = (0.13, 0.18), (1.02, 1.05)
-OVERSHOOT_LIMITS, THINNER_LIMITS = (1.45, 1.55), (1.04, 1.08)
-# The margin: the first up to the first sureness, then down to one that falls with the angular range, then to 0.
-MARGIN, UNSURE_LIMITS, SURE_LIMITS = 0.12, (-0.4, 0.0), (0.5, 1.2)
-MARGIN_RANGES, MARGINS = (60.0, 120.0), (0.12, 0.03)
-NO_EFFECT = 0.97  # of the image's upper quantile, from which on a bound is none
+EARLY_LIMITS = (0.93, 0.945)  # of the level (`one_solid.material`): below, a slice is not looked at any further
+NO_EFFECT = (0.92, 0.97)  # of the image's upper quantile: up to the first a bound counts, from the second on it is none
+# How far the free image's inside may lie above a bound before the bounded image is not gone on from.
+INSIDE_LIMITS = (1.06, 1.12)
 
 
 class AttenuationBoundStage:
@@ -56,7 +50,8 @@ class AttenuationBoundStage:
     From the plain total variation of a slice on, six bounds are tried, the first well below the image's upper quantile
     and the next ones where the residual should have risen by 2 and 1 % of the data. The line through the bounds at
     these two rises gives the one at which the rise begins. It is kept where the slice shows, after two rounds of
-    reweighting, that it has one solid (`_share_of_solid`); other slices go on as if nothing had been.
+    reweighting, that it has one solid (`one_solid.share_of_solid`), and is raised where the same rounds without a bound
+    show more attenuation inside of it (`one_solid.inside`); other slices go on as if nothing had been.
 
     Parameters
     ----------
@@ -76,10 +71,11 @@ class AttenuationBoundStage:
     @property
     def steps(self) -> int:
         """Iterations of `run`, at most."""
-        if not self._searches and self._given is None:
+        if self._given is not None:
+            return STEP_ITERATIONS + TRIAL_ITERATIONS
+        if not self._searches:
             return 0
-        tried = STEPS if self._searches else 0
-        return (1 + tried) * STEP_ITERATIONS + TRIAL_ITERATIONS + TRIAL_ROUNDS * ROUND_ITERATIONS
+        return (1 + STEPS) * STEP_ITERATIONS + TRIAL_ITERATIONS + 2 * TRIAL_ROUNDS * ROUND_ITERATIONS
 
     def run(self, solver: TotalVariation, progress: StageProgress) -> Measurement:
         """The measurement with its bounds. The solver, which has none so far, has gone on with them.
@@ -96,21 +92,23 @@ class AttenuationBoundStage:
         every = torch.arange(len(solver.x), device=solver.x.device)
         free = solver.take(every)
         free.run(self._tv_weight(every), STEP_ITERATIONS, on_iteration=progress.step)
-        residual = self._residual(free.x)
+        residual = self._residual(measurement, free.x)
         if self._given is None:
             found, overshoot = self._lowest_bounds(solver, free.x, residual, progress)
         else:
             found = self._given / self._scale.to(measurement.data)
         bounded = solver.take(every).set_maximum(found)
         bounded.run(self._tv_weight(every), TRIAL_ITERATIONS, on_iteration=progress.step)
-        rise = residual_rise(self._residual(bounded.x), residual)
-        value, origin = found, "given"
-        if self._given is None:
-            share, value, bounded = self._judge(bounded, found, overshoot, progress)
+        rise = residual_rise(self._residual(measurement, bounded.x), residual)
+        value, share, origin = found, torch.ones_like(rise), "given"
+        if self._given is not None:
+            rise = torch.full_like(rise, math.nan) if progress.stopped else rise
+        else:
+            share, value, bounded = self._slices_of_one_solid(bounded, free, found, overshoot, progress)
             every, origin = torch.nonzero(share)[:, 0], "found"
-        if progress.stopped or not len(every):
-            return measurement
-        solver.put(every, bounded)
+            if progress.stopped or not len(every):
+                return measurement
+        solver.put(every, bounded, share[every])
         bounds: list[AttenuationBound | None] = [None] * len(value)
         for k in every.tolist():
             bounds[k] = AttenuationBound(float(value[k]), origin, float(rise[k]))
@@ -118,15 +116,20 @@ class AttenuationBoundStage:
         solver.set_maximum(measurement.constraints.maximum)
         return measurement
 
-    def _judge(
-        self, bounded: TotalVariation, found: torch.Tensor, overshoot: torch.Tensor, progress: StageProgress
+    def _slices_of_one_solid(
+        self,
+        bounded: TotalVariation,
+        free: TotalVariation,
+        found: torch.Tensor,
+        overshoot: torch.Tensor,
+        progress: StageProgress,
     ) -> tuple[torch.Tensor, torch.Tensor, TotalVariation]:
         """Which slices have one solid, their bounds, and a solver of these slices.
 
         Parameters
         ----------
-        bounded : TotalVariation
-            Of the n slices, with the bounds found.
+        bounded, free : TotalVariation
+            Of the n slices, with the bounds found and without.
         found, overshoot : (n, 1, 1) tensor
         progress : StageProgress
 
@@ -138,30 +141,33 @@ class AttenuationBoundStage:
         solver : TotalVariation
             Of the slices whose share is above 0.
         """
-        level, _ = _material(self._measurement, bounded.x, found, self._joint)
+        level, _ = material(self._measurement, bounded.x, found, self._joint)
         possible = torch.nonzero(level.flatten() > EARLY_LIMITS[0])[:, 0]
         value, share = found.clone(), torch.zeros_like(found[:, 0, 0])
         if not len(possible):
             return share, value, bounded
-        bounded = bounded.take(possible)
         early = linear_step(level[possible], *EARLY_LIMITS)
         measurement = self._measurement.take(possible)
         weights, data = measurement.weights, measurement.data
-        image, _ = reweighted_rounds(
-            bounded,
-            weights.tv_weight(data),
-            weights.edge_threshold(data),
-            TRIAL_ROUNDS if weights.rounds else 0,
-            ROUND_ITERATIONS,
-            on_iteration=progress.step,
-        )
-        level, grey = _material(measurement, image, found[possible], self._joint)
-        one_solid = early * _share_of_solid(level, grey, overshoot[possible])
+        bounded, free = bounded.take(possible), free.take(possible)
+        for solver in (bounded, free) if weights.rounds else ():
+            reweighted_rounds(
+                solver,
+                weights.tv_weight(data),
+                weights.edge_threshold(data),
+                TRIAL_ROUNDS,
+                ROUND_ITERATIONS,
+                on_iteration=progress.step,
+            )
+        level, grey = material(measurement, bounded.x, found[possible], self._joint)
+        one_solid = early * share_of_solid(level, grey, overshoot[possible])
+        within = inside(free.x, found[possible], self._joint)
+        bounded.put(torch.arange(len(possible)), free, linear_step(within, *INSIDE_LIMITS).flatten())
         degrees = math.degrees(measured_range(required_angles(measurement.model)))
-        factor = (1 + _margin(level, overshoot[possible], degrees)) / one_solid.clamp(min=0.05)
+        factor = torch.maximum(1 + margin(level, overshoot[possible], degrees), within) / one_solid.clamp(min=0.05)
         value[possible] *= factor
-        one_solid = torch.where(factor < NO_EFFECT * overshoot[possible], one_solid, 0.0).flatten()
-        share[possible] = one_solid
+        one_solid = one_solid * (1 - linear_step(factor / overshoot[possible], *NO_EFFECT))
+        share[possible] = one_solid.flatten()
         return share, value, bounded.take(torch.nonzero(one_solid)[:, 0])
 
     def _lowest_bounds(
@@ -188,7 +194,7 @@ class AttenuationBoundStage:
             bounded = solver.take(every).set_maximum(bound[:, None, None])
             bounded.run(self._tv_weight(every), STEP_ITERATIONS, on_iteration=progress.step)
             bounds.append(bound)
-            rises.append(residual_rise(self._residual(bounded.x), residual))
+            rises.append(residual_rise(self._residual(self._measurement, bounded.x), residual))
 
         rise_at(FIRST_FACTOR * top)
         for target in (RISE_HIGH, RISE_HIGH, RISE_HIGH, RISE_LOW):
@@ -201,11 +207,8 @@ class AttenuationBoundStage:
     def _tv_weight(self, index: torch.Tensor) -> torch.Tensor:
         return self._measurement.weights.tv_weight(self._measurement.data)[index]
 
-    def _residual(self, image: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+    def _residual(self, measurement: Measurement, image: torch.Tensor) -> torch.Tensor:
         """The relative residual of each slice, (n,); of slices that are one body, of all of them."""
-        measurement = self._measurement
-        if index is not None and len(index) < len(measurement.data):
-            measurement = measurement.take(index)
         residual = measurement.relative_residual(image)
         if self._joint:
             power = measurement.data.flatten(1).square().sum(1)
@@ -259,88 +262,3 @@ def _interpolated(bounds: torch.Tensor, rises: torch.Tensor, at: torch.Tensor) -
     u0, u1, e0, e1 = u.gather(0, k - 1)[0], u.gather(0, k)[0], e.gather(0, k - 1)[0], e.gather(0, k)[0]
     share = (at - e0) / (e1 - e0).clamp(min=1e-6)
     return u0 + share.clamp(0, 2) * (u1 - u0)
-
-
-def _material(
-    measurement: Measurement, image: torch.Tensor, bound: torch.Tensor, joint: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The level of the image's bright part that explains the data best, relative to the bound, and its grey share.
-
-    The bright part is the image with its contrast raised threefold about half the bound. Where there is one solid, its
-    level is the bound's or, with walls thinner than a pixel or attenuation that is still piled up, more; of several
-    solids it is a mean, and lies below. Grey is the share of the image's sum in pixels from 0.2 to 0.7 of the bound
-    whose gradient is less than 0.06 of it: another solid, where they are many.
-
-    Parameters
-    ----------
-    measurement : Measurement
-    image : (n, rows, cols) tensor
-        With the bound.
-    bound : (n, 1, 1) tensor
-    joint : bool
-        Whether the slices are one body.
-
-    Returns
-    -------
-    level, grey : (n, 1, 1) tensor
-    """
-    relative = image / bound
-    bright = ((relative - 0.5) * 3 + 0.5).clamp(0, 1)
-    projected = measurement.model.forward_project(bright)
-    change = torch.stack(gradient(relative)).norm(dim=0)
-    is_grey = (relative > 0.2) & (relative < 0.7) & (change < 0.06)
-    sums = torch.stack(
-        [
-            (projected * measurement.data).sum((1, 2)),
-            (projected * projected).sum((1, 2)),
-            (relative * is_grey).sum((1, 2)),
-            relative.sum((1, 2)),
-        ]
-    )
-    if joint:
-        sums = sums.sum(1, keepdim=True).expand_as(sums)
-    sums = sums + torch.finfo(sums.dtype).tiny
-    level, grey = sums[0] / sums[1] / bound.flatten(), sums[2] / sums[3]
-    return level[:, None, None], grey[:, None, None]
-
-
-def _share_of_solid(level: torch.Tensor, grey: torch.Tensor, overshoot: torch.Tensor) -> torch.Tensor:
-    """From 0, several solids, to 1, one solid.
-
-    By the level and the grey share of `_material`; by the level alone where walls are thinner than a pixel. What is far
-    above the bound is a second, brighter solid, unless walls are thinner than a pixel.
-    """
-    one_level = torch.maximum(1 - linear_step(grey, *GREY_LIMITS), linear_step(level, *THIN_LIMITS))
-    none_brighter = torch.maximum(1 - linear_step(overshoot, *OVERSHOOT_LIMITS), linear_step(level, *THINNER_LIMITS))
-    return linear_step(level, *LEVEL_LIMITS) * one_level * none_brighter
-
-
-def _margin(level: torch.Tensor, overshoot: torch.Tensor, degrees: float) -> torch.Tensor:
-    """How far the bound stays above the one found, relative to it.
-
-    With little attenuation above the solid the residual begins to rise late, and the bound found is too low: for
-    separate grains by 1 % at 120°, 6 % at 90° and 15 % at 60°, and for a solid whose attenuation varies by as much.
-    """
-    sureness = (level - 0.99) / 0.02 + (overshoot - 1.25) / 0.05
-    usual = float(np.interp(degrees, MARGIN_RANGES, MARGINS))
-    margin = MARGIN + (usual - MARGIN) * linear_step(sureness, *UNSURE_LIMITS)
-    return margin * (1 - linear_step(sureness, *SURE_LIMITS))
-
-
-def warn_low_bounds(records: Sequence[Mapping | None], stacklevel: int = 3) -> None:
-    """Warn once of all slices that attenuate more than the bound given for them, naming the worst."""
-    low = {
-        k: record
-        for k, record in enumerate(records)
-        if record and record.get("bound_origin") == "given" and (record.get("bound_rise") or 0) > RISE_LOW
-    }
-    if not low:
-        return
-    worst, record = max(low.items(), key=lambda item: item[1]["bound_rise"])
-    warnings.warn(
-        f"max_attenuation={record['max_attenuation']:.4g} per pixel is less than the data of {len(low)} of "
-        f"{len(records)} slices show: with it, the residual of slice {worst} rises by {record['bound_rise']:.2g} of "
-        "its data. Give the attenuation of the densest material, or 'auto'",
-        UserWarning,
-        stacklevel=stacklevel,
-    )

@@ -12,7 +12,9 @@ from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.forward_model import ForwardModel
 from tomopy_ganrec.solvers.operators import power_of_two
 
-__all__ = ["compare_with_data", "is_checked", "warn_no_outline", "warn_unexplained"]
+from .attenuation_bound import RISE_LOW
+
+__all__ = ["compare_with_data", "is_checked", "warn_low_bounds", "warn_no_outline", "warn_unexplained"]
 
 # Angles × columns over which the residual is averaged: noise falls, what is wrong stays.
 BLOCK, STRIPE = (8, 8), (16, 1)
@@ -131,6 +133,25 @@ def warn_unexplained(records: Sequence[Mapping | None], options: GanrecOptions, 
         f"least: its relative residual is {record['residual']:.2g}, noise alone would leave "
         f"{record['noise_residual']:.2g}, and {record['misfit']:.2g} of the data stay where noise is averaged out. "
         f"Usual causes: {'; '.join(causes)}",
+        UserWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def warn_low_bounds(records: Sequence[Mapping | None], stacklevel: int = 3) -> None:
+    """Warn once of all slices that attenuate more than the bound given for them, naming the worst."""
+    low = {
+        k: record
+        for k, record in enumerate(records)
+        if record and record.get("bound_origin") == "given" and (record.get("bound_rise") or 0) > RISE_LOW
+    }
+    if not low:
+        return
+    worst, record = max(low.items(), key=lambda item: item[1]["bound_rise"])
+    warnings.warn(
+        f"max_attenuation={record['max_attenuation']:.4g} per pixel is less than the data of {len(low)} of "
+        f"{len(records)} slices show: with it, the residual of slice {worst} rises by {record['bound_rise']:.2g} of "
+        "its data. Give the attenuation of the densest material, or 'auto'",
         UserWarning,
         stacklevel=stacklevel,
     )

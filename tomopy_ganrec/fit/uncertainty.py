@@ -10,13 +10,15 @@ import torch.nn.functional as F
 
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.regularization import per_slice
+from tomopy_ganrec.solvers.forward_model import angles_of
 from tomopy_ganrec.solvers.operators import upper_quantile
 from tomopy_ganrec.solvers.reweighting import reweighted_rounds
 from tomopy_ganrec.solvers.total_variation import TotalVariation
+from tomopy_ganrec.solvers.wedge import middle_angle
 
 from .reweighted_tv import tv_solver
+from .rotations import random_rotations, rotate
 from .stage_progress import StageProgress
-from .wedge_learning import random_rotations, rotate
 
 __all__ = ["Bootstrap"]
 
@@ -26,8 +28,10 @@ COPIES, COPY_SAMPLES = 2, 4  # rotated copies of a slice, and the samples of eac
 # Of a copy's reconstruction, which must have settled as the slice's own has: after as few iterations as a sample's the
 # error of a disc with pores is 1.5 times as large (90°, 1e5 photons).
 COPY_PLAIN_ITERATIONS, COPY_ROUNDS, COPY_ROUND_ITERATIONS = 120, 6, 28
-BINS, SHARE = 10, 0.683  # of the calibration, and of the pixels that lie within one standard deviation
-LOST_DETAIL = 1.0  # by which errors exceed those of copies
+SHARE = 0.683  # of the copies' pixels whose error is within one standard deviation
+# Deviation, relative to the image's upper quantile, that every pixel has before the factor: pixels in which all samples
+# agree, as at 0 or at a bound, decide nothing.
+LEAST_DEVIATION = 0.01
 OBJECT_LEVEL, REACH = 0.05, 1 / 32  # of the upper quantile, and of the columns; see `_reach`
 
 
@@ -39,16 +43,18 @@ class Bootstrap:
     in their logarithms. Where projections determine the slice, all agree; along edges that lie in the missing wedge the
     regularisation decides, and they differ.
 
-    What is wrong in all of them alike does not show in their standard deviation s. Two rotated, mirrored copies of the
-    reconstruction, for which the truth is known, tell how much that is: each is projected over the measured range, with
-    noise, reconstructed like the slice (one bound 1.5 % too high, one as much too low) and has a bootstrap of its own.
-    Its pixels are divided into ten equal parts by s. In each of these, 68.3 % of the errors are below some value; these
-    values, not falling with s and interpolated between the parts, are what the slice's own s are replaced with.
+    The standard deviation s of the samples does not show what is wrong in all of them alike. Two rotated copies of the
+    reconstruction (one of them mirrored), for which the truth is known, tell how much that is: each is projected over
+    the measured range, with noise, reconstructed like the slice (with the bound 1.5 % too low and too high) and has a
+    bootstrap of its own. The result is f √(s² + (q/100)²), q the image's upper quantile, with the factor f for which
+    68.3 % of the copies' errors are below it.
 
-    The pixels that count are those within the reach of the object: inside the support and not farther than a 32nd of
-    the columns, along rows and columns, from one above 5 % of the image's upper quantile. About 68 % of these have an
-    error below the result. What the reconstruction has lost altogether is not in its copies: where walls are thinner
-    than what the scan resolves the error is larger.
+    The pixels that count are those within the reach of the object: inside the support, and from a pixel above q/20 not
+    farther than a 32nd of the columns along rows and columns. Outside the support the deviation is 0.
+
+    What the reconstruction has lost altogether is not in its copies: where structure is finer than what the scan
+    resolves, errors are larger than the result says. With the finer grid and the learned wedge they are smaller: copies
+    and samples are reconstructed by total variation alone.
 
     Parameters
     ----------
@@ -77,23 +83,25 @@ class Bootstrap:
         one = self._measurement.take(torch.tensor([k], device=self._image.device))
         image = self._image[k : k + 1].to(one.data)
         spread = _spread(one, self._samples, rng, progress)
-        if progress.stopped:
+        if progress.stopped or self._samples < 2:
             return spread[0]
         copies, truth = _copies(one, image, rng)
         answer = _reconstruction(copies, progress)
         of_copies = _spread(copies, COPY_SAMPLES, rng, progress)
         counts = _reach(answer, copies)
-        if progress.stopped or not counts.any():
+        least = LEAST_DEVIATION * upper_quantile(image)
+        if progress.stopped or not counts.any() or not least.any():
             return spread[0]
-        calibrated = _calibrated(spread, of_copies[counts], (answer - truth).abs()[counts])
-        return one.constraints.restrict(LOST_DETAIL * calibrated)[0]
+        spread, of_copies = (torch.hypot(each, least) for each in (spread, of_copies))
+        factor = upper_quantile(((answer - truth) / of_copies)[counts][None], SHARE)
+        return one.constraints.restrict(factor * spread)[0]
 
 
 def _spread(measurement: Measurement, samples: int, rng: torch.Generator, progress: StageProgress) -> torch.Tensor:
     """Standard deviation over the samples of each slice, (n, rows, cols)."""
     n = len(measurement.data)
     owner = torch.arange(n).repeat_interleave(samples)
-    drawn = measurement.take(owner.to(measurement.index.device))
+    drawn = measurement.take(owner)
     data = drawn.data + measurement.noise(owner, rng)
     factors = 2 ** (2 * torch.rand(2, len(owner), generator=rng, dtype=torch.float32) - 1)
     tv_weight, edge_threshold = (
@@ -110,12 +118,11 @@ def _spread(measurement: Measurement, samples: int, rng: torch.Generator, progre
     return image.unflatten(0, (n, samples)).std(1)
 
 
-def _copies(
-    measurement: Measurement, image: torch.Tensor, rng: torch.Generator
-) -> tuple[Measurement, torch.Tensor]:
+def _copies(measurement: Measurement, image: torch.Tensor, rng: torch.Generator) -> tuple[Measurement, torch.Tensor]:
     """Rotated copies of one slice (1, rows, cols) as its scan would show them, and what they are."""
     owner = torch.zeros(COPIES, dtype=torch.long, device=image.device)
-    matrices = random_rotations(COPIES, rng)
+    theta = angles_of(measurement.model)
+    matrices = random_rotations(COPIES, rng, 0.0 if theta is None else middle_angle(theta))
     constraints = measurement.constraints.of_copies(owner, lambda support: rotate(support, matrices))
     truth = constraints.project(rotate(image[owner], matrices))
     data = measurement.model.forward_project(truth) + measurement.noise(owner, rng)
@@ -160,29 +167,7 @@ def _with_other_bounds(measurement: Measurement, change: list[float]) -> Measure
 
 def _reach(image: torch.Tensor, measurement: Measurement) -> torch.Tensor:
     """The pixels within the reach of the object in images (n, rows, cols), as booleans."""
-    inside = (image > OBJECT_LEVEL * upper_quantile(image)).to(image)
+    inside = (image.abs() > OBJECT_LEVEL * upper_quantile(image)).to(image)
     width = 2 * max(1, round(REACH * image.shape[2])) + 1
     near = F.max_pool2d(inside[:, None], width, 1, width // 2)[:, 0]
     return measurement.constraints.restrict(near) > 0
-
-
-def _calibrated(spread: torch.Tensor, known_spread: torch.Tensor, known_error: torch.Tensor) -> torch.Tensor:
-    """The error that `SHARE` of the pixels of equal spread do not exceed, in the shape of `spread`.
-
-    Parameters
-    ----------
-    spread : tensor
-    known_spread, known_error : (m,) tensors
-        Of pixels whose error is known, m ≥ 1.
-    """
-    order = known_spread.argsort(stable=True)
-    parts = [part for part in order.tensor_split(BINS) if len(part)]
-    x = torch.stack([known_spread[part].mean() for part in parts])
-    y = torch.stack([known_error[part].quantile(SHARE) for part in parts]).cummax(0).values
-    tiny = torch.finfo(x.dtype).tiny
-    if len(x) == 1:
-        return y.expand_as(spread)
-    k = torch.searchsorted(x, spread.contiguous()).clamp(1, len(x) - 1)
-    share = ((spread - x[k - 1]) / (x[k] - x[k - 1] + tiny)).clamp(0, 1)
-    between = y[k - 1] + share * (y[k] - y[k - 1])
-    return between * (spread / (x[-1] + tiny)).clamp(min=1)  # beyond the last part in proportion

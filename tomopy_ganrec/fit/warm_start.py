@@ -150,7 +150,7 @@ def warm_start(
     else:
         measurement = Measurement.of_area_means(model, group.data, group.weights, constraints).whitened()
     if options.resolved.max_attenuation is not None:
-        measurement = measurement.bounded(_bounds_of_neighbours(group))
+        measurement = measurement.bounded(_bounds_of_neighbours(group, options.resolved.max_attenuation))
     target = torch.tensor([record.start_residual for record in group.neighbours]).to(group.data)
     served = distance(measurement, group.init, target) <= FAR
     if not served.any():
@@ -164,10 +164,13 @@ def warm_start(
     return Start(group.index[kept], measurement.take(kept), image[~failed], rounds[~failed]), ~served
 
 
-def _bounds_of_neighbours(group: Group) -> list[AttenuationBound | None]:
-    """The bounds of the neighbours, relative to the scale of each slice's own data."""
+def _bounds_of_neighbours(group: Group, given: float | str | None) -> list[AttenuationBound | None]:
+    """The bound given, or those of the neighbours, relative to the scale of each slice's own data."""
     bounds: list[AttenuationBound | None] = []
     for record, scale in zip(group.neighbours, group.scale.flatten().tolist(), strict=True):
-        value = record.max_attenuation
-        bounds.append(None if value is None else AttenuationBound(value / scale, "neighbour"))
+        if isinstance(given, float):
+            bounds.append(AttenuationBound(given / scale, "given"))
+        else:
+            value = record.max_attenuation
+            bounds.append(None if value is None else AttenuationBound(value / scale, "neighbour"))
     return bounds

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tomopy_ganrec.option_names import renamed_options
+from tomopy_ganrec.option_names import ADDED, renamed_options
 from tomopy_ganrec.option_values import shown
 from tomopy_ganrec.slice_record import renamed_record
 
@@ -165,7 +165,7 @@ class Journal:
             raise ValueError(f"its shape is {shown(shape)}, its first slice {shown(first)}: not whole numbers")
         identity = entry.get("identity")
         if isinstance(identity, dict) and isinstance(identity.get("options"), dict):
-            entry = {**entry, "identity": {**identity, "options": renamed_options(identity["options"])}}
+            entry = {**entry, "identity": {**identity, "options": ADDED | renamed_options(identity["options"])}}
         return {**entry, "shape": list(shape), "first": first}
 
     @staticmethod

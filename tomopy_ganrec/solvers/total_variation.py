@@ -171,7 +171,7 @@ class TotalVariation:
         other._maximum = None if self._maximum is None else self._maximum[index]
         return other.set_residual_weights(spectrum)
 
-    def put(self, index: torch.Tensor, other: "TotalVariation") -> "TotalVariation":
+    def put(self, index: torch.Tensor, other: "TotalVariation", share: float | torch.Tensor = 1.0) -> "TotalVariation":
         """Go on from where another solver is for some slices; returns the solver itself.
 
         Parameters
@@ -180,12 +180,15 @@ class TotalVariation:
             The slices.
         other : TotalVariation
             Of those n slices.
+        share : float or (n,) tensor
+            From 0, where this solver is, to 1, where the other one is: the mean of both with these weights.
         """
+        share = torch.as_tensor(share).to(self._b).expand(len(index))[:, None, None]
         self.x = self.x.clone()
         for own, others in zip(
             (self.x, self._z, self._p, *self._q), (other.x, other._z, other._p, *other._q), strict=True
         ):
-            own[index] = others
+            own[index] = (1 - share) * own[index] + share * others
         return self
 
     def run(

@@ -50,3 +50,53 @@ def test_to_another_dtype():
     assert not constraints.nonnegative
     assert constraints.project(IMAGE.double()).dtype == torch.float64
     assert Constraints().to(torch.float64) == Constraints()
+
+
+# The upper bound
+
+BOUNDS = torch.tensor([1.5, torch.inf])[:, None, None]
+
+
+@pytest.mark.parametrize(
+    ("constraints", "expected"),
+    (
+        (Constraints(maximum=BOUNDS), [[[0, 1.5], [1.5, 0]], [[0, 0], [5, 6]]]),
+        (Constraints(False, maximum=BOUNDS), [[[-1, 1.5], [1.5, -4]], [[0, -0.5], [5, 6]]]),
+        (Constraints(True, SUPPORT, BOUNDS), [[[0, 1.5], [0, 0]], [[0, 0], [0, 6]]]),
+    ),
+    ids=("bounds", "upper alone", "support"),
+)
+def test_each_slice_stays_below_its_bound(constraints, expected):
+    image = IMAGE.clone()
+    projected = constraints.project(image)
+    assert projected.tolist() == expected
+    assert torch.equal(constraints.project(projected), projected) and torch.equal(image, IMAGE)
+
+
+def test_clamp_knows_no_support():
+    assert Constraints(True, SUPPORT, BOUNDS).clamp(IMAGE).tolist() == [[[0, 1.5], [1.5, 0]], [[0, 0], [5, 6]]]
+    assert torch.equal(Constraints(False).clamp(IMAGE), IMAGE)
+
+
+def test_infinite_bounds_are_none():
+    infinite = Constraints(False, SUPPORT, torch.full((2, 1, 1), torch.inf))
+    assert torch.equal(infinite.project(IMAGE), Constraints(False, SUPPORT).project(IMAGE))
+
+
+def test_the_constraints_of_some_slices():
+    some = Constraints(True, SUPPORT, BOUNDS).take(torch.tensor([1, 0, 0]))
+    assert some.maximum.flatten().tolist() == [torch.inf, 1.5, 1.5]
+    assert some.nonnegative and some.support is SUPPORT
+    without = Constraints(True, SUPPORT)
+    assert without.take(torch.tensor([1])) is without
+
+
+def test_bounds_in_another_dtype():
+    constraints = Constraints(maximum=BOUNDS).to(torch.float64)
+    assert constraints.maximum.dtype == torch.float64 and torch.equal(constraints.maximum, BOUNDS.double())
+    # A double image at the bound does not exceed it when both become single.
+    bound = torch.tensor(0.1, dtype=torch.float64).expand(1, 1, 1)
+    assert (
+        Constraints(maximum=bound).project(torch.ones(1, 1, 1).double()).float()
+        <= Constraints(maximum=bound).to(torch.float32).maximum
+    )
