@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
+from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
 from tomopy_ganrec.fit.measurement.regularization import per_slice
 from tomopy_ganrec.solvers.forward_model import angles_of
@@ -88,7 +89,7 @@ class Bootstrap:
         copies, truth = _copies(one, image, rng)
         answer = _reconstruction(copies, progress)
         of_copies = _spread(copies, COPY_SAMPLES, rng, progress)
-        counts = _reach(answer, copies)
+        counts = _reach(answer, copies.constraints)
         least = LEAST_DEVIATION * upper_quantile(image)
         if progress.stopped or not counts.any() or not least.any():
             return spread[0]
@@ -165,9 +166,9 @@ def _with_other_bounds(measurement: Measurement, change: list[float]) -> Measure
     return replace(measurement, constraints=replace(constraints, maximum=maximum))
 
 
-def _reach(image: torch.Tensor, measurement: Measurement) -> torch.Tensor:
+def _reach(image: torch.Tensor, constraints: Constraints) -> torch.Tensor:
     """The pixels within the reach of the object in images (n, rows, cols), as booleans."""
     inside = (image.abs() > OBJECT_LEVEL * upper_quantile(image)).to(image)
     width = 2 * max(1, round(REACH * image.shape[2])) + 1
     near = F.max_pool2d(inside[:, None], width, 1, width // 2)[:, 0]
-    return measurement.constraints.restrict(near) > 0
+    return constraints.restrict(near) > 0
