@@ -160,9 +160,10 @@ def _with_other_bounds(measurement: Measurement, change: list[float]) -> Measure
     constraints, bounds = measurement.constraints, measurement.bounds
     if constraints.maximum is None:
         return measurement
-    given = [bool(bounds) and bound is not None and bound.origin == "given" for bound in bounds or change]
-    factors = [1.0 if known else (1 + BOUND_CHANGE) ** one for known, one in zip(given, change, strict=True)]
-    maximum = constraints.maximum * per_slice(factors, measurement.data)
+    if bounds:
+        given = [bound is not None and bound.origin == "given" for bound in bounds]
+        change = [0.0 if known else one for known, one in zip(given, change, strict=True)]
+    maximum = constraints.maximum * per_slice([(1 + BOUND_CHANGE) ** one for one in change], measurement.data)
     return replace(measurement, constraints=replace(constraints, maximum=maximum))
 
 
