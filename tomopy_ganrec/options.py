@@ -64,8 +64,8 @@ class FitOptions:
         Weight of the total variation's derivative along the missing frequencies. Below 1, edges that no projection has
         seen are smoothed less. None: 0.7 for angular ranges of 80° and more with little noise, else 1.
     joint_slices : int, >= 1
-        Number of neighbouring slices, in order, that are solved jointly, with total variation across slices too; 1: none
-        are. Much less noise where little changes from slice to slice. It takes the place of `batch_size`.
+        Number of neighbouring slices, in order, that are solved jointly, with total variation across slices too; 1:
+        none. Much less noise where little changes from slice to slice. It takes the place of `batch_size`.
     uncertainty_samples : int, >= 0
         Number of reconstructions over which the standard deviation of each pixel is computed (`fit.uncertainty`); it is
         in the record that ``return_info=True`` gives, ``slices[k]['uncertainty']``. 0: none; 8 take about the time of a
