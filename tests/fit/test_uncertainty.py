@@ -22,8 +22,9 @@ QUICK = dict(num_iter=0, reweight_rounds=1, uncertainty_samples=3)
 def brief(monkeypatch):
     """Reconstructions of few iterations, which still differ from sample to sample."""
     module = import_module("tomopy_ganrec.fit.uncertainty")
-    for name, value in dict(PLAIN_ITERATIONS=30, ROUNDS=1, ROUND_ITERATIONS=10).items():
-        monkeypatch.setattr(module, name, value)
+    for copies in ("", "COPY_"):
+        for name, value in dict(PLAIN_ITERATIONS=30, ROUNDS=1, ROUND_ITERATIONS=10).items():
+            monkeypatch.setattr(module, copies + name, value)
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +138,11 @@ def test_callback_sees_each_iteration(noisy, brief):
     seen = []
     run(noisy, callback=seen.append, **QUICK)
     samples = [s for s in seen if s.stage == "uncertainty"]
-    assert seen[-len(samples) :] == samples and len(samples) == 40
-    assert [s.iteration for s in samples] == list(range(1, 41)) and {s.total for s in samples} == {40}
+    assert seen[-len(samples) :] == samples and len(samples) == 120
+    assert [s.iteration for s in samples] == list(range(1, 121)) and {s.total for s in samples} == {120}
 
 
-@pytest.mark.parametrize("stop", (1, 35))
+@pytest.mark.parametrize("stop", (1, 35, 60, 100))
 def test_stopping_leaves_it_out(noisy, brief, stop):
     result = run(noisy, callback=lambda s: s.stage == "uncertainty" and s.iteration >= stop, **QUICK)
     assert "uncertainty" not in result.info[0]
@@ -152,7 +153,7 @@ def test_stopping_leaves_it_out(noisy, brief, stop):
 
 def test_stopping_at_the_second_slice_keeps_the_first(noisy, brief):
     both = noisy._replace(sinogram=noisy.sinogram.repeat(2, 1, 1))
-    result = run(both, callback=lambda s: s.stage == "uncertainty" and s.iteration >= 50, **QUICK)
+    result = run(both, callback=lambda s: s.stage == "uncertainty" and s.iteration >= 130, **QUICK)
     assert "uncertainty" in result.info[0] and "uncertainty" not in result.info[1]
 
 
@@ -162,10 +163,10 @@ def test_no_signal_has_no_uncertainty(noisy, brief):
 
 
 def test_bootstrap_of_a_measurement(noisy, measured_start, brief):
-    measurement, _, options = measured_start(noisy, pixel_model="area", **QUICK)
+    measurement, start, options = measured_start(noisy, pixel_model="area", **QUICK)
     with torch.no_grad():
         calls = []
-        stage = Bootstrap(measurement, 4, options.seed)
+        stage = Bootstrap(measurement, start, 4, options.seed)
         deviation = stage.run(0, StageProgress("uncertainty", calls.append))
     assert tuple(deviation.shape) == (32, 32) and len(calls) == stage.steps
 

@@ -198,15 +198,15 @@ class _Fit:
         for record in records:
             record["network_weight"] = network_weight
         if not stopped:
-            deviations = self._uncertainty(measurement)
+            deviations = self._uncertainty(measurement, best.image)
             for record, deviation, value in zip(records, deviations, units, strict=False):
                 record["uncertainty"] = (deviation * value).cpu().numpy()
         return best.image, records, history
 
-    def _uncertainty(self, measurement: Measurement) -> Iterator[torch.Tensor]:
+    def _uncertainty(self, measurement: Measurement, image: torch.Tensor) -> Iterator[torch.Tensor]:
         """The standard deviation of each slice, until the caller stops it."""
         samples = self._options.uncertainty_samples
-        stage = Bootstrap(measurement, samples, self._options.seed)
+        stage = Bootstrap(measurement, image, samples, self._options.seed)
         count = len(measurement.weights) if samples else 0
         progress = StageProgress("uncertainty", self._callback, stage.steps * count)
         for k in range(count):
