@@ -122,7 +122,7 @@ def test_iterations_of_the_presets():
 
 
 # As the docstring says: (iterations, rounds of reweighting, rounds of wedge learning) where nothing is given.
-@pytest.mark.parametrize(("quality", "spent"), (("fast", (0, 4, 0)), ("default", (50, 8, 0)), ("best", (0, 8, 3))))
+@pytest.mark.parametrize(("quality", "spent"), (("fast", (0, 4, 0)), ("default", (50, 8, 0)), ("best", (0, 8, 2))))
 def test_quality_sets_what_is_not_given(quality, spent):
     resolved = GanrecOptions(quality=quality).resolved
     assert (resolved.num_iter, resolved.reweight_rounds, resolved.wedge_rounds) == spent
@@ -162,25 +162,25 @@ def test_the_paper_preset_keeps_its_iterations_with_any_quality():
     (
         (dict(), (50, 25, 8, 0, 1)),
         (dict(quality="fast"), (0, 0, 4, 0, 1)),
-        (dict(quality="best"), (0, 0, 8, 3, 2)),
+        (dict(quality="best"), (0, 0, 8, 2, 2)),
         (dict(levels="auto"), (100, 50, 8, 0, 1)),
         (dict(levels=(0, 1)), (100, 50, 8, 0, 1)),
         (dict(init="sirt"), (100, 50, 8, 0, 1)),
         (dict(levels="auto", quality="fast"), (0, 0, 4, 0, 1)),
-        (dict(levels="auto", quality="best"), (0, 0, 8, 3, 2)),
+        (dict(levels="auto", quality="best"), (0, 0, 8, 2, 2)),
         (dict(joint_slices=3), (0, 0, 8, 0, 1)),
         (dict(joint_slices=3, levels="auto"), (0, 0, 8, 0, 1)),
         (dict(joint_slices=3, num_iter=30), (30, 25, 8, 0, 1)),
         (dict(preset="paper"), (1000, 100, 8, 0, 1)),
         (dict(preset="paper", quality="fast"), (1000, 100, 4, 0, 1)),
-        (dict(preset="paper", quality="best"), (1000, 100, 8, 3, 2)),
+        (dict(preset="paper", quality="best"), (1000, 100, 8, 2, 2)),
         (dict(preset="paper", levels="auto"), (1000, 100, 8, 0, 1)),
         (dict(preset="paper", joint_slices=3), (1000, 100, 8, 0, 1)),
         (dict(preset="paper", num_iter=60), (60, 60, 8, 0, 1)),
         (dict(wedge_rounds=2), (0, 0, 8, 2, 1)),
         (dict(grid_factor=3), (50, 25, 8, 0, 3)),
         (dict(quality="best", wedge_rounds=0), (50, 25, 8, 0, 2)),
-        (dict(quality="best", grid_factor=1, reweight_rounds=0), (0, 0, 0, 3, 1)),
+        (dict(quality="best", grid_factor=1, reweight_rounds=0), (0, 0, 0, 2, 1)),
         (dict(quality="fast", num_iter=5), (5, 5, 4, 0, 1)),
         (dict(num_iter=0, warm_iter=7), (0, 7, 8, 0, 1)),
     ),

@@ -32,7 +32,7 @@ RECORD = SliceRecord(
     bound_rise=0.002,
 )
 # Fields that came later, and what a record without them has.
-LATER = {"max_attenuation": None, "bound_origin": None, "bound_rise": None}
+LATER = {"max_attenuation": None, "bound_origin": None, "bound_rise": None, "network_weight": None}
 OLD = {
     "pixels": ("pixel_model", "box", "point"),
     "strength": ("tv_weight", 0.5, 0.5),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _SET_BY_COMMAND = ("progress", "callback", "trust_theta")  # options that are not read as Python values
-_HELP = {"mask": "True, False, 'outline', or a file of 0 and 1 (.npy, .tiff): (rows, columns) or one a slice"}
+_HELP = {"mask": "'auto', True, False, 'outline', or a file of 0 and 1 (.npy, .tiff): (rows, columns) or one a slice"}
 _OTHER_FLAGS = {"gpu_list": ["--gpus"]}
 
 
@@ -196,7 +196,7 @@ def _recon(arguments: argparse.Namespace) -> None:
         for field in fields(GanrecOptions)
         if field.name not in _SET_BY_COMMAND and hasattr(arguments, field.name)
     }
-    if isinstance(chosen.get("mask"), str) and chosen["mask"] != "outline":
+    if isinstance(chosen.get("mask"), str) and chosen["mask"] not in ("auto", "outline"):
         from .io.mask_file import read_mask
 
         chosen["mask"] = read_mask(chosen["mask"])

@@ -191,7 +191,7 @@ def _wide_sample_warning(columns: int, center: float, size: tuple[int, int], opt
     """The warning for a sample wider than the detector, where the grid does not extend far beyond that."""
     rows, cols = size
     reach = max(center, columns - center)
-    on_disc = options.mask is True or options.mask == "outline"
+    on_disc = options.mask is True or options.mask in ("auto", "outline")
     if min(rows, cols) >= 1.4 * 2 * reach and not on_disc:
         return None
     need = 2 * max(columns, math.ceil(reach))

@@ -126,7 +126,7 @@ def _array(values: Any) -> np.ndarray:
         array = np.asarray(None)
     if array.dtype.kind not in "biuf" or array.ndim == 0:
         raise TypeError(
-            f"option mask={shown(values)} must be True, False, 'outline' or an array of 0 and 1, (rows, columns) or "
-            "(slices, rows, columns)"
+            f"option mask={shown(values)} must be 'auto', True, False, 'outline' or an array of 0 and 1, (rows, "
+            "columns) or (slices, rows, columns)"
         )
     return array

@@ -124,7 +124,7 @@ def _number(name: str, value: Any, default: Any, least: int, exclusive: bool = F
 
 
 def _mask(mask: Any) -> Any:
-    if isinstance(mask, Mask | bool) or (isinstance(mask, str) and mask == "outline"):
+    if isinstance(mask, Mask | bool) or (isinstance(mask, str) and mask in ("auto", "outline")):
         return mask
     return bool(mask) if isinstance(mask, np.bool_) else Mask(mask)
 

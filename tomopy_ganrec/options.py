@@ -55,7 +55,8 @@ class FitOptions:
         noise hides it; an `init` other than 'tv' means 'point'.
     wedge_rounds : int or None, >= 0
         Rounds in which a network learns from the scan itself what its missing wedge does (`fit.wedge_learning`), and
-        repairs the image. None: 0 ('best': 3).
+        repairs the image as far as it repairs copies on which it was not trained, or not at all. The slices of a batch
+        share the network (`batch_size`). None: 0 ('best': 2).
     grid_factor : int or None, >= 1
         Reconstruct on a grid this many times finer (at most 64) and return the mean over each pixel. None: 1 ('best': 2
         where there is little noise).
@@ -63,9 +64,9 @@ class FitOptions:
         Weight of the total variation's derivative along the missing frequencies. Below 1, edges that no projection has
         seen are smoothed less. None: 0.7 for angular ranges of 80° and more with little noise, else 1.
     joint_slices : int, >= 1
-        Number of neighbouring slices, in order, that are solved jointly, with total variation across slices too and one
-        network for all of them (`wedge_rounds`). 1: each slice by itself. Much less noise in objects that change little
-        from slice to slice. It takes the place of `batch_size`.
+        Number of neighbouring slices, in order, that are solved jointly, with total variation across slices too. 1:
+        each slice by itself. Much less noise in objects that change little from slice to slice. It takes the place of
+        `batch_size`.
     uncertainty_samples : int, >= 0
         Number of reconstructions over which the standard deviation of each pixel is computed (`fit.uncertainty`); it is
         in the record that ``return_info=True`` gives, ``slices[k]['uncertainty']``. 0: none; 8 take about the time of a
@@ -89,8 +90,10 @@ class FitOptions:
         (`fit.attenuation_bound`); it needs ``init='tv'``, a missing wedge and `nonnegative`, else there is no bound.
         None: no bound. The record of a slice (``return_info=True``) has the bound, where it comes from, and what it
         costs in the residual.
-    mask : bool, 'outline' or array_like
+    mask : 'auto', bool, 'outline' or array_like
         Where the object may be; elsewhere the slice is zero. True: in the disc that the detector sees in a full turn.
+        'auto': in the circle that the edges of the projections show, where they show one, as those of a cylinder or a
+        tube do; else as True.
         False: anywhere in the grid, for a sample wider than the detector. An array of 0 and 1, (rows, columns) or
         (slices, rows, columns): where it is 1. 'outline': within the outline that the edges of the projections show
         (`fit.measurement.outline`), for samples whose both sides the detector sees; worth most below 90°.
@@ -142,7 +145,7 @@ class FitOptions:
     loss: Literal["auto", "l1", "l2"] = "auto"
     nonnegative: bool = True
     max_attenuation: Literal["auto"] | float | None = "auto"
-    mask: bool | Literal["outline"] | Mask | np.ndarray = True
+    mask: bool | Literal["auto", "outline"] | Mask | np.ndarray = "auto"
     levels: Literal["auto"] | Sequence[float] | None = None
     network: bool = True
     adversarial: float = 0.1
@@ -161,7 +164,8 @@ class FitOptions:
 class ExecutionOptions:
     """Options that decide where and how it is computed.
 
-    But for `warm_start` they move no slice by more than 1e-4, and they may differ when a volume is resumed.
+    But for `warm_start`, and for `batch_size` with `wedge_rounds`, they move no slice by more than 1e-4, and they may
+    differ when a volume is resumed.
 
     Attributes
     ----------
@@ -175,7 +179,8 @@ class ExecutionOptions:
     batch_size : int or 'auto', >= 1
         Slices fitted at once. 'auto': as many as the free memory holds, 8 on a CPU and 32 on a GPU at most. With
         default options a slice is the same to 1e-4 (‖difference‖/‖slice‖) in any batch, with any number of threads and
-        on any CPU.
+        on any CPU. With `wedge_rounds` the slices of a batch share a network: faster and better in batches of 8, and
+        independent of the worker and of other batches.
     device : str
         'auto' (a CUDA GPU if there is one), 'cpu', 'cuda', 'cuda:1'; as a keyword or in a dictionary also TomoPy's
         'gpu', which is 'auto'.
@@ -222,7 +227,7 @@ class GanrecOptions(ExecutionOptions, FitOptions):  # in this order the fields o
         """
         fast, best = self.quality == "fast", self.quality == "best"
         reweight_rounds = _first(self.reweight_rounds, 4 if fast else 8)
-        wedge_rounds = _first(self.wedge_rounds, 3 if best else 0)
+        wedge_rounds = _first(self.wedge_rounds, 2 if best else 0)
         grid_factor = _first(self.grid_factor, 2 if best else 1)
         simple = self.init == "tv" and self.levels is None
         if self.preset == "paper":

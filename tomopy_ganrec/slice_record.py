@@ -57,6 +57,9 @@ class SliceRecord:
         Where the bound comes from: 'given', 'found' in the slice's data, or 'neighbour'.
     bound_rise : float or None
         What the bound costs: √(R² − R₀²) of the relative residuals R with and R₀ without it.
+    network_weight : float or None
+        How much of the answer of the network that repairs the missing wedge is in the image, 0 to 1, by how well it
+        repairs copies on which it was not trained; None: no network was trained.
     """
 
     pixel_model: str
@@ -81,6 +84,7 @@ class SliceRecord:
     max_attenuation: float | None = None
     bound_origin: str | None = None
     bound_rise: float | None = None
+    network_weight: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as a dictionary."""

@@ -36,7 +36,15 @@ def three_slices(shale_case):
 
 
 @pytest.fixture
-def brief_learning(monkeypatch):
-    """A wedge learning of about a second, of which no good image is expected."""
-    for name, value in dict(COPIES=4, PLAIN_ITERATIONS=10, ROUNDS=1, ROUND_ITERATIONS=5, TRAINING_STEPS=6).items():
+def brief_pairs(monkeypatch):
+    """Few copies, reconstructed and trained on in a few steps."""
+    for name, value in dict(
+        COPIES=4, MOST_COPIES=4, PLAIN_ITERATIONS=10, ROUNDS=1, ROUND_ITERATIONS=5, TRAINING_STEPS=6
+    ).items():
         monkeypatch.setattr(wedge_learning, name, value)
+
+
+@pytest.fixture
+def brief_learning(brief_pairs, monkeypatch):
+    """A wedge learning of about a second, which is used although no good image is expected of it."""
+    monkeypatch.setattr(wedge_learning.WedgeTrainer, "weight", lambda self, pairs: 1.0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fit_cases import run
 
-from tomopy_ganrec.fit import fit, wedge_learning
+from tomopy_ganrec.fit import fit
 from tomopy_ganrec.fit.fine_grid import FineGrid, grid_factor
 from tomopy_ganrec.fit.stage_progress import StageProgress
 from tomopy_ganrec.metrics import mssim
@@ -151,7 +151,7 @@ def test_learning_on_a_finer_grid(small_case, brief_learning):
     assert result.image.shape == (1, 32, 32)
     assert result.image.isfinite().all()
     assert math.isfinite(result.info[0]["residual"])
-    total = 70 + 2 * (10 + 5 + 6 + wedge_learning.WEDGE_ITERATIONS)
+    total = 70 + 2 * (10 + 5 + 6) + (3 + 5) * 28
     reports = [s for s in seen if s.stage == "learn"]
     assert [s.iteration for s in reports] == list(range(1, total + 1)) and {s.total for s in reports} == {total}
     assert mssim(small_case.truth[0], result.image[0]) > mssim(small_case.truth[0], result.start[0]) - 0.05

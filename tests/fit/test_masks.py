@@ -7,7 +7,7 @@ from fit_cases import DenseModel, pixel_offsets
 
 from tomopy_ganrec.fit import fit
 from tomopy_ganrec.fit.measurement.constraints import Constraints
-from tomopy_ganrec.fit.wedge_learning import rotate
+from tomopy_ganrec.fit.rotations import rotate
 from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.forward_model import field_of_view

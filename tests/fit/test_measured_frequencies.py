@@ -6,7 +6,7 @@ import pytest
 import torch
 from wedge_cases import degrees, filtered, pixel_offset_grid, relative_differences, seeded, smooth_noise
 
-from tomopy_ganrec.fit.wedge_learning import random_rotations, rotate
+from tomopy_ganrec.fit.rotations import random_rotations, rotate
 from tomopy_ganrec.projector import ParallelBeamProjector
 from tomopy_ganrec.solvers.wedge import has_missing_wedge, measured_frequencies
 

@@ -21,16 +21,18 @@ def test_best_agrees_with_the_cpu(subpixel):
     assert score["cuda"] == pytest.approx(score["cpu"], abs=0.01)
 
 
-def test_slices_learn_each_on_its_own_on_the_gpu(subpixel):
-    """On a GPU slices are fitted eight at once: without joint_slices they must not be trained together."""
+def test_slices_that_share_a_network_on_the_gpu(subpixel):
+    """What a slice becomes does not depend on whether it is computed on a GPU, more than on the seed."""
     from tomopy_ganrec import metrics
 
     truth, sinogram, theta = subpixel
     other = np.ascontiguousarray(sinogram[:, ::-1])  # the object mirrored in its axis
     options = dict(pixel_model="area", wedge_rounds=1)
-    together = reconstruct_on("cuda", np.stack([sinogram, other, other, other]), theta, **options)[0][0]
-    alone = reconstruct_on("cuda", sinogram[None], theta, **options)[0][0]
-    assert metrics.mssim(truth, together) == pytest.approx(metrics.mssim(truth, alone), abs=0.01)
+    score = {}
+    for device in ("cpu", "cuda"):
+        together = reconstruct_on(device, np.stack([sinogram, other]), theta, **options)[0][0]
+        score[device] = metrics.mssim(truth, together)
+    assert score["cuda"] == pytest.approx(score["cpu"], abs=0.02)
 
 
 def test_uncertainty_on_the_gpu(subpixel):

@@ -126,7 +126,7 @@ def warn_unexplained(records: Sequence[Mapping | None], options: GanrecOptions, 
     ]
     if options.nonnegative:
         causes.append("negative data (nonnegative=False)")
-    if not isinstance(options.mask, bool):
+    if not isinstance(options.mask, bool) and options.mask != "auto":
         causes.append("a mask that leaves out a part of the sample (mask=True)")
     warnings.warn(
         f"the reconstruction does not explain the data of {len(bad)} of {len(records)} slices, slice {worst} the "

@@ -17,7 +17,7 @@ LEVEL_LIMITS = (0.945, 0.965)
 GREY_LIMITS, THIN_LIMITS = (0.13, 0.18), (1.02, 1.05)
 OVERSHOOT_LIMITS, THINNER_LIMITS = (1.45, 1.55), (1.04, 1.08)
 # The margin: the first up to the first sureness, then down to one that falls with the angular range, then to 0.
-MARGIN, UNSURE_LIMITS, SURE_LIMITS = 0.12, (-0.4, 0.0), (0.5, 1.2)
+MARGIN, UNSURE_LIMITS, SURE_LIMITS = 0.12, (-0.8, -0.4), (0.5, 1.2)
 MARGIN_RANGES, MARGINS = (60.0, 120.0), (0.12, 0.03)
 
 

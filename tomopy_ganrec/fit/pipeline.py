@@ -24,15 +24,13 @@ from tomopy_ganrec.solvers.forward_model import (
     field_of_view,
     has_double_precision,
 )
-from tomopy_ganrec.solvers.wedge import has_missing_wedge
 
-from .fine_grid import FineGrid, grid_factor
 from .grouping import Group, Start, groups_of
+from .improvement import Improvement
 from .stage_progress import StageProgress
 from .start_image import cold_starts
 from .uncertainty import Bootstrap
 from .warm_start import warm_start
-from .wedge_learning import WedgeLearning
 
 __all__ = ["fit"]
 
@@ -186,40 +184,24 @@ class _Fit:
         progress = StageProgress("fit", self._callback)
         chosen = options.replace(num_iter=self._iterations(start))
         best, levels, history, reason = train(measurement, start.image, unit, chosen, progress)
-        stopped = self._start_progress.stopped or progress.stopped
+        stopped, network_weight = self._start_progress.stopped or progress.stopped, None
         if not stopped:
-            best.image, stopped = self._finish(measurement, best.image)
+            stage = Improvement(measurement.in_single(), options)
+            progress = StageProgress("learn", self._callback, stage.steps)
+            best.image, network_weight = stage.run(best.image, progress)
+            stopped = progress.stopped
             with torch.no_grad():
                 best.residual = measurement.relative_residual(best.image)
         reason = "callback" if stopped else reason
         units = unit.flatten().tolist()
         records = [_record(start, best, k, units[k], levels, history, reason).to_json() for k in range(len(units))]
+        for record in records:
+            record["network_weight"] = network_weight
         if not stopped:
             deviations = self._uncertainty(measurement)
             for record, deviation, value in zip(records, deviations, units, strict=False):
                 record["uncertainty"] = (deviation * value).cpu().numpy()
         return best.image, records, history
-
-    def _finish(self, measurement: Measurement, image: torch.Tensor) -> tuple[torch.Tensor, bool]:
-        """The image after the finer grid and the learned wedge, where they are asked for, and whether it was stopped.
-
-        Slices that are solved jointly are one body and have one network. Other slices each have their own, so that what
-        becomes of one does not depend on its batch.
-        """
-        if self._options.joint_slices > 1:
-            bodies = [measurement]
-        else:
-            bodies = [measurement.take(torch.tensor([k], device=image.device)) for k in range(len(image))]
-        stages = [_Improvement(body, self._options) for body in bodies]
-        progress = StageProgress("learn", self._callback, sum(stage.steps for stage in stages))
-        done, image = 0, image.clone()
-        for body, stage in zip(bodies, stages, strict=True):
-            where = slice(done, done + len(body.data))
-            image[where] = stage.run(image[where], progress)
-            done = where.stop
-            if progress.stopped:
-                break
-        return image, progress.stopped
 
     def _uncertainty(self, measurement: Measurement) -> Iterator[torch.Tensor]:
         """The standard deviation of each slice, until the caller stops it."""
@@ -232,34 +214,6 @@ class _Fit:
             if progress.stopped:
                 return
             yield deviation
-
-
-class _Improvement:
-    """The finer grid and the learned wedge of slices that are one body."""
-
-    def __init__(self, measurement: Measurement, options: GanrecOptions):
-        across = options.slice_tv_weight
-        rounds = options.resolved.wedge_rounds if has_missing_wedge(measurement.model) else 0
-        factor = grid_factor(measurement, options)
-        self._learning = WedgeLearning(measurement, rounds, options.seed, across) if rounds else None
-        self._grid = FineGrid(measurement, factor, across) if factor > 1 else None
-
-    @property
-    def steps(self) -> int:
-        return sum(stage.steps for stage in (self._grid, self._learning) if stage is not None)
-
-    def run(self, image: torch.Tensor, progress: StageProgress) -> torch.Tensor:
-        """The improved image (n, rows, cols); after a stop, what there is."""
-        grid = self._grid
-        if grid is not None:
-            with torch.no_grad():
-                grid.run(image, progress)
-        if progress.stopped:
-            return image
-        if self._learning is None:
-            return image if grid is None else grid.mean()
-        repaired = self._learning.run(image, progress, None if grid is None else grid.fill_missing_wedge)
-        return grid.mean() if grid is not None and progress.stopped else repaired
 
 
 def _record(

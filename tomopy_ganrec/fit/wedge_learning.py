@@ -4,7 +4,10 @@ A reconstruction that is rotated by some angle is an object whose wedge is missi
 forward model and reconstructed in the same way, it shows what this scan's wedge does to an object like this one, next
 to what the object was. A small network learns to undo it and is applied to the real slice, and a last solve brings its
 answer into agreement with the data. The repaired slice is a better object to learn from, so this goes round a few
-times. No other image is ever seen.
+times. Copies that the network has not seen yet say how much of its answer is right. No other image is ever seen.
+
+Slices that are given together share the network: copies of all of them train it. What a slice becomes depends on which
+slices are with it, and on the seed.
 
 The idea is that of Y.-T. Liu et al., Nat. Commun. 13, 6482 (2022) (IsoNet, for subtomograms); here the pairs are
 reconstructions of simulated scans, not filtered images, so that the network learns what is wrong with exactly the image
@@ -14,11 +17,10 @@ that it will be given.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from tomopy_ganrec.fit.measurement.constraints import Constraints
 from tomopy_ganrec.fit.measurement.measurement import Measurement
@@ -27,55 +29,60 @@ from tomopy_ganrec.solvers.forward_model import can_resample, required_angles
 from tomopy_ganrec.solvers.operators import filter_projections, upper_quantile
 from tomopy_ganrec.solvers.reweighting import reweighted_rounds
 from tomopy_ganrec.solvers.total_variation import TotalVariation
-from tomopy_ganrec.solvers.wedge import measured_frequencies
+from tomopy_ganrec.solvers.wedge import measured_frequencies, middle_angle
 
-from .reweighted_tv import WEDGE_ITERATIONS, fill_missing_wedge
+from .orthogonal_momentum import OrthogonalMomentum
+from .reweighted_tv import ROUND_ITERATIONS as SOLVE_ITERATIONS
+from .reweighted_tv import fill_missing_wedge
+from .rotations import random_rotations, rotate
 from .stage_progress import StageProgress
 from .wedge_network import WedgeNetwork
 
-__all__ = ["WedgeLearning", "WedgeTrainer", "random_rotations", "rotate"]
+__all__ = ["TrainingPairs", "WedgeLearning", "WedgeTrainer"]
 
-COPIES = 8  # rotated slices in a round
-PLAIN_ITERATIONS, ROUNDS, ROUND_ITERATIONS = 42, 4, 21  # of the reconstruction of a copy
-TRAINING_STEPS, LEARNING_RATE, PIXELS = 300, 3e-3, 128 * 128  # in a round; pixels in a training step
-# A copy rotated by less shows the network its own wedge (a mirrored one still may).
-SMALLEST_ROTATION = math.radians(25)
-
-
-def random_rotations(count: int, rng: torch.Generator) -> torch.Tensor:
-    """Rotations between 25° and 155°, plus half turns at random, every second one mirrored.
-
-    There is one in each of `count`/2 equal parts of that range.
-
-    Returns
-    -------
-    (count, 2, 2) tensor
-        Orthogonal matrices.
-    """
-    k = torch.arange(count)
-    parts = (count + 1) // 2
-    share = (k // 2 + torch.rand(count, generator=rng, dtype=torch.float32)) / parts
-    half_turns = math.pi * torch.randint(2, (count,), generator=rng)
-    angle = SMALLEST_ROTATION + (math.pi - 2 * SMALLEST_ROTATION) * share + half_turns
-    c, s = angle.float().cos(), angle.float().sin()
-    mirror = torch.where(k % 2 == 1, -1.0, 1.0).to(c)
-    return torch.stack([torch.stack([c, -s * mirror], 1), torch.stack([s, c * mirror], 1)], 1)
+COPIES, MOST_COPIES = 8, 32  # rotated slices in a round: of one slice of 128² pixels, and of more or of smaller ones
+HELD_OUT = 2  # of them, in a single round
+PLAIN_ITERATIONS, ROUNDS, ROUND_ITERATIONS = 30, 3, 16  # of the reconstruction of a copy
+TRAINING_STEPS, PIXELS = 100, 128 * 128  # in a round, for up to seven slices; pixels in a training step
+MATRIX_RATE, VECTOR_RATE = 0.05, 3e-3  # learning rates of the inner weights, and of biases and the last layer
+WARM_UP_STEPS = 20
+SOLVE_ROUNDS = 3  # between two rounds
+# Weight of the network's answer below which the images stay as they are.
+LEAST_WEIGHT = 0.1
 
 
-def rotate(x: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
-    """Rotate images by bicubic interpolation; zero outside.
+class TrainingPairs(NamedTuple):
+    """Rotated copies of slices as the scan shows them, the copies themselves, and their measured frequencies.
 
-    Parameters
+    Attributes
     ----------
-    x : (n, rows, cols) tensor
-    matrices : (n, 2, 2) tensor
-        The result at (column, row) from the middle is the image at the matrix times it.
+    inputs : (n, 2, rows, cols) tensor
+    truth : (n, rows, cols) tensor
+    measured : (n, rows, cols // 2 + 1) tensor
+        From 0 to 1.
     """
-    rows, cols = x.shape[-2:]
-    half = torch.tensor([cols / 2, rows / 2]).to(x)
-    affine = F.pad(matrices.to(x) * half / half[:, None], (0, 1))
-    grid = F.affine_grid(affine, [len(matrices), 1, rows, cols], align_corners=False)
-    return F.grid_sample(x[:, None], grid, mode="bicubic", padding_mode="zeros", align_corners=False)[:, 0]
+
+    inputs: torch.Tensor
+    truth: torch.Tensor
+    measured: torch.Tensor
+
+    def followed_by(self, others: TrainingPairs) -> TrainingPairs:
+        """These and other pairs."""
+        return TrainingPairs(*(torch.cat(pair) for pair in zip(self, others, strict=True)))
+
+    def part(self, which: slice | torch.Tensor) -> TrainingPairs:
+        """Some of the pairs."""
+        return TrainingPairs(*(x[which] for x in self))
+
+
+def copies_of(x: torch.Tensor) -> int:
+    """The rotated copies of slices (n, rows, cols) in a round: two of each, and of small slices as many pixels."""
+    return max(COPIES, min(MOST_COPIES, max(2 * len(x), COPIES * PIXELS // x[0].numel())))
+
+
+def training_steps_of(count: int) -> int:
+    """The training steps in a round for so many slices: more where more share them."""
+    return TRAINING_STEPS * max(1, min(count // 4, 4))
 
 
 class WedgeTrainer:
@@ -97,11 +104,16 @@ class WedgeTrainer:
         self._model = model.resampled(rays_per_bin=1) if can_resample(model) else model
         self._rng = torch.Generator().manual_seed(seed)
         self.network = WedgeNetwork(torch.Generator().manual_seed(seed + 1)).to(measurement.data)
-        self._optimizer = torch.optim.AdamW(
-            self.network.parameters(), LEARNING_RATE, betas=(0.9, 0.99), weight_decay=1e-3
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its overloads
+        inner = [w for w in self.network.parameters() if w.ndim > 1 and w is not self.network.out.weight]
+        outer = [w for w in self.network.parameters() if w.ndim == 1 or w is self.network.out.weight]
+        self._descents = (
+            (OrthogonalMomentum(inner, MATRIX_RATE), MATRIX_RATE),
+            (torch.optim.AdamW(outer, VECTOR_RATE, betas=(0.9, 0.99), weight_decay=1e-3), VECTOR_RATE),
         )
-        self._steps = 0
+        self._steps = self._copies = 0
         self._whitener = measurement.whitener
+        self._measured = measured_frequencies(self._theta, model.domain_shape).to(measurement.data)
 
     def inputs(
         self, image: torch.Tensor, sinogram: torch.Tensor, constraints: Constraints | None = None
@@ -114,26 +126,13 @@ class WedgeTrainer:
         back = fbp(model if sinogram is self._measurement.data else self._model, sinogram, self._theta)
         return torch.stack([image, (constraints or self._constraints).restrict(back)], 1)
 
-    def training_pairs(
-        self, x: torch.Tensor, progress: StageProgress
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rotated copies of slices as the scan shows them, the copies themselves, and their measured frequencies.
-
-        Parameters
-        ----------
-        x : (n, rows, cols) tensor
-        progress : StageProgress
-
-        Returns
-        -------
-        inputs : (COPIES, 2, rows, cols) tensor
-        truth : (COPIES, rows, cols) tensor
-        measured : (COPIES, rows, cols // 2 + 1) tensor
-            From 0 to 1.
-        """
+    def training_pairs(self, x: torch.Tensor, progress: StageProgress) -> TrainingPairs:
+        """`copies_of` new pairs of slices (n, rows, cols), which take turns where they are more than the copies."""
         measurement, model = self._measurement, self._model
-        owner = torch.arange(COPIES) % len(x)
-        matrices = random_rotations(COPIES, self._rng)
+        copies = copies_of(x)
+        owner = (self._copies + torch.arange(copies)) % len(x)
+        self._copies += copies
+        matrices = random_rotations(copies, self._rng, middle_angle(self._theta))
         constraints = self._constraints.of_copies(owner, lambda support: rotate(support, matrices))
         truth = constraints.project(rotate(x[owner], matrices))
         sinogram = model.forward_project(truth)
@@ -161,46 +160,56 @@ class WedgeTrainer:
             solver, tv_weight, weights.edge_threshold(x), ROUNDS, ROUND_ITERATIONS, on_iteration=progress.step
         )
         measured = measured_frequencies(self._theta, x.shape[1:], matrices).to(x)
-        return self.inputs(image, sinogram, constraints), truth, measured
+        return TrainingPairs(self.inputs(image, sinogram, constraints), truth, measured)
 
-    def train(
-        self,
-        pairs: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-        delta: float,
-        peak_rate: float,
-        progress: StageProgress,
-    ) -> None:
+    def train(self, pairs: TrainingPairs, delta: float, peak_rate: float, progress: StageProgress) -> None:
         """Train the network on the pseudo-Huber loss of the measured frequencies.
 
-        By Adam with decoupled weight decay (I. Loshchilov and F. Hutter, ICLR 2019).
+        By `OrthogonalMomentum`, and for biases and the last layer by Adam with decoupled weight decay (I. Loshchilov
+        and F. Hutter, ICLR 2019).
 
         Parameters
         ----------
-        pairs : tuple of tensors
-            `training_pairs`.
+        pairs : TrainingPairs
         delta : float
             Error from which on the loss grows linearly.
         peak_rate : float
-            The learning rate, which falls to a twentieth of it.
+            Relative to `MATRIX_RATE` and `VECTOR_RATE`; the rates fall to a twentieth of it.
         progress : StageProgress
         """
-        inputs, truth, measured = pairs
-        count = max(1, min(COPIES, PIXELS // truth[0].numel()))
-        for step in range(TRAINING_STEPS):
-            decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / TRAINING_STEPS))
-            rate = min(1.0, (self._steps + 1) / 20) * decay
-            for group in self._optimizer.param_groups:
-                group["lr"] = peak_rate * rate
-            chosen = torch.randperm(COPIES, generator=self._rng)[:count].to(truth.device)
-            error = self._of_all.restrict(self.network(inputs[chosen])) - truth[chosen]
-            error = torch.fft.irfft2(torch.fft.rfft2(error) * measured[chosen], s=error.shape[-2:])
+        images, copies = min(len(pairs.truth), max(1, PIXELS // pairs.truth[0].numel())), len(pairs.truth)
+        pairs = pairs._replace(inputs=pairs.inputs.contiguous(memory_format=torch.channels_last))
+        steps = training_steps_of(len(self._measurement.data))
+        for step in range(steps):
+            decay = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps))
+            rate = peak_rate * min(1.0, (self._steps + 1) / WARM_UP_STEPS) * decay
+            chosen = pairs.part(torch.randperm(copies, generator=self._rng)[:images].to(pairs.truth.device))
+            error = self._of_all.restrict(self.network(chosen.inputs)) - chosen.truth
+            error = torch.fft.irfft2(torch.fft.rfft2(error) * chosen.measured, s=error.shape[-2:])
             loss = (delta * delta * (((error / delta).square() + 1).sqrt() - 1)).mean()
-            self._optimizer.zero_grad()
+            for optimizer, _ in self._descents:
+                optimizer.zero_grad()
             loss.backward()
-            self._optimizer.step()
+            for optimizer, own_rate in self._descents:
+                for group in optimizer.param_groups:
+                    group["lr"] = own_rate * rate
+                optimizer.step()
             self._steps += 1
             if progress.step():
                 return
+
+    def weight(self, pairs: TrainingPairs) -> float:
+        """How much of the network's change is right, 0 to 1, by pairs on which it was not trained.
+
+        It is the factor of the change that leaves the least squared error in the frequencies that the scan does not see
+        of a copy, and has seen of the slice.
+        """
+        unseen = 1 - self._measured
+        change, error = (torch.fft.rfft2(self._of_all.restrict(x)) for x in (self.network(pairs.inputs), pairs.truth))
+        before = torch.fft.rfft2(pairs.inputs[:, 0])
+        change, error = ((x - before) * (unseen * pairs.measured) for x in (change, error))
+        power = float(change.abs().square().sum())
+        return min(1.0, max(0.0, float((change * error.conj()).real.sum()) / power)) if power > 0 else 0.0
 
 
 class WedgeLearning:
@@ -220,53 +229,60 @@ class WedgeLearning:
 
     @property
     def steps(self) -> int:
-        """Iterations and training steps of `run`."""
-        return self._rounds * (PLAIN_ITERATIONS + ROUNDS * ROUND_ITERATIONS + TRAINING_STEPS + WEDGE_ITERATIONS)
+        """Iterations and training steps of `run`, at most, but for the last solve."""
+        learning = PLAIN_ITERATIONS + ROUNDS * ROUND_ITERATIONS + training_steps_of(len(self._measurement.data))
+        return self._rounds * learning + (self._rounds - 1) * SOLVE_ROUNDS * SOLVE_ITERATIONS
 
-    def run(
-        self,
-        x: torch.Tensor,
-        progress: StageProgress,
-        last_solve: Callable[[torch.Tensor, StageProgress], torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """The repaired images.
+    def run(self, x: torch.Tensor, progress: StageProgress) -> tuple[torch.Tensor, float]:
+        """Images with the missing wedge as the network has it, and the weight of the network's answer in them.
+
+        The weight says how well the network repairs copies on which it was not trained: those that begin a round, seen
+        by the network of the round before; in a single round, two of the copies. Below `LEAST_WEIGHT` learning ends.
 
         Parameters
         ----------
         x : (n, rows, cols) tensor
             The images so far, in the measurement's units.
         progress : StageProgress
-        last_solve : callable, optional
-            Brings the answer of the last round into agreement with the data; default: `fill_missing_wedge` on the
-            measurement's own grid, as in the other rounds.
 
         Returns
         -------
-        (n, rows, cols) tensor
+        answer : (n, rows, cols) tensor
+            Still to be brought into agreement with the data, by `fill_missing_wedge`; the images so far where the
+            weight is 0.
+        weight : float
+            0 to 1; 0 where the network does not help, and after a stop.
         """
-        trainer = WedgeTrainer(self._measurement, self._seed)
-        first = x
-        before: torch.Tensor | None = None
+        measurement, first = self._measurement, x
+        trainer = WedgeTrainer(measurement, self._seed)
+        answers: list[torch.Tensor] = []
+        shown: TrainingPairs | None = None
+        weight, held_out = 1.0, HELD_OUT if self._rounds == 1 else 0
         delta = 0.1 * float(upper_quantile(x).mean()) + torch.finfo(x.dtype).tiny
         with torch.no_grad():
-            real = trainer.inputs(first, self._measurement.data)
+            real = trainer.inputs(first, measurement.data)
         for k in range(self._rounds):
-            last = k == self._rounds - 1
             with torch.no_grad():
                 pairs = trainer.training_pairs(x, progress)
+                if k:
+                    weight = trainer.weight(pairs)
+            if progress.stopped or weight < LEAST_WEIGHT:
+                return first, 0.0
+            shown = pairs.part(slice(held_out, None)) if shown is None else shown.followed_by(pairs)
+            trainer.train(shown, delta, 1 - 0.5 * k / self._rounds, progress)
             if progress.stopped:
-                break
-            trainer.train(pairs, delta, LEARNING_RATE * (1 - 0.5 * k / self._rounds), progress)
-            if progress.stopped:
-                break
+                return first, 0.0
             with torch.no_grad():
-                answer = self._measurement.constraints.restrict(trainer.network(real))
-                mixed = (answer + before) / 2 if last and before is not None else answer  # what two rounds agree on
-                before = answer
-                if last and last_solve is not None:
-                    x = last_solve(mixed, progress)
-                else:
-                    x = fill_missing_wedge(self._measurement, mixed, first, self._across, progress.step)
+                if held_out:
+                    weight = trainer.weight(pairs.part(slice(held_out)))
+                answers.append(measurement.constraints.project(trainer.network(real)))
+                if k < self._rounds - 1:
+                    x = fill_missing_wedge(
+                        measurement, answers[-1], first, self._across, progress.step, rounds=SOLVE_ROUNDS
+                    )
             if progress.stopped:
-                break
-        return x
+                return first, 0.0
+        if weight < LEAST_WEIGHT:
+            return first, 0.0
+        answer = sum(answers[-2:], torch.zeros_like(first)) / len(answers[-2:])  # what two rounds agree on
+        return first + weight * (answer - first), weight

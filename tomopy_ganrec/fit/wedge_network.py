@@ -40,7 +40,7 @@ class WedgeNetwork(nn.Module):
         Channels of each level.
     """
 
-    def __init__(self, rng: torch.Generator, widths: Sequence[int] = (16, 32, 64)):
+    def __init__(self, rng: torch.Generator, widths: Sequence[int] = (16, 32)):
         super().__init__()
         self.down = nn.ModuleList(_Block(i, o) for i, o in zip((8, *widths[:-1]), widths, strict=True))
         self.up = nn.ModuleList(_Block(widths[k] + widths[k - 1], widths[k - 1]) for k in range(len(widths) - 1, 0, -1))

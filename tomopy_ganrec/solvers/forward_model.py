@@ -24,6 +24,7 @@ __all__ = [
     "dtype_of",
     "field_of_view",
     "has_double_precision",
+    "in_single",
     "is_recordable",
     "operator_norm",
     "pixel_size_of",
@@ -153,6 +154,13 @@ def can_resample(model: ForwardModel) -> TypeGuard[ParallelBeamModel]:
 def has_double_precision(model: ForwardModel) -> TypeGuard[ParallelBeamModel]:
     """Whether a model offers itself in float64 (``in_double``)."""
     return hasattr(model, "in_double")
+
+
+def in_single(model: ForwardModel) -> ForwardModel:
+    """A model that projects in float32, where one in float64 offers it (``to``, as torch's modules do); else itself."""
+    if dtype_of(model) == torch.float64 and hasattr(model, "to"):
+        return model.to(torch.float32)
+    return model
 
 
 def field_of_view(model: ForwardModel, device: torch.device | str | None = None) -> torch.Tensor:

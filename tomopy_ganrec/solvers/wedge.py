@@ -80,7 +80,7 @@ def measured_frequencies(
     shape : (int, int)
         Rows and columns of the image.
     matrices : (n, 2, 2) tensor, optional
-        For rotated images (`fit.wedge_learning.rotate`): the frequencies that come from measured ones.
+        For rotated images (`fit.rotations.rotate`): the frequencies that come from measured ones.
     softness : float
         Width of the transition, in steps of the Fourier transform's longer axis.
 

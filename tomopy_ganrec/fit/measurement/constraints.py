@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,11 +11,17 @@ import torch
 
 from tomopy_ganrec.mask import Mask
 from tomopy_ganrec.options import GanrecOptions
-from tomopy_ganrec.solvers.forward_model import ForwardModel, field_of_view
+from tomopy_ganrec.solvers.forward_model import ForwardModel, angles_of, field_of_view
+from tomopy_ganrec.solvers.wedge import measured_range
 
 from .outline import outlines
 
 __all__ = ["Constraints"]
+
+FIELD_OF_VIEW = "field of view"
+# Angular range from which on mask='auto' looks for circles. Over 30° ovals look like circles that cut off up to 5 % of
+# them, over 60° less than .1 %.
+CIRCLE_RANGE = math.radians(45)
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,8 @@ class Constraints:
     is_field_of_view : bool
         Whether the support is the disc that the detector sees in a full turn.
     outline : tuple of str
-        What the support of each slice of the batch was estimated to be (`outline.Outline.kind`); else empty.
+        What the support of each slice was estimated to be (`outline.Outline.kind`, or 'field of view' where only a
+        circle is wanted and there is none); else empty.
     """
 
     nonnegative: bool = True
@@ -63,6 +71,13 @@ class Constraints:
             support = torch.from_numpy(np.array(options.mask)).to(sinogram)
             return cls(options.nonnegative, support, is_field_of_view=False)
         view = field_of_view(model, sinogram.device).to(sinogram)
+        if options.mask == "auto" and _shows_circles(model, options):
+            support, kinds = outlines(model, sinogram)
+            kinds = tuple("circle" if kind == "circle" else FIELD_OF_VIEW for kind in kinds)
+            if "circle" not in kinds:
+                return cls(options.nonnegative, view, outline=kinds)
+            circle = torch.tensor([kind == "circle" for kind in kinds], device=view.device)[:, None, None]
+            return cls(options.nonnegative, view * support.where(circle, 1.0), None, False, kinds)._simplest()
         if options.mask == "outline":
             support, kinds = outlines(model, sinogram)
             return cls(options.nonnegative, view * support, is_field_of_view=False, outline=kinds)
@@ -86,7 +101,15 @@ class Constraints:
         """Those of some slices."""
         maximum = None if self.maximum is None else self.maximum[index]
         support = self.support if self.support is None or self.support.ndim == 2 else self.support[index]
-        return replace(self, support=support, maximum=maximum)
+        outline = tuple(self.outline[k] for k in index.tolist()) if self.outline else ()
+        return replace(self, support=support, maximum=maximum, outline=outline)._simplest()
+
+    def _simplest(self) -> Constraints:
+        """The same, known as the field of view where that is the support of every slice."""
+        if self.support is None or not self.outline or set(self.outline) != {FIELD_OF_VIEW}:
+            return self
+        support = self.support if self.support.ndim == 2 else self.support[0]
+        return replace(self, support=support, is_field_of_view=True)
 
     def on_finer_grid(self, model: ForwardModel, factor: int) -> Constraints:
         """The same for the grid of a model, which is `factor` times finer."""
@@ -118,3 +141,9 @@ class Constraints:
         """The same in another precision."""
         support, maximum = (x if x is None else x.to(dtype) for x in (self.support, self.maximum))
         return replace(self, support=support, maximum=maximum)
+
+
+def _shows_circles(model: ForwardModel, options: GanrecOptions) -> bool:
+    """Whether ``mask='auto'`` looks for circles."""
+    theta = angles_of(model)
+    return options.preset == "default" and theta is not None and measured_range(theta) >= CIRCLE_RANGE

@@ -12,6 +12,7 @@ from tomopy_ganrec.options import GanrecOptions
 from tomopy_ganrec.solvers.forward_model import (
     ForwardModel,
     can_resample,
+    in_single,
     pixel_size_of,
     required_angles,
 )
@@ -151,6 +152,10 @@ class Measurement:
         response, spectrum = (x if x is None else x.float() for x in (self.response, self.spectrum))
         constraints = self.constraints.to(torch.float32)
         return replace(self, data=self.data.float(), constraints=constraints, response=response, spectrum=spectrum)
+
+    def in_single(self) -> Measurement:
+        """The same with a model that projects in float32, where the data are in float32 and it can."""
+        return replace(self, model=in_single(self.model)) if self.data.dtype == torch.float32 else self
 
     def take(self, index: torch.Tensor) -> Measurement:
         """Some of the slices, by their place in this measurement."""
