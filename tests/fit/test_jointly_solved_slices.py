@@ -74,6 +74,7 @@ def test_stages_of_joint_slices_with_learning(three_slices, brief_learning):
         callback=seen.append,
         reweight_rounds=1,
         pixel_model="area",
+        max_attenuation=None,  # whose search ends early where there is no one solid
         joint_slices=3,
         wedge_rounds=1,
         grid_factor=2,
