@@ -159,7 +159,7 @@ def _with_other_bounds(measurement: Measurement, change: list[float]) -> Measure
     constraints, bounds = measurement.constraints, measurement.bounds
     if constraints.maximum is None:
         return measurement
-    given = [bool(bounds) and bound is not None and bound.origin == "given" for bound in bounds or change]
+    given = [bound is not None and bound.origin == "given" for bound in bounds] or [False] * len(change)
     factors = [1.0 if known else (1 + BOUND_CHANGE) ** one for known, one in zip(given, change, strict=True)]
     maximum = constraints.maximum * per_slice(factors, measurement.data)
     return replace(measurement, constraints=replace(constraints, maximum=maximum))
