@@ -15,6 +15,7 @@ def reconstruct(given, data, theta, size: int, method: str) -> tuple[dict, np.nd
     import torch
 
     from tomopy_ganrec import GanrecOptions, ParallelBeamProjector
+    from tomopy_ganrec.benchmark.implementations import TV_OPTIONS
     from tomopy_ganrec.fit import fit
     from tomopy_ganrec.projector import clear_cache
     from tomopy_ganrec.solvers.classical import mlem
@@ -34,7 +35,7 @@ def reconstruct(given, data, theta, size: int, method: str) -> tuple[dict, np.nd
         if kind == "MLEM-200":
             image = mlem(model, sinogram, 200)
         else:
-            options = dict(reweight_rounds=0, num_iter=0, pixel_model="point") if kind == "TV" else dict(quality=choice)
+            options = TV_OPTIONS if kind == "TV" else dict(quality=choice)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 result = fit(model, sinogram, GanrecOptions(**options))

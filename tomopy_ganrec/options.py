@@ -64,9 +64,8 @@ class FitOptions:
         Weight of the total variation's derivative along the missing frequencies. Below 1, edges that no projection has
         seen are smoothed less. None: 0.7 for angular ranges of 80° and more with little noise, else 1.
     joint_slices : int, >= 1
-        Number of neighbouring slices, in order, that are solved jointly, with total variation across slices too. 1:
-        each slice by itself. Much less noise in objects that change little from slice to slice. It takes the place of
-        `batch_size`.
+        Number of neighbouring slices, in order, that are solved jointly, with total variation across slices too; 1:
+        none. Much less noise where little changes from slice to slice. It takes the place of `batch_size`.
     uncertainty_samples : int, >= 0
         Number of reconstructions over which the standard deviation of each pixel is computed (`fit.uncertainty`); it is
         in the record that ``return_info=True`` gives, ``slices[k]['uncertainty']``. 0: none; 8 take about the time of a
@@ -75,8 +74,7 @@ class FitOptions:
         Standard deviation of the data, in their units (line integrals). 'auto' estimates it from the sinogram. It sets
         those of `tv_weight`, `edge_threshold` and `loss` that are left open.
     tv_weight : float or None, >= 0
-        λ of the total variation, relative to the scale of the data; None: from the noise. More removes more noise, and
-        detail.
+        λ of the total variation, relative to the data's scale; None: from the noise. More removes noise, and detail.
     edge_threshold : float or None, > 0
         Gradient that counts as an edge, relative to the image's 99.8th percentile; None: from the noise, 0.04 to 0.12.
     loss : {'auto', 'l1', 'l2'}
@@ -88,15 +86,13 @@ class FitOptions:
         Attenuation per pixel that the sample does not exceed anywhere, such as that of its one solid at this energy.
         'auto' finds it in the data, slice by slice, and keeps it where the slice shows that it has one solid
         (`fit.attenuation_bound`); it needs ``init='tv'``, a missing wedge and `nonnegative`, else there is no bound.
-        None: no bound. The record of a slice (``return_info=True``) has the bound, where it comes from, and what it
-        costs in the residual.
+        None: no bound. The record of a slice (``return_info=True``) has the bound, its origin and its cost.
     mask : 'auto', bool, 'outline' or array_like
         Where the object may be; elsewhere the slice is zero. True: in the disc that the detector sees in a full turn.
-        'auto': in the circle that the edges of the projections show, where they show one, as those of a cylinder or a
-        tube do; else as True.
-        False: anywhere in the grid, for a sample wider than the detector. An array of 0 and 1, (rows, columns) or
-        (slices, rows, columns): where it is 1. 'outline': within the outline that the edges of the projections show
-        (`fit.measurement.outline`), for samples whose both sides the detector sees; worth most below 90°.
+        'auto': the same, or the circle that the edges of the projections show, where they show one. False: anywhere in
+        the grid, for a sample wider than the detector. An array of 0 and 1, (rows, columns) or (slices, rows, columns):
+        where it is 1. 'outline': within the outline that the edges of the projections show (`fit.measurement.outline`),
+        for samples whose both sides the detector sees; worth most below 90°.
     levels : None, 'auto' or sequence of float
         Grey levels of a segmented material in attenuation per pixel, or 'auto' to find them. None (default) assumes
         nothing. Levels help a lot where they exist; with 'auto', slices without discrete levels are reconstructed

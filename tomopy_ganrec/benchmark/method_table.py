@@ -178,7 +178,7 @@ METHODS = (
         "TV + bound",
         "the same total variation with an upper bound on attenuation, found in the data",
         f"{_TV}, {_BOUND}",
-        fitted(reweight_rounds=0, num_iter=0, pixel_model="point", max_attenuation="auto"),
+        fitted(**TV_OPTIONS | {"max_attenuation": "auto"}),
         cost=2.4,
     ),
     Method(

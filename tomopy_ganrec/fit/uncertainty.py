@@ -29,7 +29,9 @@ COPIES, COPY_SAMPLES = 2, 4  # rotated copies of a slice, and the samples of eac
 # Of a copy's reconstruction, which must have settled as the slice's own has: after as few iterations as a sample's the
 # error of a disc with pores is 1.5 times as large (90°, 1e5 photons).
 COPY_PLAIN_ITERATIONS, COPY_ROUNDS, COPY_ROUND_ITERATIONS = 120, 6, 28
-SHARE = 0.683  # of the copies' pixels whose error is within one standard deviation
+# Of the copies' pixels whose error is within one standard deviation. It is less than 68 %: a deviation over four samples
+# scatters more than the slice's own.
+SHARE = 0.65
 # Deviation, relative to the image's upper quantile, that every pixel has before the factor: pixels in which all samples
 # agree, as at 0 or at a bound, decide nothing.
 LEAST_DEVIATION = 0.01
@@ -48,7 +50,7 @@ class Bootstrap:
     reconstruction (one of them mirrored), for which the truth is known, tell how much that is: each is projected over
     the measured range, with noise, reconstructed like the slice (with the bound 1.5 % too low and too high) and has a
     bootstrap of its own. The result is f √(s² + (q/100)²), q the image's upper quantile, with the factor f for which
-    68.3 % of the copies' errors are below it.
+    65 % of the copies' errors are below it.
 
     The pixels that count are those within the reach of the object: inside the support, and from a pixel above q/20 not
     farther than a 32nd of the columns along rows and columns. Outside the support the deviation is 0.
