@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fit_cases import run
-from solid_objects import fibres, holes, scan, solids, textured
+from solid_objects import holes, scan, solids, textured
 
 from tomopy_ganrec import recon
 from tomopy_ganrec.fit import fit
@@ -69,12 +69,12 @@ def test_uncertainty_is_larger_where_the_error_is():
     assert error[~sure].mean() > 1.3 * error[sure].mean()
 
 
-@pytest.mark.parametrize("draw, photons", ((holes, 1e5), (fibres, 1e4), (solids, 1e4), (textured, 1e5)))
+@pytest.mark.parametrize("draw, photons", ((holes, 1e5), (solids, 1e4), (textured, 1e5)))
 def test_two_thirds_of_the_errors_are_within_the_uncertainty(draw, photons):
     """Over 90°; with the samples' own standard deviation it is a third to nine tenths, as the object is."""
     pytest.importorskip("astra")
     case = scan(draw, photons=photons, seed=3)
-    result = run(case, uncertainty_samples=8)
+    result = run(case, num_iter=0, uncertainty_samples=8)
     counts = _reach(result.image, Constraints(support=field_of_view(case.model)))[0].numpy()
     error, deviation = np.abs(result.image[0].numpy() - case.truth)[counts], result.info[0]["uncertainty"][counts]
     # The factor is a quantile over two copies of one object, which have lost some of its structure: other objects of
