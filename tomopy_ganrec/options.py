@@ -67,9 +67,9 @@ class FitOptions:
         Number of neighbouring slices, in order, that are solved jointly, with total variation across slices too; 1:
         none. Much less noise where little changes from slice to slice. It takes the place of `batch_size`.
     uncertainty_samples : int, >= 0
-        Number of reconstructions over which the standard deviation of each pixel is computed (`fit.uncertainty`); it is
-        in the record that ``return_info=True`` gives, ``slices[k]['uncertainty']``. 0: none; 8 take about the time of a
-        default reconstruction.
+        Number of reconstructions from which the standard deviation of each pixel is estimated (`fit.uncertainty`), such
+        that about two thirds of the object's pixels are nearer to the truth; it is ``slices[k]['uncertainty']`` in the
+        record that ``return_info=True`` gives. 0: none; 8 take two to three times as long as a default reconstruction.
     noise : float or 'auto', >= 0
         Standard deviation of the data, in their units (line integrals). 'auto' estimates it from the sinogram. It sets
         those of `tv_weight`, `edge_threshold` and `loss` that are left open.
