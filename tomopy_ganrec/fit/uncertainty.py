@@ -29,8 +29,8 @@ COPIES, COPY_SAMPLES = 2, 4  # rotated copies of a slice, and the samples of eac
 # Of a copy's reconstruction, which must have settled as the slice's own has: after as few iterations as a sample's the
 # error of a disc with pores is 1.5 times as large (90°, 1e5 photons).
 COPY_PLAIN_ITERATIONS, COPY_ROUNDS, COPY_ROUND_ITERATIONS = 120, 6, 28
-# Of the copies' pixels whose error is within one standard deviation. It is less than 68 %: a deviation over four samples
-# scatters more than the slice's own.
+# Of the copies' pixels whose error is within one standard deviation. It is less than 68 %: a deviation over four
+# samples scatters more than the slice's own.
 SHARE = 0.65
 # Deviation, relative to the image's upper quantile, that every pixel has before the factor: pixels in which all samples
 # agree, as at 0 or at a bound, decide nothing.

@@ -8,7 +8,7 @@ import torch
 
 from tomopy_ganrec.solvers.operators import power_of_two
 
-__all__ = ["estimate_noise", "residual_levels", "whitening"]
+__all__ = ["MIDDLE", "estimate_noise", "residual_level", "residual_levels", "whitening"]
 
 LEAKAGE_BINS = 5  # half the width of the window's main lobe in frequencies, and one to spare
 EVEN_TOLERANCE = 1e-2  # of a step by which angles may be off and still count as evenly spaced
@@ -135,7 +135,7 @@ def _low_frequencies(positions: torch.Tensor, columns: int, radius: float, most:
 
 
 # Bands of frequencies, and the frequency to which `whitening` refers, in cycles per column.
-LOW, HIGH = (0.03, 0.1), (0.2, 0.3)
+LOW, MIDDLE, HIGH = (0.03, 0.1), (0.1, 0.2), (0.2, 0.3)
 REFERENCE = 0.25
 
 
