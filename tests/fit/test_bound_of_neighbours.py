@@ -9,7 +9,7 @@ import solid_objects
 from tomopy_ganrec import ganrec, recon
 
 SLICES = 3
-OPTIONS = dict(sinogram_order=True, device="cpu", pixel_model="area", num_iter=0, return_info=True)
+OPTIONS = dict(sinogram_order=True, device="cpu", pixel_model="area", mask=True, num_iter=0, return_info=True)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_chunks_of_one_call_find_what_the_whole_finds(tomo, theta, whole):
     tomo = tomo * np.float32([1, 1.2, 0.5])[:, None, None]
     for chunk in (slice(0, 1), slice(1, 3)):
         centers = np.full(len(image[chunk]), solid_objects.SIZE / 2)
-        ganrec(tomo[chunk], centers, image[chunk], theta, num_iter=0, pixel_model="area", device="cpu")
+        ganrec(tomo[chunk], centers, image[chunk], theta, num_iter=0, mask=True, pixel_model="area", device="cpu")
     bound = whole[1][0]["max_attenuation"]
     assert image.max((1, 2)) == pytest.approx([bound, 1.2 * bound, 0.5 * bound], rel=1e-3)
 

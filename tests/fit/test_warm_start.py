@@ -81,7 +81,8 @@ def test_warm_takes_half_the_iterations(rock, cold_and_warm):
     for kind in ("cold", "warm"):
         count = []
         near = dict(near=[records[0], records[4]], init=torch.from_numpy(image[[0, 4]])) if kind == "warm" else {}
-        result = fit(model, sinogram, GanrecOptions(pixel_model="point"), callback=count.append, **near)
+        options = GanrecOptions(pixel_model="point", max_attenuation=None)
+        result = fit(model, sinogram, options, callback=count.append, **near)
         assert [info["warm"] for info in result.info] == [kind == "warm"] * 2
         steps[kind] = {stage: sum(s.stage == stage for s in count) for stage in ("start", "fit")}
     # 170 and up to 8 rounds of 28, then up to 50; 6 to 8 rounds of 28, then up to 25.
