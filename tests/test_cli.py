@@ -179,7 +179,7 @@ def test_masks_from_files_and_by_word(scan, tmp_path, capsys):
     for value, message in (
         ("magic", "neither True, False or 'outline' nor a file"),
         ("none.npy", "there is no mask file none.npy"),
-        ("7", "mask=7 must be True, False, 'outline' or an array"),
+        ("7", "mask=7 must be 'auto', True, False, 'outline' or an array"),
     ):
         assert main([*words.split(), "--mask", value, "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -32,7 +32,7 @@ def test_words_and_switches(value):
 
 @pytest.mark.parametrize("value", (0, 1, None, 1.0, "disc", "yes", b"1", {"a": 1}, [[1], [1, 2]], object), ids=repr)
 def test_what_is_no_mask_is_refused(value):
-    with pytest.raises(TypeError, match=r"mask=.* must be True, False, 'outline' or an array of 0 and 1"):
+    with pytest.raises(TypeError, match=r"mask=.* must be 'auto', True, False, 'outline' or an array of 0 and 1"):
         GanrecOptions(mask=value)
 
 
