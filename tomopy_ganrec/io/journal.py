@@ -166,7 +166,7 @@ class Journal:
         identity = entry.get("identity")
         if isinstance(identity, dict) and isinstance(identity.get("options"), dict):
             options = renamed_options(identity["options"])
-            if "pixel_model" in options:  # of a reconstruction's
+            if "pixel_model" in options:  # the options of a reconstruction
                 options = ADDED | options
             entry = {**entry, "identity": {**identity, "options": options}}
         return {**entry, "shape": list(shape), "first": first}
