@@ -91,14 +91,14 @@ class AttenuationBoundStage:
             return measurement
         every = torch.arange(len(solver.x), device=solver.x.device)
         free = solver.take(every)
-        free.run(self._tv_weight(every), STEP_ITERATIONS, on_iteration=progress.step)
+        free.run(self._tv_weight, STEP_ITERATIONS, on_iteration=progress.step)
         residual = self._residual(measurement, free.x)
         if self._given is None:
             found, overshoot = self._lowest_bounds(solver, free.x, residual, progress)
         else:
             found = self._given / self._scale.to(measurement.data)
         bounded = solver.take(every).set_maximum(found)
-        bounded.run(self._tv_weight(every), TRIAL_ITERATIONS, on_iteration=progress.step)
+        bounded.run(self._tv_weight, TRIAL_ITERATIONS, on_iteration=progress.step)
         rise = residual_rise(self._residual(measurement, bounded.x), residual)
         value, share, origin = found, torch.ones_like(rise), "given"
         if self._given is not None:
@@ -192,7 +192,7 @@ class AttenuationBoundStage:
 
         def rise_at(bound: torch.Tensor) -> None:
             bounded = solver.take(every).set_maximum(bound[:, None, None])
-            bounded.run(self._tv_weight(every), STEP_ITERATIONS, on_iteration=progress.step)
+            bounded.run(self._tv_weight, STEP_ITERATIONS, on_iteration=progress.step)
             bounds.append(bound)
             rises.append(residual_rise(self._residual(self._measurement, bounded.x), residual))
 
@@ -204,8 +204,9 @@ class AttenuationBoundStage:
         found = _start_of_rise(bounds, rises, rises[-1].clamp(max=BASE_LIMIT))
         return found[:, None, None], (top / found)[:, None, None]
 
-    def _tv_weight(self, index: torch.Tensor) -> torch.Tensor:
-        return self._measurement.weights.tv_weight(self._measurement.data)[index]
+    @property
+    def _tv_weight(self) -> torch.Tensor:
+        return self._measurement.weights.tv_weight(self._measurement.data)
 
     def _residual(self, measurement: Measurement, image: torch.Tensor) -> torch.Tensor:
         """The relative residual of each slice, (n,); of slices that are one body, of all of them."""
